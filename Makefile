@@ -1,0 +1,59 @@
+# Every target installs what it needs. `make help` lists them; `.ci/run` runs `make test check`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format lint types contracts migrations openapi dockerfile bench lock clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+install: $(STAMP) ## Build .venv from the lock file; the command is then .venv/bin/vectis-xero
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it with: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## Run the main job on the embedded PostgreSQL and the pretend Xero (ONCE=1 ends after the walk)
+	$(BIN)/vectis-xero demo $(if $(ONCE),--once)
+
+test: $(STAMP) ## Pass every test
+	$(BIN)/python -m pytest -q
+
+check: format lint types contracts migrations openapi dockerfile test ## What CI runs
+
+format: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+migrations: $(STAMP) ## Migrations equal the models and go up, down, up
+	$(BIN)/python -m pytest -q tests/integration/test_migrations.py
+
+openapi: $(STAMP) ## openapi/openapi.json equals what the code says (WRITE=1 writes it)
+	$(if $(WRITE),$(BIN)/vectis-xero openapi > openapi/openapi.json,$(BIN)/vectis-xero openapi | diff -u openapi/openapi.json -)
+
+dockerfile: $(STAMP)
+	$(BIN)/hadolint Dockerfile
+
+bench: $(STAMP) ## Benchmarks, each beside its peer or its floor in the same run
+	$(BIN)/python -m bench
+
+lock: $(STAMP) ## Resolve both lock files anew
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements-dev.lock
+
+clean: ## Remove .venv and .data
+	rm -rf $(VENV) .data
