@@ -1,0 +1,58 @@
+"""Fixtures for every test: a PostgreSQL per session, and a database of its own per test."""
+
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.db import migrate
+from app.embedded import EmbeddedPostgres
+from tests.postgres import TEMPLATE, Administrator, with_database
+
+# Tests may lose their data when the machine goes down, so nothing waits for the disk.
+CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """The DSN of a superuser on a server of this session's own."""
+    data_dir = Path(tempfile.mkdtemp(prefix="vectis-xero-tests-"))
+    data_dir.chmod(0o755)
+    with EmbeddedPostgres(data_dir, CARELESS) as server:
+        yield server.start()
+    shutil.rmtree(data_dir)
+
+
+@pytest.fixture(scope="session")
+def administrator(postgres_server):
+    with Administrator(postgres_server) as administrator:
+        yield administrator
+
+
+@pytest.fixture(scope="session")
+def template(administrator, postgres_server):
+    """The name of a database that went through every migration; tests get copies of it."""
+    administrator.execute(f"CREATE DATABASE {TEMPLATE}")
+    # In a thread of its own, where the migrations' event loop cannot meet the one of the tests.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(migrate, with_database(postgres_server, TEMPLATE)).result()
+    administrator.execute(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")
+    return TEMPLATE
+
+
+@pytest.fixture
+def dsn(administrator, template):
+    """A migrated database of the test's own, `postgresql+asyncpg://…`; gone afterwards."""
+    database = administrator.create_database(template)
+    yield database
+    administrator.drop_database(database)
+
+
+@pytest.fixture
+def empty_dsn(administrator):
+    """A database without a single table."""
+    database = administrator.create_database()
+    yield database
+    administrator.drop_database(database)

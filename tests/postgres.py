@@ -1,0 +1,63 @@
+"""What the fixtures need of PostgreSQL: one lasting connection for administration, and names for databases."""
+
+import asyncio
+import itertools
+import threading
+from typing import Self
+
+import asyncpg
+
+TEMPLATE = "template_migrated"
+
+
+def with_database(dsn: str, name: str) -> str:
+    """Point a DSN at another database of the same server."""
+    start, _, query = dsn.partition("?")
+    return f"{start.rpartition('/')[0]}/{name}?{query}"
+
+
+def for_asyncpg(dsn: str) -> str:
+    """Turn SQLAlchemy's spelling of a DSN into the one that `asyncpg.connect` reads."""
+    return dsn.replace("+asyncpg", "").replace("?ssl=", "?sslmode=")
+
+
+class Administrator:
+    """Runs statements on the server from a loop of its own, so that fixtures may be sync or async.
+
+    Args:
+        dsn: `postgresql+asyncpg://…` of a superuser.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._numbers = itertools.count(1)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._connection = self._wait(asyncpg.connect(for_asyncpg(self._dsn)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait(self._connection.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def execute(self, statement: str) -> None:
+        self._wait(self._connection.execute(statement))
+
+    def create_database(self, template: str = "template1") -> str:
+        """Create a database from a template and return its DSN."""
+        name = f"test_{next(self._numbers)}"
+        # With fsync off, copying files takes 18 ms and going through the log 25 ms.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        return with_database(self._dsn, name)
+
+    def drop_database(self, dsn: str) -> None:
+        name = dsn.partition("?")[0].rpartition("/")[2]
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _wait(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
