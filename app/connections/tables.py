@@ -1,0 +1,119 @@
+"""Tables of the connections room: credentials, consents under way, grants, organisations."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Text, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.billing.tables import NEW_ID, Instant
+from app.db import Table
+
+
+class VendorApp(Table):
+    """The app registered at the vendor, as given through the API; the environment's values win over it."""
+
+    __tablename__ = "vendor_apps"
+
+    vendor: Mapped[str] = mapped_column(Text, primary_key=True)
+    client_id: Mapped[str | None] = mapped_column(Text)
+    client_secret_sealed: Mapped[str | None] = mapped_column(Text)
+    scope_set: Mapped[str | None] = mapped_column(Text)
+    last_probe_at: Mapped[datetime | None] = mapped_column(Instant)
+    updated_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+
+
+class WebhookKey(Table):
+    """A signing key; `expires_at` is set when another takes its place, so that both are good for a while."""
+
+    __tablename__ = "webhook_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    vendor: Mapped[str] = mapped_column(Text, index=True)
+    key_sealed: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class Consent(Table):
+    """A consent under way. The state and the browser's cookie are kept as hashes; the PKCE verifier is sealed."""
+
+    __tablename__ = "consents"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    vendor: Mapped[str] = mapped_column(Text)
+    state_hash: Mapped[str] = mapped_column(Text, unique=True)
+    browser_hash: Mapped[str] = mapped_column(Text)
+    verifier_sealed: Mapped[str] = mapped_column(Text)
+    scope_set: Mapped[str] = mapped_column(Text)
+    return_to: Mapped[str] = mapped_column(Text, server_default="")
+    started_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(Instant, index=True)
+    used_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class Grant(Table):
+    """One vendor user's token set, whatever organisations it reaches.
+
+    `state`: `active`, `reconnect_required` or `disconnected`. `version` counts token sets; whoever holds
+    `refresh_claim` until `refresh_claimed_until` is the one caller that may ask for the next.
+    """
+
+    __tablename__ = "grants"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    vendor: Mapped[str] = mapped_column(Text)
+    vendor_user_id: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default="active")
+    reason: Mapped[str | None] = mapped_column(Text)
+    state_since: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+    scope_set: Mapped[str] = mapped_column(Text)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
+    access_token_sealed: Mapped[str | None] = mapped_column(Text)
+    access_expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    refresh_token_sealed: Mapped[str | None] = mapped_column(Text)
+    refreshed_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+    refresh_expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    version: Mapped[int] = mapped_column(server_default="1")
+    refusals: Mapped[int] = mapped_column(server_default="0")
+    next_refresh_at: Mapped[datetime | None] = mapped_column(Instant)
+    refresh_claim: Mapped[UUID | None]
+    refresh_claimed_until: Mapped[datetime | None] = mapped_column(Instant)
+    warned_days: Mapped[int | None]
+    revoke_sealed: Mapped[str | None] = mapped_column(Text)
+    connected_by: Mapped[str] = mapped_column(Text)
+    connected_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+
+    __table_args__ = (UniqueConstraint("vendor", "vendor_user_id"),)
+
+
+class Tenant(Table):
+    """One organisation a grant reaches. `health` is the last word of the sync on it, for the states it can tell."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    vendor: Mapped[str] = mapped_column(Text)
+    tenant_id: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    connection_id: Mapped[str] = mapped_column(Text)
+    grant_id: Mapped[UUID] = mapped_column(ForeignKey("grants.id"), index=True)
+    consent_id: Mapped[str | None] = mapped_column(Text)
+    has_billing: Mapped[bool] = mapped_column(server_default=text("true"))
+    is_selected: Mapped[bool] = mapped_column(server_default=text("false"))
+    removed_at: Mapped[datetime | None] = mapped_column(Instant)
+    health: Mapped[str] = mapped_column(Text, server_default="first_sync")
+    reason_code: Mapped[str | None] = mapped_column(Text)
+    reason_message: Mapped[str | None] = mapped_column(Text)
+    reason_since: Mapped[datetime | None] = mapped_column(Instant)
+    paused_until: Mapped[datetime | None] = mapped_column(Instant)
+    failures: Mapped[int] = mapped_column(server_default="0")
+    data_as_of: Mapped[datetime | None] = mapped_column(Instant)
+    last_success_at: Mapped[datetime | None] = mapped_column(Instant)
+    last_attempt_at: Mapped[datetime | None] = mapped_column(Instant)
+    created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+
+    __table_args__ = (UniqueConstraint("vendor", "tenant_id"),)

@@ -1,0 +1,303 @@
+"""The port: what the service asks of any billing vendor, and the one family of errors a vendor may raise.
+
+ConnectorError
+├── AppRejected            the app's client id, secret, redirect URI or scope set is not accepted: an operator must act
+├── GrantRefused           the authorization code or refresh token is dead: the user must connect again
+├── AccessExpired          the access token is no longer good: refresh it and ask again
+├── PermissionMissing      the grant lacks a scope: the user must consent again
+├── OrganisationForbidden  this organisation no longer grants access; the others are not concerned
+├── NotFound               the address is unknown: the organisation is gone, or the request was too long
+├── RateLimited            a limit was reached; carries which one and for how long, when the vendor says so
+├── HighVolume             the vendor refuses the query as too broad; ask again without its filters
+├── VendorUnavailable      outage, timeout, reset: the same request may succeed later
+│   └── OrganisationOffline    only this organisation is offline
+├── AnswerUnreadable       an answer arrived but is not what was asked for: HTML, truncated, wrong type
+└── RequestRejected        the vendor understood and refused; asking again the same way is pointless
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from app.billing.records import Batch
+
+
+class Resource(StrEnum):
+    """What is pulled, in the order that joins best: documents find their customers, payments their invoices."""
+
+    CONTACTS = "contacts"
+    INVOICES = "invoices"
+    CREDIT_MEMOS = "credit_memos"
+    PAYMENTS = "payments"
+
+
+class ConnectorError(RuntimeError):
+    """The vendor did not give what was asked; the class says what to do about it.
+
+    Args:
+        detail: one sentence for an operator, without secrets or host names.
+        traffic: what the failed call cost.
+    """
+
+    def __init__(self, detail: str, traffic: "Traffic | None" = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.traffic = traffic or Traffic()
+
+
+class AppRejected(ConnectorError):
+    pass
+
+
+class GrantRefused(ConnectorError):
+    pass
+
+
+class AccessExpired(ConnectorError):
+    pass
+
+
+class PermissionMissing(ConnectorError):
+    pass
+
+
+class OrganisationForbidden(ConnectorError):
+    pass
+
+
+class NotFound(ConnectorError):
+    pass
+
+
+class RateLimited(ConnectorError):
+    """A limit was reached.
+
+    Args:
+        detail: one sentence for an operator.
+        limit: `minute`, `day`, `concurrent`, `app_minute` or `unknown`.
+        retry_after: seconds the vendor asked for, or None when it did not say; never negative.
+        traffic: what the refused call cost.
+    """
+
+    def __init__(self, detail: str, limit: str, retry_after: float | None, traffic: "Traffic | None" = None) -> None:
+        super().__init__(detail, traffic)
+        self.limit = limit
+        self.retry_after = retry_after
+
+
+class HighVolume(ConnectorError):
+    pass
+
+
+class VendorUnavailable(ConnectorError):
+    pass
+
+
+class OrganisationOffline(VendorUnavailable):
+    pass
+
+
+class AnswerUnreadable(ConnectorError):
+    pass
+
+
+class RequestRejected(ConnectorError):
+    pass
+
+
+class BadSignature(RuntimeError):
+    """A notice is not signed with any of our keys."""
+
+
+class NoticeUnreadable(RuntimeError):
+    """A notice is well signed and still not in the vendor's form."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppCredentials:
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRequest:
+    """What the authorization address is built from; `verifier` is the PKCE code verifier in clear."""
+
+    client_id: str
+    redirect_uri: str
+    scope_set: str
+    state: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """One grant's tokens. `lifetime` is the access token's, in seconds; `user_id` and `consent_id` are the vendor's."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    lifetime: int
+    scopes: frozenset[str]
+    user_id: str
+    consent_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """One set of books the grant reaches; `has_billing` is false for those that carry no billing data."""
+
+    tenant_id: str
+    name: str
+    connection_id: str
+    has_billing: bool
+    consent_id: str | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a call cost and what is left, as the vendor counts it; None where it did not say. Bytes are of the body."""
+
+    calls: int = 0
+    bytes_raw: int = 0
+    bytes_wire: int = 0
+    day_remaining: int | None = None
+    minute_remaining: int | None = None
+    app_minute_remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    access_token: str = field(repr=False)
+    tenant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Either rows changed since an instant, page by page in order of change, or the named rows.
+
+    Attributes:
+        changed_since: whole seconds, or None for everything; the vendor may or may not include the bound.
+        page: 1-based.
+        page_size: rows a page.
+        ids: when given, these rows alone (at most `Connector.ids_per_read`) whatever their age.
+        is_filtered: whether the vendor may filter out what we do not keep; false after `HighVolume`.
+    """
+
+    resource: Resource
+    changed_since: datetime | None = None
+    page: int = 1
+    page_size: int = 1000
+    ids: tuple[str, ...] = ()
+    is_filtered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RowKey:
+    """A row as delivered, whether kept or not: what the cursor walks by. `changed_at` keeps its fraction."""
+
+    external_id: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that cannot be read, set aside whole."""
+
+    external_id: str | None
+    reason: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer.
+
+    Attributes:
+        batch: the rows we keep, translated.
+        keys: every readable row as delivered, in order, those we do not keep included.
+        rejected: rows that could not be read.
+        row_count: rows delivered.
+        total_rows: rows the whole query matches, or None when the vendor does not say.
+        is_last: no page follows.
+        read_at: the vendor's own instant of the answer.
+        traffic: what the call cost.
+    """
+
+    batch: Batch
+    keys: Sequence[RowKey]
+    rejected: Sequence[RejectedRow]
+    row_count: int
+    total_rows: int | None
+    is_last: bool
+    read_at: datetime
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One event a webhook told of.
+
+    Attributes:
+        resource: what to read again, or None when nothing of it is kept.
+        why_ignored: why nothing needs to be read, or None.
+        payload: the event as it came.
+    """
+
+    tenant_id: str
+    resource_id: str
+    category: str
+    event_type: str
+    event_at: datetime
+    resource: Resource | None
+    why_ignored: str | None
+    payload: Mapping[str, object]
+
+
+class Connector(Protocol):
+    """One vendor. Holds no state of ours, opens no database, knows no clock; every method may raise ConnectorError."""
+
+    @property
+    def vendor(self) -> str:
+        """The word in `source`."""
+
+    @property
+    def ids_per_read(self) -> int:
+        """How many rows one read may name."""
+
+    def scopes(self, scope_set: str) -> frozenset[str]:
+        """Return every scope a consent of that set asks for."""
+
+    def missing_scopes(self, granted: frozenset[str]) -> frozenset[str]:
+        """Return the scopes without which the pull cannot work, in the words of the set that was asked for."""
+
+    def authorization_url(self, request: ConsentRequest) -> str:
+        """Return the address to send the user's browser to."""
+
+    async def exchange_code(self, app: AppCredentials, code: str, redirect_uri: str, verifier: str) -> TokenSet:
+        """Trade an authorization code for a token set."""
+
+    async def refresh(self, app: AppCredentials, refresh_token: str) -> TokenSet:
+        """Trade a refresh token for a new set."""
+
+    async def revoke(self, app: AppCredentials, refresh_token: str) -> None:
+        """End the grant at the vendor, with every connection it carries."""
+
+    async def list_organisations(self, access_token: str) -> Sequence[Organisation]:
+        """Return everything the grant reaches."""
+
+    async def disconnect_organisation(self, access_token: str, connection_id: str) -> None:
+        """Drop one organisation from the grant; unknown ones are no error."""
+
+    async def fetch_page(self, access: Access, request: PageRequest) -> Page:
+        """Read one page. One call, no retry: the caller owns budget and patience."""
+
+    def read_notices(self, body: bytes, signatures: Sequence[bytes], keys: Sequence[str]) -> Sequence[Notice]:
+        """Check the signature over the raw bytes against each key, then read the events; a probe has none.
+
+        Raises:
+            BadSignature: missing, doubled, or made with no key of ours.
+            NoticeUnreadable: well signed, not in the vendor's form.
+        """

@@ -1,0 +1,142 @@
+"""The database's door: engine, the one way to open a transaction, the table base, and the migrations."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import sqlalchemy.exc
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import MetaData, event, text
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "statement_timeout": "15000",
+    "lock_timeout": "4000",
+    "idle_in_transaction_session_timeout": "30000",
+}
+# SQLSTATE classes that say "the server is not there for us now": connection trouble, operator intervention,
+# too many connections, and lock or statement timeouts. The same work may succeed a moment later.
+PASSING_STATES = ("08", "57P", "53", "55P03", "57014", "25P03")
+
+
+class DatabaseUnavailable(RuntimeError):
+    """PostgreSQL did not answer, or not in time; nothing was written and the same call may be tried again."""
+
+
+class Table(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Database:
+    """A pool of connections and the transactions opened on them.
+
+    Args:
+        dsn: `postgresql+asyncpg://…`.
+        pool_size: connections kept; as many again may be opened under load.
+    """
+
+    def __init__(self, dsn: str, pool_size: int = 8) -> None:
+        self.engine = create_async_engine(
+            dsn,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=3,
+            pool_use_lifo=True,
+            connect_args={"timeout": 3, "command_timeout": 20, "server_settings": SESSION_SETTINGS},
+        )
+        event.listen(self.engine.sync_engine, "handle_error", _recognise_lost_connection)
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction, commit it at the end of the block, roll it back on any exception.
+
+        Raises:
+            DatabaseUnavailable: the server is away, too busy, or a timeout passed.
+        """
+        try:
+            async with self._sessions() as session, session.begin():
+                yield session
+        except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, asyncpg.PostgresConnectionError) as error:
+            if _is_passing(error):
+                raise DatabaseUnavailable("PostgreSQL is not answering; the same call may be tried again.") from error
+            raise
+        except (ConnectionError, asyncpg.InternalClientError) as error:
+            raise DatabaseUnavailable("PostgreSQL cannot be reached; the same call may be tried again.") from error
+
+    async def is_ready(self) -> bool:
+        """Say whether the server answers and carries the newest migration."""
+        async with self.transaction() as session:
+            current = await session.scalar(text("SELECT version_num FROM alembic_version"))
+        return bool(current == newest_revision())
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def migrate(dsn: str, revision: str = "head") -> None:
+    """Bring the schema to a revision; blocking, and safe when two processes start it at once.
+
+    Args:
+        dsn: `postgresql+asyncpg://…`.
+        revision: an Alembic revision; `base` takes everything down.
+    """
+    config = alembic_config(dsn)
+    if revision == "base" or revision.startswith("-"):
+        command.downgrade(config, revision)
+    else:
+        command.upgrade(config, revision)
+
+
+def alembic_config(dsn: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["dsn"] = dsn
+    return config
+
+
+def newest_revision() -> str:
+    """Return the name of the newest migration file; the files are numbered, so names sort by age."""
+    return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+async def migrate_async(dsn: str) -> None:
+    await asyncio.to_thread(migrate, dsn)
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or state.startswith(PASSING_STATES) or _is_lost(error.orig)
+    return True
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    lost = (asyncpg.InternalClientError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+    while error is not None:
+        if isinstance(error, lost):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _recognise_lost_connection(context: ExceptionContext) -> None:
+    # asyncpg reports a vanished server as InternalClientError, which SQLAlchemy does not take for a
+    # disconnect; left alone, the dead connection would go back to the pool.
+    if isinstance(context.original_exception.__cause__ or context.original_exception, asyncpg.InternalClientError):
+        context.is_disconnect = True

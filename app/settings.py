@@ -1,0 +1,177 @@
+"""Everything the environment may decide: one frozen class, no instance at import."""
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
+KEY_BYTES = 32
+
+
+class SettingsError(RuntimeError):
+    """A setting cannot be used; the message is one sentence that names the variable."""
+
+
+class SecretFileSource(PydanticBaseSettingsSource):
+    """Reads `NAME_FILE` for every secret `NAME`, because mounted files do not leak with the process environment."""
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE") if _is_secret(field) else None
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{field_name.upper()}_FILE names {path}, which cannot be read: {error}.") from error
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """The settings of the contract; every name is an environment variable in capitals."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr | None = None
+    data_dir: Path = Path(".data")
+    public_url: Url = "http://localhost:8000"
+    frontend_url: Url | None = None
+    encryption_keys: SecretStr | None = None
+    auth_jwt_secret: SecretStr | None = None
+    auth_jwks_url: Url | None = None
+    auth_jwt_audience: str = "vectis-billing"
+
+    xero_client_id: str | None = None
+    xero_client_secret: SecretStr | None = None
+    xero_webhook_key: SecretStr | None = None
+    xero_scope_set: Literal["broad", "granular"] = "broad"
+    xero_login_url: Url = "https://login.xero.com"
+    xero_identity_url: Url = "https://identity.xero.com"
+    xero_api_url: Url = "https://api.xero.com"
+    xero_requests_per_minute: int = Field(30, ge=1)
+    xero_daily_cap: int = Field(5000, ge=1)
+    xero_daily_cap_pause_at: float = Field(0.9, gt=0, le=1)
+    xero_app_requests_per_minute: int = Field(9000, ge=1)
+    xero_concurrent_requests: int = Field(4, ge=1)
+    xero_page_size: int = Field(1000, ge=1, le=1000)
+    xero_webhook_ack: Literal["stored", "empty"] = "stored"
+
+    sync_interval_seconds: int = Field(900, ge=1)
+    billing_timezone: str = "UTC"
+    service_gap_days: int = Field(35, ge=1)
+    overdue_grace_days: int = Field(0, ge=0)
+    overdue_critical_days: int = Field(30, ge=1)
+    scheduler_enabled: bool = True
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] | None = None
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFileSource(settings_cls), dotenv_settings, file_secret_settings
+
+    @field_validator("database_url")
+    @classmethod
+    def _speaks_asyncpg(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith("postgresql+asyncpg://"):
+            raise ValueError("must begin with postgresql+asyncpg://")
+        return value
+
+    @field_validator("public_url", "frontend_url", "xero_login_url", "xero_identity_url", "xero_api_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else value
+
+    @field_validator("billing_timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("must be an IANA time zone such as Pacific/Auckland") from error
+        return value
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            parse_keys(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _long_enough_secret(self) -> Self:
+        if self.auth_jwt_secret and len(self.auth_jwt_secret.get_secret_value().encode()) < KEY_BYTES:
+            raise ValueError("AUTH_JWT_SECRET must be at least 32 bytes long")
+        return self
+
+    @property
+    def redirect_uri(self) -> str:
+        return f"{self.public_url}/api/integrations/xero/callback"
+
+    @property
+    def webhook_url(self) -> str:
+        return f"{self.public_url}/api/webhooks/xero"
+
+    @property
+    def return_url(self) -> str:
+        return self.frontend_url or f"{self.public_url}/console"
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the environment, or say in one sentence which variable is wrong.
+
+    Raises:
+        SettingsError: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings(**dict(overrides or {}))
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"]).upper()
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {reason}." if name else f"{reason}.") from None
+
+
+def parse_keys(text: str) -> dict[str, bytes]:
+    """Turn `id:base64(32 bytes)`, comma separated and newest first, into keys by id in that order.
+
+    Raises:
+        ValueError: an entry has another form.
+    """
+    keys: dict[str, bytes] = {}
+    for entry in text.split(","):
+        key_id, separator, encoded = entry.strip().partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            key = b""
+        if not (separator and key_id.isalnum() and len(key) == KEY_BYTES) or key_id in keys:
+            raise ValueError("must be id:base64(32 bytes), comma separated, newest first, each id once")
+        keys[key_id] = key
+    return keys
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)

@@ -1,0 +1,33 @@
+"""Runs the migrations over asyncpg: one process at a time, and never waiting long on a lock."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import app.billing.tables
+import app.connections.tables
+import app.sync.tables  # noqa: F401 - the import registers the tables
+from app.db import Table
+
+
+def run_migrations(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Table.metadata)
+    with context.begin_transaction():
+        # Two replicas may start at once: the second waits here, then finds nothing left to do.
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing migrations'))"))
+        # A migration that cannot get its lock at once fails instead of queueing every reader behind it.
+        connection.execute(text("SET LOCAL lock_timeout = '4s'"))
+        context.run_migrations()
+
+
+async def connect_and_run() -> None:
+    engine = create_async_engine(context.config.attributes["dsn"], poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(run_migrations)
+        await connection.commit()
+    await engine.dispose()
+
+
+asyncio.run(connect_and_run())
