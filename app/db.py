@@ -26,6 +26,9 @@ SESSION_SETTINGS = {
 PASSING_STATES = ("08", "57P", "53", "55P03", "57014", "25P03")
 
 
+Session = AsyncSession
+
+
 class DatabaseUnavailable(RuntimeError):
     """PostgreSQL did not answer, or not in time; nothing was written and the same call may be tried again."""
 
@@ -63,7 +66,7 @@ class Database:
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
+    async def transaction(self) -> AsyncIterator[Session]:
         """Open a transaction, commit it at the end of the block, roll it back on any exception.
 
         Raises:
