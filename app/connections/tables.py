@@ -81,8 +81,8 @@ class Grant(Table):
     next_refresh_at: Mapped[datetime | None] = mapped_column(Instant)
     refresh_claim: Mapped[UUID | None]
     refresh_claimed_until: Mapped[datetime | None] = mapped_column(Instant)
-    warned_days: Mapped[int | None]
-    revoke_sealed: Mapped[str | None] = mapped_column(Text)
+    revoke_token_sealed: Mapped[str | None] = mapped_column(Text)
+    missing_scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
     connected_by: Mapped[str] = mapped_column(Text)
     connected_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
 
@@ -101,7 +101,6 @@ class Tenant(Table):
     connection_id: Mapped[str] = mapped_column(Text)
     grant_id: Mapped[UUID] = mapped_column(ForeignKey("grants.id"), index=True)
     consent_id: Mapped[str | None] = mapped_column(Text)
-    has_billing: Mapped[bool] = mapped_column(server_default=text("true"))
     is_selected: Mapped[bool] = mapped_column(server_default=text("false"))
     removed_at: Mapped[datetime | None] = mapped_column(Instant)
     health: Mapped[str] = mapped_column(Text, server_default="first_sync")

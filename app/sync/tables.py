@@ -15,8 +15,9 @@ from app.db import Table
 class Cursor(Table):
     """How far one resource of one organisation is read.
 
-    `since` and `page` say what to ask for next while a walk is under way; `high_water` is the newest stamp seen, from
-    which the next walk starts. `row_estimate` and `rows_read` are the progress of the first walk.
+    `since` and `page` say what to ask for next while a walk is under way, `then_since` where it goes on once the pages
+    of a crowded second are read backwards. `high_water` is the newest stamp seen, `walk_read_at` the vendor's clock
+    when the walk began, `next_since` where the next walk starts. `rows_read` of `row_estimate` is the progress.
     """
 
     __tablename__ = "sync_cursors"
@@ -26,7 +27,10 @@ class Cursor(Table):
     resource: Mapped[str] = mapped_column(Text, primary_key=True)
     since: Mapped[datetime | None] = mapped_column(Instant)
     page: Mapped[int] = mapped_column(server_default="1")
+    then_since: Mapped[datetime | None] = mapped_column(Instant)
     high_water: Mapped[datetime | None] = mapped_column(Instant)
+    walk_read_at: Mapped[datetime | None] = mapped_column(Instant)
+    next_since: Mapped[datetime | None] = mapped_column(Instant)
     is_walking: Mapped[bool] = mapped_column(server_default=text("false"))
     is_filtered: Mapped[bool] = mapped_column(server_default=text("true"))
     completed_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -160,7 +164,7 @@ class QuarantinedRow(Table):
 
 
 class WebhookEvent(Table):
-    """One event, however often delivered. `claim` and `claimed_until` name the drain that works on it.
+    """One event, however often delivered.
 
     The name is the one others rely on; `vendor` lets a second vendor's events stand here too.
     """
@@ -183,8 +187,7 @@ class WebhookEvent(Table):
     payload: Mapped[Any] = mapped_column(JSONB)
     processed_at: Mapped[datetime | None] = mapped_column(Instant)
     due_at: Mapped[datetime] = mapped_column(Instant, server_default=text("wall_clock()"))
-    claim: Mapped[UUID | None]
-    claimed_until: Mapped[datetime | None] = mapped_column(Instant)
+    is_replay: Mapped[bool] = mapped_column(server_default=text("false"))
 
     __table_args__ = (
         UniqueConstraint("vendor", "tenant_id", "resource_id", "category", "event_type", "event_at"),
