@@ -217,7 +217,8 @@ class Page:
 
     Attributes:
         batch: the rows we keep, translated.
-        keys: every readable row as delivered, in order, those we do not keep included.
+        keys: every row whose id and stamp can be read, as delivered, in order, those we do not keep and those rejected
+            for another field included, so that a page of nothing else still moves the cursor.
         rejected: rows that could not be read.
         row_count: rows delivered.
         total_rows: rows the whole query matches, or None when the vendor does not say.
@@ -263,9 +264,8 @@ class Connector(Protocol):
     def vendor(self) -> str:
         """The word in `source`."""
 
-    @property
-    def ids_per_read(self) -> int:
-        """How many rows one read may name."""
+    def ids_per_read(self, resource: Resource) -> int:
+        """Return how many rows of that resource one read may name, at least 1."""
 
     def scopes(self, scope_set: str) -> frozenset[str]:
         """Return every scope a consent of that set asks for."""
