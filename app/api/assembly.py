@@ -1,0 +1,67 @@
+"""How the doors hang together: the middlewares in their order, the handlers, and what holds for every route."""
+
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from app.api.auth import AuthenticationMiddleware, is_guarded
+from app.api.errors import FieldError, ProblemMiddleware, add_schema, install_handlers, invalid
+from app.api.limits import BodyMiddleware, HeadersMiddleware
+from app.api.metrics import MetricsMiddleware
+
+
+def install(app: FastAPI, *, is_https: bool) -> None:
+    """Hang the doors; call it before the routers are included. `app.state.services` must be there by the first request.
+
+    Args:
+        app: made with `redirect_slashes=False`, because a redirect would repeat the request's own Host header.
+        is_https: whether `PUBLIC_URL` is.
+    """
+    install_handlers(app)
+    _describe_problems(app)
+    app.router.dependencies.append(Depends(refuse_unknown_parameters))
+    # The last one added is the first one a request meets.
+    app.add_middleware(BodyMiddleware)
+    app.add_middleware(AuthenticationMiddleware)
+    app.add_middleware(ProblemMiddleware)
+    app.add_middleware(MetricsMiddleware)
+    app.add_middleware(HeadersMiddleware, is_https=is_https)
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """Refuse a query parameter the route does not declare, or one given twice: a typo must not widen an answer."""
+    route = request.scope.get("route")
+    if not is_guarded(request.url.path) or not isinstance(route, APIRoute):
+        return
+    declared = declared_parameters(route.dependant)
+    given = [name for name, _ in request.query_params.multi_items()]
+    errors = [_unknown(name) for name in dict.fromkeys(given) if name not in declared]
+    errors += [_repeated(name) for name in dict.fromkeys(given) if name in declared and given.count(name) > 1]
+    if errors:
+        raise invalid(errors)
+
+
+def declared_parameters(dependant: Dependant) -> frozenset[str]:
+    own = frozenset(field.alias for field in dependant.query_params)
+    return own.union(*(declared_parameters(inner) for inner in dependant.dependencies))
+
+
+def _describe_problems(app: FastAPI) -> None:
+    describe = app.openapi
+
+    def describe_all() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            add_schema(describe())
+        return describe()
+
+    app.openapi = describe_all  # type: ignore[method-assign]  # the framework's documented way to extend the schema
+
+
+def _unknown(name: str) -> FieldError:
+    return FieldError(pointer=f"/query/{name}", message="There is no such parameter here.")
+
+
+def _repeated(name: str) -> FieldError:
+    return FieldError(pointer=f"/query/{name}", message="Give this parameter once.")
