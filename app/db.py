@@ -56,6 +56,7 @@ class Database:
     def __init__(self, dsn: str, pool_size: int = 8) -> None:
         self.engine = create_async_engine(
             dsn,
+            hide_parameters=True,  # what a statement carried, such as a token, has no place in an error's text
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=3,
@@ -83,10 +84,12 @@ class Database:
             raise DatabaseUnavailable("PostgreSQL cannot be reached; the same call may be tried again.") from error
 
     async def is_ready(self) -> bool:
-        """Say whether the server answers and carries the newest migration."""
+        """Say whether the server answers and carries the newest migration, or one that a newer version added."""
         async with self.transaction() as session:
+            if await session.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+                return False
             current = await session.scalar(text("SELECT version_num FROM alembic_version"))
-        return bool(current == newest_revision())
+        return current is not None and current >= newest_revision()
 
     async def close(self) -> None:
         await self.engine.dispose()
