@@ -345,11 +345,14 @@ def _is_running(room: Path) -> bool:
 
 
 def _stop_unless_held(room: Path) -> None:
-    with (
-        contextlib.suppress(BlockingIOError, FileNotFoundError),
-        _locked(room / HOLDERS, fcntl.LOCK_EX | fcntl.LOCK_NB),
-    ):
-        _stop_server(room)
+    with contextlib.suppress(FileNotFoundError), _locked(room / START):
+        try:
+            with _locked(room / HOLDERS, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                _stop_server(room)
+        except BlockingIOError:
+            # Others use the server, or a guard is stopping it. Sharing the lock returns at once, or after that.
+            with _locked(room / HOLDERS, fcntl.LOCK_SH):
+                pass
 
 
 def _stop_server(room: Path) -> None:
