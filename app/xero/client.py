@@ -1,0 +1,109 @@
+"""One request to Xero: what is sent, how long it may take, how much may come back, and what it cost."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from app.connector import Access, AnswerUnreadable, Traffic, VendorUnavailable
+
+# A page of 1,000 full invoices is about 2.5 MB; what goes past this is no page of ours, or a gzip bomb.
+MOST_BYTES = 64 * 1024 * 1024
+PATIENCE = httpx.Timeout(30, connect=5)
+# The read timeout starts anew with every byte, so a trickling answer needs an end of its own.
+MOST_SECONDS = 120.0
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever it is. The body is decompressed, and not assumed to be anything."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    traffic: Traffic
+
+
+async def read(http: httpx.AsyncClient, url: str, access: Access, since: str | None = None) -> Answer:
+    """Ask the accounting API for one page.
+
+    Args:
+        http: the connection pool.
+        url: the whole address.
+        access: whose data, and by which token.
+        since: `yyyy-mm-ddThh:mm:ss` in UTC; the form Xero documents, accurate to the second.
+
+    Raises:
+        VendorUnavailable: no answer, or not the whole of it.
+        AnswerUnreadable: the answer is too large, or compressed wrongly.
+    """
+    headers = {
+        "Authorization": f"Bearer {access.access_token}",
+        "xero-tenant-id": access.tenant_id,
+        "Accept": "application/json",  # XML is Xero's default
+        "Accept-Encoding": "gzip",
+    }
+    if since:
+        headers["If-Modified-Since"] = since
+    return await send(http, http.build_request("GET", url, headers=headers, timeout=PATIENCE))
+
+
+async def send(
+    http: httpx.AsyncClient,
+    request: httpx.Request,
+    auth: httpx.Auth | None = None,
+    most_bytes: int = MOST_BYTES,
+    most_seconds: float = MOST_SECONDS,
+) -> Answer:
+    """Send one request, once; redirects are not followed, and no status is an error yet.
+
+    Raises:
+        VendorUnavailable: no answer, or not the whole of it.
+        AnswerUnreadable: the answer is too large, or compressed wrongly.
+    """
+    try:
+        async with asyncio.timeout(most_seconds):
+            return await _exchange(http, request, auth, most_bytes)
+    except TimeoutError:
+        raise VendorUnavailable("Xero did not finish its answer in time.", Traffic(calls=1)) from None
+    except NEVER_SENT as error:
+        raise VendorUnavailable(f"Xero could not be reached ({type(error).__name__}).") from None
+    except httpx.DecodingError:
+        raise AnswerUnreadable("Xero's answer is not compressed as it says.", Traffic(calls=1)) from None
+    except httpx.RequestError as error:
+        # The message of the exception would name the host; its class says as much to an operator.
+        raise VendorUnavailable(f"Xero did not answer ({type(error).__name__}).", Traffic(calls=1)) from None
+
+
+async def _exchange(
+    http: httpx.AsyncClient, request: httpx.Request, auth: httpx.Auth | None, most_bytes: int
+) -> Answer:
+    response = await http.send(request, stream=True, auth=auth, follow_redirects=False)
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > most_bytes:
+                raise AnswerUnreadable(f"Xero's answer is larger than {most_bytes} bytes.", _cost(response, len(body)))
+    finally:
+        await response.aclose()
+    return Answer(response.status_code, response.headers, bytes(body), _cost(response, len(body)))
+
+
+def _cost(response: httpx.Response, bytes_raw: int) -> Traffic:
+    """Count the call as Xero does; bytes on the wire are those of the body before decompression."""
+    return Traffic(
+        calls=1,
+        bytes_raw=bytes_raw,
+        bytes_wire=response.num_bytes_downloaded,
+        day_remaining=_read_count(response.headers, "X-DayLimit-Remaining"),
+        minute_remaining=_read_count(response.headers, "X-MinLimit-Remaining"),
+        app_minute_remaining=_read_count(response.headers, "X-AppMinLimit-Remaining"),
+    )
+
+
+def _read_count(headers: Mapping[str, str], name: str) -> int | None:
+    text = headers.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004 - fits an integer column

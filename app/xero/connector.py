@@ -1,0 +1,77 @@
+"""Xero seen as a `Connector`."""
+
+from collections.abc import Sequence
+
+import httpx
+
+from app.connector import (
+    Access,
+    AppCredentials,
+    ConsentRequest,
+    Notice,
+    Organisation,
+    Page,
+    PageRequest,
+    Resource,
+    TokenSet,
+)
+from app.xero import connections, oauth, pages, webhooks
+
+
+class XeroConnector:
+    """Fulfils `app.connector.Connector`.
+
+    Args:
+        http: the connection pool; its own timeouts are overruled.
+        login_url: where consent is given, `https://login.xero.com`.
+        identity_url: where tokens come from, `https://identity.xero.com`.
+        api_url: where data comes from, `https://api.xero.com`.
+    """
+
+    vendor = "xero"
+
+    def __init__(self, http: httpx.AsyncClient, login_url: str, identity_url: str, api_url: str) -> None:
+        self._http = http
+        self._login_url = login_url.rstrip("/")
+        self._identity_url = identity_url.rstrip("/")
+        self._api_url = api_url.rstrip("/")
+
+    def ids_per_read(self, resource: Resource) -> int:
+        return pages.ids_per_read(resource)
+
+    def scopes(self, scope_set: str) -> frozenset[str]:
+        return frozenset(oauth.read_scope_set(scope_set))
+
+    def missing_scopes(self, granted: frozenset[str]) -> frozenset[str]:
+        return oauth.find_missing_scopes(granted)
+
+    def authorization_url(self, request: ConsentRequest) -> str:
+        return oauth.build_authorization_url(self._login_url, request)
+
+    async def exchange_code(self, app: AppCredentials, code: str, redirect_uri: str, verifier: str) -> TokenSet:
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        return await oauth.ask_for_tokens(self._http, self._identity_url, app, form)
+
+    async def refresh(self, app: AppCredentials, refresh_token: str) -> TokenSet:
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        return await oauth.ask_for_tokens(self._http, self._identity_url, app, form)
+
+    async def revoke(self, app: AppCredentials, refresh_token: str) -> None:
+        await oauth.revoke(self._http, self._identity_url, app, refresh_token)
+
+    async def list_organisations(self, access_token: str) -> Sequence[Organisation]:
+        return await connections.list_connections(self._http, self._api_url, access_token)
+
+    async def disconnect_organisation(self, access_token: str, connection_id: str) -> None:
+        await connections.drop_connection(self._http, self._api_url, access_token, connection_id)
+
+    async def fetch_page(self, access: Access, request: PageRequest) -> Page:
+        return await pages.fetch_page(self._http, self._api_url, access, request)
+
+    def read_notices(self, body: bytes, signatures: Sequence[bytes], keys: Sequence[str]) -> Sequence[Notice]:
+        return webhooks.read_notices(body, signatures, keys)

@@ -1,0 +1,217 @@
+"""Consent and tokens."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from urllib.parse import quote, urlencode
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from app.connector import (
+    AnswerUnreadable,
+    AppCredentials,
+    AppRejected,
+    ConnectorError,
+    ConsentRequest,
+    GrantRefused,
+    RequestRejected,
+    TokenSet,
+    VendorUnavailable,
+)
+from app.xero.client import PATIENCE, Answer, send
+from app.xero.refusals import clean, rate_limited
+from app.xero.values import Unreadable
+from app.xero.wire import UNREADABLE
+
+IDENTITY = ("openid", "profile", "email", "offline_access")
+# An app made on or after 2 March 2026 may not ask for `accounting.transactions.read`; older ones may until it ends.
+SCOPE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "broad": (*IDENTITY, "accounting.transactions.read", "accounting.contacts.read"),
+        "granular": (
+            *IDENTITY,
+            "accounting.invoices.read",
+            "accounting.payments.read",
+            "accounting.contacts.read",
+        ),
+    }
+)
+BROAD = "accounting.transactions.read"
+GRANULAR = frozenset({"accounting.invoices.read", "accounting.payments.read"})
+ALWAYS_NEEDED = frozenset({"offline_access", "accounting.contacts.read"})
+
+REJECTED = (
+    "Xero does not accept this app ({word}): check the client id, the secret, the redirect URI and the scope set."
+)
+# Only these words, in JSON and under these statuses, say that a grant is dead. A proxy's page, an outage or a torn
+# connection says nothing about it, and taking one for a refusal would make users reconnect for no reason.
+WORDS: Mapping[str, tuple[type[ConnectorError], str]] = MappingProxyType(
+    {
+        "invalid_grant": (GrantRefused, "Xero no longer accepts this code or refresh token; connect Xero again."),
+        "invalid_client": (AppRejected, REJECTED),
+        "unauthorized_client": (AppRejected, REJECTED),
+        "invalid_scope": (AppRejected, REJECTED),
+        "unsupported_grant_type": (AppRejected, REJECTED),
+        "unsupported_response_type": (AppRejected, REJECTED),
+    }
+)
+BAD_REQUEST, UNAUTHORIZED, REQUEST_TIMEOUT, TOO_MANY, SERVER_ERROR = 400, 401, 408, 429, 500
+OK, NO_CONTENT = 200, 204
+
+
+class TokenAnswer(Struct):
+    access_token: str
+    expires_in: int
+    refresh_token: str | None = None
+    scope: str | None = None
+
+
+class Claims(Struct):
+    xero_userid: str
+    authentication_event_id: str | None = None
+    scope: list[str] | str | None = None
+
+
+class Refusal(Struct):
+    error: str = ""
+
+
+def read_scope_set(name: str) -> tuple[str, ...]:
+    """Return the scopes of a named set, in the order they are asked for.
+
+    Raises:
+        AppRejected: there is no set of that name.
+    """
+    try:
+        return SCOPE_SETS[name]
+    except KeyError:
+        raise AppRejected("There is no such scope set; choose `broad` or `granular`.") from None
+
+
+def find_missing_scopes(granted: frozenset[str]) -> frozenset[str]:
+    """Return what a grant lacks: the rest of the granular pair where part of it is there, else the broad scope.
+
+    A scope to write includes reading, and the broad scope includes the granular pair.
+    """
+    readable = granted | {f"{scope}.read" for scope in granted}
+    missing = ALWAYS_NEEDED - readable
+    if BROAD in readable or readable >= GRANULAR:
+        return missing
+    return missing | (GRANULAR - readable if readable & GRANULAR else {BROAD})
+
+
+def build_authorization_url(login_url: str, request: ConsentRequest) -> str:
+    """Return the consent page's address, with the PKCE verifier hashed (RFC 7636, S256)."""
+    digest = hashlib.sha256(request.verifier.encode()).digest()
+    query = {
+        "response_type": "code",
+        "client_id": request.client_id,
+        "redirect_uri": request.redirect_uri,
+        "scope": " ".join(read_scope_set(request.scope_set)),
+        "state": request.state,
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+    }
+    return f"{login_url}/identity/connect/authorize?{urlencode(query, quote_via=quote)}"
+
+
+async def ask_for_tokens(
+    http: httpx.AsyncClient, identity_url: str, app: AppCredentials, form: Mapping[str, str]
+) -> TokenSet:
+    """Trade a code or a refresh token for a token set.
+
+    Raises:
+        GrantRefused: the code or refresh token is dead.
+        AppRejected: the app is not what Xero knows.
+        ConnectorError: anything else, which says nothing about the grant.
+    """
+    answer = await _post(http, f"{identity_url}/connect/token", app, form)
+    if answer.status != OK:
+        raise _identity_refusal(answer)
+    try:
+        return _read_tokens(answer.body)
+    except Unreadable as error:
+        raise AnswerUnreadable(f"Xero's token answer is not in its form: {error}", answer.traffic) from None
+
+
+async def revoke(http: httpx.AsyncClient, identity_url: str, app: AppCredentials, refresh_token: str) -> None:
+    """End a grant; with it go all the connections its user made for this app (RFC 7009)."""
+    answer = await _post(http, f"{identity_url}/connect/revocation", app, {"token": refresh_token})
+    if answer.status not in (OK, NO_CONTENT):
+        raise _identity_refusal(answer)
+
+
+async def _post(http: httpx.AsyncClient, url: str, app: AppCredentials, form: Mapping[str, str]) -> Answer:
+    headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+    request = http.build_request("POST", url, data=dict(form), headers=headers, timeout=PATIENCE)
+    return await send(http, request, httpx.BasicAuth(app.client_id, app.client_secret))
+
+
+def _identity_refusal(answer: Answer) -> ConnectorError:
+    if answer.status == TOO_MANY:
+        return rate_limited(answer)
+    if answer.status >= SERVER_ERROR or answer.status == REQUEST_TIMEOUT:
+        return VendorUnavailable(f"Xero's sign-in service is unavailable ({answer.status}).", answer.traffic)
+    word = _read_word(answer.body)
+    if answer.status in (BAD_REQUEST, UNAUTHORIZED) and word in WORDS:
+        error, detail = WORDS[word]
+        return error(detail.format(word=word), answer.traffic)
+    if word and answer.status >= BAD_REQUEST:
+        return RequestRejected(f"Xero's sign-in service refused the request: {clean(word)}", answer.traffic)
+    return AnswerUnreadable(f"Xero's sign-in service answered {answer.status} and no reason.", answer.traffic)
+
+
+def _read_word(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=Refusal).error
+    except UNREADABLE:
+        return ""
+
+
+def _read_tokens(body: bytes) -> TokenSet:
+    try:
+        answer = msgspec.json.decode(body, type=TokenAnswer, strict=False)
+    except UNREADABLE as error:
+        raise Unreadable(str(error)) from None
+    claims = _read_claims(answer.access_token)
+    return TokenSet(
+        access_token=_check_token(answer.access_token),
+        refresh_token=_check_token(answer.refresh_token) if answer.refresh_token else None,
+        lifetime=_check_lifetime(answer.expires_in),
+        scopes=_read_scopes(answer.scope or claims.scope),
+        user_id=claims.xero_userid,
+        consent_id=claims.authentication_event_id and claims.authentication_event_id.lower(),
+    )
+
+
+def _read_claims(access_token: str) -> Claims:
+    """Read the payload of a token without checking its signature.
+
+    It came straight from the token endpoint over TLS, in answer to our own secret: nobody else can have made it, and
+    it is read for the ids in it, not to let anyone in (OpenID Connect Core 3.1.3.7 allows the same for an id_token).
+    """
+    try:
+        _, payload, _ = access_token.split(".")
+        return msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Claims)
+    except (ValueError, *UNREADABLE):
+        raise Unreadable("the access token carries no readable claims") from None
+
+
+def _read_scopes(scope: str | Sequence[str] | None) -> frozenset[str]:
+    return frozenset(scope.split() if isinstance(scope, str) else scope or ())
+
+
+def _check_token(token: str) -> str:
+    """Return a token that fits a header; what does not would fail each later call in a way hard to understand."""
+    if not (token.isascii() and token.isprintable()):
+        raise Unreadable("a token holds characters no header can carry")
+    return token
+
+
+def _check_lifetime(seconds: int) -> int:
+    if not 0 < seconds < 10**9:
+        raise Unreadable("expires_in is no lifetime")
+    return seconds

@@ -1,0 +1,104 @@
+"""Single values as Xero writes them: ids, texts, amounts, dates; each is either exact or refused with a reason."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UUID_SHAPE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CURRENCY_SHAPE = re.compile(r"[A-Z]{3}")
+# The offset behind the milliseconds is decoration: the value counts from the epoch in UTC with or without it.
+MILLISECONDS = re.compile(r"/Date\((-?\d{1,16})(?:[+-]\d{4})?\)/", re.ASCII)
+ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+# PostgreSQL's NUMERIC ends at 131,072 digits; what is past this bound is no amount, and would cost the whole page.
+MOST_DIGITS = 1000
+
+ValueT = TypeVar("ValueT")
+
+
+class Unreadable(ValueError):
+    """A row, or a value in it, is not in Xero's form; the text says which and how."""
+
+
+def require(value: ValueT | None, name: str) -> ValueT:
+    """Return a value that may not be missing.
+
+    Raises:
+        Unreadable: it is; so for every function here.
+    """
+    if value is None:
+        raise Unreadable(f"{name} is missing")
+    return value
+
+
+def look_up(meanings: Mapping[str, ValueT], word: str, name: str) -> ValueT:
+    """Return what one of Xero's words means to us."""
+    try:
+        return meanings[word]
+    except KeyError:
+        raise Unreadable(f"{name} {word[:40]!r} is unknown") from None
+
+
+def read_id(text: str, name: str) -> str:
+    """Return an id in lower case; Xero's are UUIDs, and some of its producers write them in capitals."""
+    lowered = text.lower()
+    if not UUID_SHAPE.fullmatch(lowered):
+        raise Unreadable(f"{name} is not a UUID")
+    return lowered
+
+
+def read_text(text: str | None) -> str | None:
+    """Return a text without the one character PostgreSQL cannot hold, or None for an empty one."""
+    return text.replace("\0", "") or None if text else None
+
+
+def read_currency(text: str | None) -> str:
+    """Return an ISO 4217 code."""
+    code = require(text, "CurrencyCode")
+    if not CURRENCY_SHAPE.fullmatch(code):
+        raise Unreadable(f"CurrencyCode {code[:40]!r} is not a currency")
+    return code
+
+
+def read_amount(amount: Decimal | None, name: str) -> Decimal | None:
+    """Return an amount unchanged if it is a number that can be kept."""
+    if amount is None:
+        return None
+    exponent = amount.as_tuple().exponent
+    if isinstance(exponent, str) or exponent < -MOST_DIGITS or amount.adjusted() > MOST_DIGITS:
+        raise Unreadable(f"{name} is not an amount")
+    return amount
+
+
+def read_rate(rate: Decimal | None) -> Decimal | None:
+    """Return foreign units per base unit as it comes, or None: nothing can be divided by a rate of zero or less."""
+    known = read_amount(rate, "CurrencyRate")
+    return known if known and known > 0 else None
+
+
+def read_instant(text: str) -> datetime:
+    """Read `/Date(ms+0000)/`, or ISO 8601 with any number of fractional digits, where no zone means UTC."""
+    try:
+        if found := MILLISECONDS.fullmatch(text):
+            return EPOCH + timedelta(milliseconds=int(found[1]))
+        if found := ISO.fullmatch(text):
+            fraction = f"{found[3] or '':0<6.6}"
+            zone = (found[4] or "Z").replace("Z", "+00:00")
+            return datetime.fromisoformat(f"{found[1]}T{found[2]}.{fraction}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Unreadable(f"{text[:40]!r} is no date")
+
+
+def read_date(text: str | None) -> date | None:
+    """Read a calendar date in either form; Xero writes it as midnight UTC of the organisation's own date."""
+    if text is None:
+        return None
+    if text.startswith("/"):
+        return read_instant(text).date()
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        raise Unreadable(f"{text[:40]!r} is no date") from None

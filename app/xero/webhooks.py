@@ -1,0 +1,152 @@
+"""Xero's notices: the signature over the raw bytes, then the events, none of which is trusted to be in its form."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from app.connector import BadSignature, Notice, NoticeUnreadable, Resource
+from app.xero.values import EPOCH, UUID_SHAPE, Unreadable, read_instant
+from app.xero.wire import UNREADABLE, decode_loosely, mend
+
+RESOURCES: Mapping[str, Resource] = MappingProxyType(
+    {
+        "CONTACT": Resource.CONTACTS,
+        "INVOICE": Resource.INVOICES,
+        "CREDITNOTE": Resource.CREDIT_MEMOS,
+        "PAYMENT": Resource.PAYMENTS,
+    }
+)
+# Where an event says of which type its subject is, only this one is a customer's.
+CUSTOMERS_TYPE: Mapping[str, str] = MappingProxyType(
+    {"INVOICE": "ACCREC", "CREDITNOTE": "ACCRECCREDIT", "PAYMENT": "ACCRECPAYMENT"}
+)
+# These texts are parts of a unique index, whose entries PostgreSQL limits to about 2,700 bytes.
+MOST_TEXT = 100
+MOST_DEPTH = 10
+MOST_PAYLOAD = 20_000
+# An integer of more digits cannot be turned into text again by Python's own limit on that conversion.
+LARGEST_NUMBER = 10**30
+
+
+class Delivery(Struct):
+    events: list[Raw]
+
+
+def read_notices(body: bytes, signatures: Sequence[bytes], keys: Sequence[str]) -> Sequence[Notice]:
+    """Check the signature, then read the events; Xero's probe of a new subscription has none.
+
+    Raises:
+        BadSignature: missing, doubled, or made with no key of ours.
+        NoticeUnreadable: well signed, not in Xero's form.
+    """
+    check_signature(body, signatures, keys)
+    try:
+        events = msgspec.json.decode(body, type=Delivery).events
+    except UNREADABLE:
+        events = _read_mended(body)
+    return [read_event(bytes(event)) for event in events]
+
+
+def check_signature(body: bytes, signatures: Sequence[bytes], keys: Sequence[str]) -> None:
+    """Compare in constant time, as bytes: `compare_digest` refuses text that is not ASCII, and a header may be any.
+
+    Raises:
+        BadSignature: missing, doubled, or made with no key of ours.
+    """
+    if len(signatures) != 1:
+        raise BadSignature(f"{len(signatures)} signatures where there has to be one.")
+    if not any([hmac.compare_digest(sign(body, key), signatures[0]) for key in keys if key]):  # noqa: C419 - every key is tried, whichever fits
+        raise BadSignature("The signature was made with no key of ours; copy the webhook key from Xero again.")
+
+
+def sign(body: bytes, key: str) -> bytes:
+    """Return the signature Xero makes: the key is used as text, although it looks like base64."""
+    return base64.b64encode(hmac.new(key.encode("utf-8", "surrogateescape"), body, hashlib.sha256).digest())
+
+
+def read_event(raw: bytes) -> Notice:
+    """Translate one event; one that is not in its form is kept too, with what is wrong as the reason to ignore it."""
+    event = decode_loosely(raw)
+    category = _read_word(event, "eventCategory").upper()
+    why_ignored = _find_fault(event) or _find_reason(event, category)
+    return Notice(
+        tenant_id=_read_word(event, "tenantId").lower(),
+        # Broken events without an id would all look like one another; the digest keeps them apart.
+        resource_id=_read_word(event, "resourceId").lower() or f"unreadable:{hashlib.sha256(raw).hexdigest()[:16]}",
+        category=category,
+        event_type=_read_word(event, "eventType").upper(),
+        event_at=_read_event_at(event) or EPOCH,
+        resource=None if why_ignored else RESOURCES[category],
+        why_ignored=why_ignored,
+        payload=event if _is_storable(event) and event else {"unreadable": _read_payload(raw)},
+    )
+
+
+def _read_mended(body: bytes) -> list[Raw]:
+    try:
+        return msgspec.json.decode(mend(body), type=Delivery).events
+    except UNREADABLE as error:
+        raise NoticeUnreadable(f"The notice is not in Xero's form: {error}") from None
+
+
+def _find_fault(event: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the form of an event."""
+    if not event:
+        return "the event is not a JSON object"
+    if not _is_storable(event):
+        return "the event holds characters, numbers or depths that cannot be stored"
+    for name in ("tenantId", "resourceId"):
+        if not UUID_SHAPE.fullmatch(_read_word(event, name).lower()):
+            return f"{name} is not a UUID"
+    if _read_event_at(event) is None:
+        return "eventDateUtc is no date"
+    return None
+
+
+def _find_reason(event: Mapping[str, Any], category: str) -> str | None:
+    """Return why nothing has to be read for an event in good form."""
+    if category == "SUBSCRIPTION" or _read_word(event, "tenantType").upper() == "APPLICATION":
+        return "it is about the app, not about an organisation"
+    if category not in RESOURCES:
+        return f"nobody asked for {category or 'events without a category'}"
+    data = event.get("data")
+    kind = (_read_word(data, "PaymentType") or _read_word(data, "Type")) if isinstance(data, dict) else ""
+    if kind and kind.upper() != CUSTOMERS_TYPE.get(category, kind.upper()):
+        return f"{kind.upper()} is not a customer's: a supplier's, or a refund"
+    return None
+
+
+def _read_word(event: Mapping[str, Any], name: str) -> str:
+    found = event.get(name)
+    return found.replace("\0", "")[:MOST_TEXT] if isinstance(found, str) else ""
+
+
+def _read_event_at(event: Mapping[str, Any]) -> datetime | None:
+    try:
+        return read_instant(_read_word(event, "eventDateUtc"))
+    except Unreadable:
+        return None
+
+
+def _is_storable(value: object, depth: int = MOST_DEPTH) -> bool:
+    """Return whether PostgreSQL's jsonb takes a decoded value as it is."""
+    if isinstance(value, str):
+        return "\0" not in value
+    if isinstance(value, int):
+        return -LARGEST_NUMBER < value < LARGEST_NUMBER
+    if isinstance(value, dict):
+        return depth > 0 and all(_is_storable(part, depth - 1) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return depth > 0 and all(_is_storable(part, depth - 1) for part in value)
+    return True
+
+
+def _read_payload(raw: bytes) -> str:
+    return raw[:MOST_PAYLOAD].decode("utf-8", "replace").replace("\0", "")

@@ -1,0 +1,229 @@
+"""Xero's JSON exactly as written: the fields we use, and decoding that survives one bad row."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from app.xero.values import Unreadable
+
+CONTROLS = re.compile(rb"[\x00-\x1f]")
+# Read escape by escape, so that an escaped backslash before a `u` is not taken for the start of a character.
+ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+ABSENT = Raw()
+
+RowT = TypeVar("RowT")
+
+
+class Pagination(Struct):
+    pageCount: int | None = None  # noqa: N815 - Xero's spelling
+    itemCount: int | None = None  # noqa: N815 - Xero's spelling
+
+
+class Envelope(Struct):
+    """What stands around the rows. The rows stay undecoded, so that the envelope can be judged alone."""
+
+    DateTimeUTC: str | None = None
+    pagination: Pagination | None = None
+    Contacts: Raw = ABSENT
+    Invoices: Raw = ABSENT
+    CreditNotes: Raw = ABSENT
+    Payments: Raw = ABSENT
+
+
+class Receivable(Struct):
+    Outstanding: Decimal | None = None
+
+
+class ContactBalances(Struct):
+    AccountsReceivable: Receivable | None = None
+
+
+class Contact(Struct):
+    ContactID: str
+    UpdatedDateUTC: str
+    Name: str | None = None
+    EmailAddress: str | None = None
+    ContactStatus: str | None = None
+    IsCustomer: bool | None = None
+    MergedToContactID: str | None = None
+    Balances: ContactBalances | None = None
+
+
+class Party(Struct):
+    """The little of a contact that stands inside a document."""
+
+    ContactID: str
+    Name: str | None = None
+
+
+class AppliedCreditNote(Struct):
+    AppliedAmount: Decimal | None = None
+
+
+class AppliedOverpayment(Struct):
+    OverpaymentID: str
+    AppliedAmount: Decimal | None = None
+    Date: str | None = None
+    DateString: str | None = None
+
+
+class AppliedPrepayment(Struct):
+    PrepaymentID: str
+    AppliedAmount: Decimal | None = None
+    Date: str | None = None
+    DateString: str | None = None
+
+
+class Invoice(Struct):
+    InvoiceID: str
+    Type: str
+    Status: str
+    UpdatedDateUTC: str
+    Contact: Party | None = None
+    InvoiceNumber: str | None = None
+    Reference: str | None = None
+    CurrencyCode: str | None = None
+    CurrencyRate: Decimal | None = None
+    SubTotal: Decimal | None = None
+    TotalTax: Decimal | None = None
+    Total: Decimal | None = None
+    AmountDue: Decimal | None = None
+    AmountPaid: Decimal | None = None
+    AmountCredited: Decimal | None = None
+    Date: str | None = None
+    DateString: str | None = None
+    DueDate: str | None = None
+    DueDateString: str | None = None
+    FullyPaidOnDate: str | None = None
+    CreditNotes: list[AppliedCreditNote] | None = None
+    Overpayments: list[AppliedOverpayment] | None = None
+    Prepayments: list[AppliedPrepayment] | None = None
+
+
+class InvoiceReference(Struct):
+    InvoiceID: str
+
+
+class Allocation(Struct):
+    Invoice: InvoiceReference
+    Amount: Decimal
+    AllocationID: str | None = None
+    Date: str | None = None
+    IsDeleted: bool | None = None
+
+
+class CreditNote(Struct):
+    CreditNoteID: str
+    Type: str
+    Status: str
+    UpdatedDateUTC: str
+    Contact: Party | None = None
+    CreditNoteNumber: str | None = None
+    Reference: str | None = None
+    CurrencyCode: str | None = None
+    CurrencyRate: Decimal | None = None
+    Total: Decimal | None = None
+    RemainingCredit: Decimal | None = None
+    Date: str | None = None
+    DateString: str | None = None
+    Allocations: list[Allocation] | None = None
+
+
+class PaidDocument(Struct):
+    """What a payment settles; Xero calls it `Invoice` even where it is a credit note."""
+
+    InvoiceID: str
+    Type: str | None = None
+    Contact: Party | None = None
+    CurrencyCode: str | None = None
+
+
+class Payment(Struct):
+    PaymentID: str
+    PaymentType: str
+    Status: str
+    UpdatedDateUTC: str
+    Amount: Decimal | None = None
+    CurrencyRate: Decimal | None = None
+    Reference: str | None = None
+    Date: str | None = None
+    Invoice: PaidDocument | None = None
+
+
+class Rows(Generic[RowT]):
+    """The rows of one answer, each either decoded or the reason why not.
+
+    Args:
+        raw: the JSON array.
+        kind: what a row should be.
+    """
+
+    def __init__(self, raw: Raw, kind: type[RowT]) -> None:
+        self._raw = raw
+        self._kind = kind
+
+    def decode(self) -> Sequence[RowT | Unreadable]:
+        """Return every row in order; a list decodes at once unless one row of it is bad, then each by itself."""
+        try:
+            return msgspec.json.decode(self._raw, type=list[self._kind])  # type: ignore[name-defined]  # known at run time
+        except UNREADABLE:
+            return [self._decode_one(raw) for raw in self.sources()]
+
+    def sources(self) -> list[Raw]:
+        """Return each row as it was delivered.
+
+        Raises:
+            Unreadable: it is no list.
+        """
+        try:
+            return msgspec.json.decode(self._raw, type=list[Raw])
+        except UNREADABLE as error:
+            raise Unreadable(str(error)) from None
+
+    def _decode_one(self, raw: Raw) -> RowT | Unreadable:
+        try:
+            return msgspec.json.decode(mend(bytes(raw)), type=self._kind)
+        except UNREADABLE as error:
+            return Unreadable(str(error))
+
+
+def decode_envelope(body: bytes) -> Envelope:
+    """Read what stands around the rows.
+
+    Raises:
+        Unreadable: no JSON of that form: HTML, empty, truncated, nested past reason.
+    """
+    try:
+        return msgspec.json.decode(body, type=Envelope)
+    except UNREADABLE:
+        pass
+    try:
+        return msgspec.json.decode(mend(body), type=Envelope)
+    except UNREADABLE as error:
+        raise Unreadable(str(error)) from None
+
+
+def decode_loosely(raw: bytes) -> dict[str, Any]:
+    """Return a row that is not of its type as whatever object it is, or nothing."""
+    try:
+        found = msgspec.json.decode(mend(raw))
+    except UNREADABLE:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def mend(body: bytes) -> bytes:
+    """Replace what no JSON text may hold but a careless producer lets through, so that one character costs no page.
+
+    Those are bytes that are not UTF-8, bare control characters, and halves of surrogate pairs.
+    """
+    text = body.decode("utf-8-sig", "replace").encode()
+    return ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], CONTROLS.sub(b" ", text))
