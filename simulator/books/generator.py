@@ -1,0 +1,66 @@
+"""Fills organisations with two years of plausible books, the same for the same seed and day."""
+
+from random import Random
+from uuid import UUID
+
+from simulator.books import names
+from simulator.books.drafting import Drafter
+from simulator.books.history import SUPPLIER_EVERY, History, is_supplier
+from simulator.books.model import Contact
+from simulator.books.organisation import Organisation
+from simulator.clock import DAY_MS
+from simulator.options import SimulatorOptions
+
+_YEARS_MS = 730 * DAY_MS
+_ARCHIVED_EVERY = 17
+_NUMBERED_EVERY = 3
+_CONTACTS_WITHIN = 0.97  # The last stamp of a contact is three weeks old, those of documents run up to now.
+
+
+def generate_organisations(options: SimulatorOptions, now: int) -> dict[str, Organisation]:
+    """All tenants by id, practices last; every stamp lies in the two years before `now`."""
+    organisations = [_generate(options, index, now) for index in range(options.organisations)]
+    practices = [_practice(options, index) for index in range(options.practices)]
+    return {organisation.tenant_id: organisation for organisation in (*organisations, *practices)}
+
+
+def _generate(options: SimulatorOptions, index: int, now: int) -> Organisation:
+    rng = Random(f"{options.seed}/{index}")  # noqa: S311 - made-up books want repeatable chance
+    name, country, currency = names.organisation_name(index)
+    tenant_id = str(UUID(int=rng.getrandbits(128), version=4))
+    organisation = Organisation(tenant_id=tenant_id, name=name, country=country, currency=currency)
+    organisation.contacts.fill(_contact(organisation, rng, number, options, now) for number in range(options.contacts))
+    if options.contacts:
+        History(Drafter(organisation, rng, start=now - _YEARS_MS, now=now)).write(options)
+    return organisation
+
+
+def _practice(options: SimulatorOptions, index: int) -> Organisation:
+    rng = Random(f"{options.seed}/practice/{index}")  # noqa: S311 - made-up books want repeatable chance
+    name, tenant_type = names.PRACTICES[index % len(names.PRACTICES)]
+    tenant_id = str(UUID(int=rng.getrandbits(128), version=4))
+    return Organisation(tenant_id=tenant_id, name=name, tenant_type=tenant_type)
+
+
+def _contact(organisation: Organisation, rng: Random, number: int, options: SimulatorOptions, now: int) -> Contact:
+    """Customer or supplier it becomes by its documents, as at Xero."""
+    name = (
+        names.supplier_name(number // SUPPLIER_EVERY, organisation.country)
+        if is_supplier(number)
+        else names.company_name(number - number // SUPPLIER_EVERY, organisation.country, rng)
+    )
+    first, last = names.person(rng)
+    spread = (number + rng.random()) / options.contacts * _CONTACTS_WITHIN
+    return Contact(
+        id=str(UUID(int=rng.getrandbits(128), version=4)),
+        updated=now - _YEARS_MS + int(spread * _YEARS_MS),
+        name=name,
+        first_name=first,
+        last_name=last,
+        email=f"accounts{number}@{''.join(c for c in name.lower() if c.isascii() and c.isalnum())}.example",
+        account_number=f"C{number:04d}" if number % _NUMBERED_EVERY == 0 else None,
+        phone=f"{rng.randrange(100, 999)}-{rng.randrange(1000, 9999)}",
+        city=names.CITIES[organisation.country],
+        country=names.COUNTRIES[organisation.country],
+        status="ARCHIVED" if number % _ARCHIVED_EVERY == _ARCHIVED_EVERY - 1 else "ACTIVE",
+    )

@@ -1,0 +1,1 @@
+"""HTTP in: Xero's public surface and the control API beside it."""

@@ -1,0 +1,1 @@
+"""Who signed in, what they allowed, and the tokens that say so."""

@@ -1,0 +1,50 @@
+"""Which user connected which tenant."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import uuid4
+
+from simulator.grants.model import Connection
+
+
+class Connections:
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], Connection] = {}
+
+    def connect(self, user_id: str, tenant_ids: Iterable[str], auth_event_id: str, now: datetime) -> None:
+        """A tenant connected before keeps its connection id and creation, and gets a new update and event id."""
+        for tenant_id in tenant_ids:
+            row = self._rows.get((user_id, tenant_id))
+            if row is None:
+                row = Connection(str(uuid4()), user_id, tenant_id, auth_event_id, now, now)
+                self._rows[user_id, tenant_id] = row
+            row.auth_event_id, row.updated, row.is_active = auth_event_id, now, True
+
+    def of(self, user_id: str, auth_event_id: str | None = None) -> list[Connection]:
+        mine = (row for row in self._rows.values() if row.user_id == user_id and row.is_active)
+        return [row for row in mine if auth_event_id in (None, row.auth_event_id)]
+
+    def has(self, user_id: str, tenant_id: str) -> bool:
+        row = self._rows.get((user_id, tenant_id))
+        return row is not None and row.is_active
+
+    def drop(self, user_id: str, connection_id: str) -> bool:
+        """False when this user has no such connection."""
+        row = next((row for row in self.of(user_id) if row.id == connection_id.lower()), None)
+        if row is not None:
+            row.is_active = False
+        return row is not None
+
+    def drop_user(self, user_id: str) -> None:
+        for row in self.of(user_id):
+            row.is_active = False
+
+    def drop_tenant(self, tenant_id: str) -> int:
+        """As when an administrator removes the app within Xero: gone for every user."""
+        rows = [row for row in self._rows.values() if row.tenant_id == tenant_id and row.is_active]
+        for row in rows:
+            row.is_active = False
+        return len(rows)
+
+    def all(self) -> list[Connection]:
+        return [row for row in self._rows.values() if row.is_active]

@@ -1,0 +1,90 @@
+"""Xero's limits: calls in progress, per minute and day of each tenant in fixed windows, per minute of the whole app."""
+
+from dataclasses import dataclass, field
+from math import ceil
+
+from simulator.clock import DAY_MS, Clock
+from simulator.options import SimulatorOptions
+from simulator.wire.errors import LimitProblem
+
+MINUTE_MS = 60_000
+_APP = "app"
+
+
+@dataclass(slots=True)
+class Window:
+    """A fixed window that starts anew every `length` milliseconds, at an offset of its own."""
+
+    length: int
+    offset: int
+    number: int = -1
+    used: int = 0
+
+    def roll(self, now: int) -> "Window":
+        number = (now - self.offset) // self.length
+        if number != self.number:
+            self.number, self.used = number, 0
+        return self
+
+    def seconds_left(self, now: int) -> int:
+        end = (self.number + 1) * self.length + self.offset
+        return max(1, ceil((end - now) / 1000))
+
+
+@dataclass(slots=True)
+class Limits:
+    """Counts calls and says which limit a call passes. The windows of different tenants reset at different times."""
+
+    clock: Clock
+    options: SimulatorOptions
+    _windows: dict[tuple[str, int], Window] = field(default_factory=dict)
+
+    def admit(self, tenant_id: str, in_flight: int) -> tuple[LimitProblem, int | None] | None:
+        """None and counted, or the problem with the seconds of its Retry-After. A refused call is not counted."""
+        if not self.options.limits_enabled:
+            return None
+        now = self.clock.now_ms()
+        if in_flight > self.options.concurrent_limit:
+            return "concurrent", None
+        day, minute, app = self._windows_of(tenant_id, now)
+        if day.used >= self.options.day_limit:
+            return "day", day.seconds_left(now)
+        if minute.used >= self.options.minute_limit:
+            return "minute", minute.seconds_left(now)
+        if app.used >= self.options.app_minute_limit:
+            return "appminute", None
+        for window in (day, minute, app):
+            window.used += 1
+        return None
+
+    def headers(self, tenant_id: str) -> list[tuple[str, str]]:
+        """What remains, as every accounting answer tells."""
+        day, minute, app = self._windows_of(tenant_id, self.clock.now_ms())
+        return [
+            ("X-DayLimit-Remaining", str(max(0, self.options.day_limit - day.used))),
+            ("X-MinLimit-Remaining", str(max(0, self.options.minute_limit - minute.used))),
+            ("X-AppMinLimit-Remaining", str(max(0, self.options.app_minute_limit - app.used))),
+        ]
+
+    def use(self, tenant_id: str, *, day: int = 0, minute: int = 0) -> None:
+        """Count calls that were never made, to stand near a limit at once."""
+        windows = self._windows_of(tenant_id, self.clock.now_ms())
+        windows[0].used += day
+        windows[1].used += minute
+
+    def clear(self) -> None:
+        self._windows = {}
+
+    def _windows_of(self, tenant_id: str, now: int) -> tuple[Window, Window, Window]:
+        return (
+            self._window(tenant_id, DAY_MS).roll(now),
+            self._window(tenant_id, MINUTE_MS).roll(now),
+            self._window(_APP, MINUTE_MS).roll(now),
+        )
+
+    def _window(self, name: str, length: int) -> Window:
+        known = self._windows.get((name, length))
+        if known is None:
+            offset = sum(name.encode()) * 7919 % length
+            known = self._windows[name, length] = Window(length, offset)
+        return known
