@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from app.api.auth import AuthenticationMiddleware, is_guarded
 from app.api.errors import FieldError, ProblemMiddleware, add_schema, install_handlers, invalid
+from app.api.idempotency import IdempotencyMiddleware, add_parameter
 from app.api.limits import BodyMiddleware, HeadersMiddleware
 from app.api.metrics import MetricsMiddleware
 
@@ -20,9 +21,10 @@ def install(app: FastAPI, *, is_https: bool) -> None:
         is_https: whether `PUBLIC_URL` is.
     """
     install_handlers(app)
-    _describe_problems(app)
+    _describe_common(app)
     app.router.dependencies.append(Depends(refuse_unknown_parameters))
     # The last one added is the first one a request meets.
+    app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(AuthenticationMiddleware)
     app.add_middleware(ProblemMiddleware)
@@ -48,12 +50,14 @@ def declared_parameters(dependant: Dependant) -> frozenset[str]:
     return own.union(*(declared_parameters(inner) for inner in dependant.dependencies))
 
 
-def _describe_problems(app: FastAPI) -> None:
+def _describe_common(app: FastAPI) -> None:
     describe = app.openapi
 
     def describe_all() -> dict[str, Any]:
         if app.openapi_schema is None:
-            add_schema(describe())
+            schema = describe()
+            add_schema(schema)
+            add_parameter(schema)
         return describe()
 
     app.openapi = describe_all  # type: ignore[method-assign]  # the framework's documented way to extend the schema

@@ -238,7 +238,7 @@ class ProgressEvent(Table):
 
 
 class IdempotentRequest(Table):
-    """A mutation that carried an Idempotency-Key, and its answer once there is one."""
+    """A mutation that carried an Idempotency-Key, and its answer, headers and body, once there is one."""
 
     __tablename__ = "idempotent_requests"
 
@@ -246,6 +246,5 @@ class IdempotentRequest(Table):
     actor: Mapped[str] = mapped_column(Text, primary_key=True)
     request_hash: Mapped[str] = mapped_column(Text)
     status: Mapped[int | None]
-    headers: Mapped[dict[str, str] | None] = mapped_column(JSONB)
-    body: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now(), index=True)
+    reply_sealed: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Instant, server_default=text("wall_clock()"), index=True)
