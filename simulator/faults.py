@@ -122,8 +122,14 @@ def _lost(_fault: Fault, answer: Answer) -> Answer:
     return answer
 
 
-def _limited(problem: str) -> Callable[[Fault, Answer], Answer]:
-    return _given(lambda fault: errors.rate_limited(problem, fault.retry_after))
+def _limited(problem: str, usual: str | None = None) -> Callable[[Fault, Answer], Answer]:
+    """`retry_after` is sent as it is given; null takes what Xero sent once, an empty text leaves the header out."""
+
+    def make(fault: Fault) -> Answer:
+        wanted = usual if fault.retry_after is None else fault.retry_after
+        return errors.rate_limited(problem, wanted or None)
+
+    return _given(make)
 
 
 def _refused(_fault: Fault) -> Answer:
@@ -140,8 +146,8 @@ KINDS: dict[str, Callable[[Fault, Answer], Answer]] = {
     "query_error": _given(lambda fault: errors.query_error(fault.text or "Syntax error")),
     "validation_error": _given(lambda fault: errors.validation_error(fault.text or "Not valid")),
     "high_volume": _given(lambda fault: errors.high_volume(fault.resource or "Invoices")),
-    "limit_minute": _limited("minute"),
-    "limit_day": _limited("day"),
+    "limit_minute": _limited("minute", "22"),
+    "limit_day": _limited("day", "66975"),
     "limit_concurrent": _limited("concurrent"),
     "limit_appminute": _limited("appminute"),
     "server_error": _given(lambda _: errors.server_error()),

@@ -87,6 +87,9 @@ class Allocate(Edit, tag="allocate"):
         most = min(credit.remaining, invoice.amount_due)
         amount = most if self.amount is None else to_cents(self.amount)
         require(credit.status == invoice.status == "AUTHORISED", "Both the credit and the invoice must be AUTHORISED.")
+        is_purchase = credit.type == "ACCPAYCREDIT"
+        require(is_purchase == (invoice.type == "ACCPAY"), "A credit applies to its own side: sales or purchases.")
+        require(credit.currency == invoice.currency, "A credit applies to invoices in its own currency.")
         require(0 < amount <= most, f"Give an amount up to what both allow, {most / 100:.2f}.")
         on = to_day(self.applied_on) if self.applied_on else desk.today
         apply_credit(credit, invoice, Allocation(desk.new_id(), invoice.id, amount, on))

@@ -1,6 +1,7 @@
 """The way in and out: reads a request, finds its door, keeps the ledger, compresses and sends the answer."""
 
 from asyncio import sleep
+from http import HTTPStatus
 from zlib import compressobj
 
 import httpx
@@ -17,6 +18,7 @@ from simulator.world import World
 
 TRANSPORT = "simulator.transport"
 _GZIP_WBITS = 31
+_FLUSH_SECONDS = 0.02
 _DOORS: tuple[tuple[str, Door], ...] = (
     ("/api.xro/2.0/", answer_accounting),
     ("/connections", answer_connections),
@@ -79,6 +81,8 @@ async def _send(visit: Visit, answer: Answer, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": _headers(visit, answer, len(body))})
     if answer.cut is Cut.MID_BODY:
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        # An aborted transport drops what it has not written yet; the client shall see the half.
+        await sleep(_FLUSH_SECONDS)
         return _abort(scope)
     entry.bytes_wire = len(body)
     return await send({"type": "http.response.body", "body": body})
@@ -99,7 +103,8 @@ def _headers(visit: Visit, answer: Answer, length: int) -> list[tuple[bytes, byt
     headers = [("Xero-Correlation-Id", visit.correlation_id), ("Vary", "Accept-Encoding"), *answer.headers]
     if answer.content_type:
         headers.append(("Content-Type", answer.content_type))
-    headers.append(("Content-Length", str(length)))
+    if answer.status != HTTPStatus.NO_CONTENT:
+        headers.append(("Content-Length", str(length)))
     return [(name.lower().encode(), value.encode()) for name, value in headers]
 
 
