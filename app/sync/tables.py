@@ -205,6 +205,7 @@ class SignatureFailure(Table):
     vendor: Mapped[str] = mapped_column(Text, primary_key=True)
     hour: Mapped[datetime] = mapped_column(Instant, primary_key=True)
     failures: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    last_at: Mapped[datetime] = mapped_column(Instant)
 
 
 class Reconciliation(Table):

@@ -326,6 +326,7 @@ def upgrade() -> None:
         sa.Column("vendor", sa.Text(), nullable=False),
         sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
         sa.Column("failures", sa.BigInteger(), server_default="1", nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("vendor", "hour", name=op.f("pk_webhook_signature_failures")),
     )
     op.create_table(

@@ -1,0 +1,159 @@
+"""Organisations: which the grants reach, which are picked, and how each is doing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, case, false, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.connections.apps import NoTenantSelected, UnknownTenant
+from app.connections.tables import Grant, Tenant
+from app.connector import Organisation
+from app.db import Session
+
+TRANSIENT = {"reason_code": None, "reason_message": None, "reason_since": None, "paused_until": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why an organisation is not simply healthy: what a person is shown, and until when if that is known."""
+
+    health: str
+    code: str
+    message: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantKey:
+    """Where a list page goes on: names may repeat, ids do not."""
+
+    name: str
+    tenant_id: str
+
+
+async def save_organisations(
+    session: Session, vendor: str, grant_id: UUID, organisations: Sequence[Organisation]
+) -> None:
+    """Write what a grant reaches now; what it reached before and no longer does is marked removed, never deleted."""
+    for organisation in sorted(organisations, key=lambda each: each.tenant_id):
+        values = {
+            "name": organisation.name,
+            "connection_id": organisation.connection_id,
+            "grant_id": grant_id,
+            "consent_id": organisation.consent_id,
+            "removed_at": None,
+            "updated_at": func.now(),
+        }
+        statement = insert(Tenant).values(vendor=vendor, tenant_id=organisation.tenant_id, **values)
+        await session.execute(statement.on_conflict_do_update(index_elements=["vendor", "tenant_id"], set_=values))
+    reached = [organisation.tenant_id for organisation in organisations]
+    gone = (Tenant.grant_id == grant_id, Tenant.tenant_id.not_in(reached), Tenant.removed_at.is_(None))
+    await session.execute(update(Tenant).where(*gone).values(removed_at=func.wall_clock()))
+    back = (Tenant.grant_id == grant_id, Tenant.tenant_id.in_(reached))
+    await session.execute(update(Tenant).where(*back).values(**TRANSIENT, failures=0, health=_resting_health()))
+
+
+async def select_tenants(session: Session, vendor: str, tenant_ids: Sequence[str]) -> list[str]:
+    """Make these the whole selection; return those that were not selected before.
+
+    Raises:
+        NoTenantSelected: the list is empty.
+        UnknownTenant: one of them is not among the authorised organisations.
+    """
+    if not tenant_ids:
+        raise NoTenantSelected("Pick at least one organisation; nothing syncs until one is saved.")
+    rows = (await session.scalars(select(Tenant).where(Tenant.vendor == vendor).with_for_update())).all()
+    known = {row.tenant_id: row for row in rows}
+    if unknown := [tenant_id for tenant_id in tenant_ids if tenant_id not in known]:
+        raise UnknownTenant(f"Not among the authorised organisations: {', '.join(unknown[:5])}. Reload the list.")
+    wanted = set(tenant_ids)
+    added = [row.tenant_id for row in rows if row.tenant_id in wanted and not row.is_selected]
+    for row in rows:
+        row.is_selected = row.tenant_id in wanted
+    await session.flush()
+    return added
+
+
+async def selected_ids(session: Session, vendor: str) -> list[str]:
+    """Return the picked organisations that can be worked on: not removed, and of a grant that lives."""
+    statement = (
+        select(Tenant.tenant_id)
+        .join(Grant, Grant.id == Tenant.grant_id)
+        .where(Tenant.vendor == vendor, Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state == "active")
+        .order_by(Tenant.tenant_id)
+    )
+    return list((await session.scalars(statement)).all())
+
+
+async def list_tenants(
+    session: Session, vendor: str, search: str | None, after: TenantKey | None, limit: int
+) -> list[Tenant]:
+    """Return organisations by name, at most `limit`, those after a key when one is given."""
+    statement = select(Tenant).where(Tenant.vendor == vendor, *_matching(search))
+    if after:
+        place = tuple_(func.lower(Tenant.name), Tenant.tenant_id)
+        statement = statement.where(place > tuple_(after.name, after.tenant_id))
+    statement = statement.order_by(func.lower(Tenant.name), Tenant.tenant_id).limit(limit)
+    return list((await session.scalars(statement)).all())
+
+
+async def tenants_of(session: Session, vendor: str) -> list[Tenant]:
+    return list((await session.scalars(_all(vendor))).all())
+
+
+async def find_tenant(session: Session, vendor: str, tenant_id: str) -> Tenant | None:
+    return await session.scalar(_all(vendor).where(Tenant.tenant_id == tenant_id))
+
+
+async def mark_trouble(session: Session, vendor: str, tenant_id: str, trouble: Trouble) -> None:
+    """Say what is wrong; `reason_since` stays where it was while the same thing is wrong."""
+    is_same = func.coalesce(Tenant.reason_code == trouble.code, false())
+    values = {
+        "reason_since": case((is_same, Tenant.reason_since), else_=func.wall_clock()),
+        "health": trouble.health,
+        "reason_code": trouble.code,
+        "reason_message": trouble.message,
+        "paused_until": trouble.until,
+        "failures": Tenant.failures + 1,
+    }
+    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
+    await session.execute(update(Tenant).where(*here).values(values))
+
+
+async def mark_attempt(session: Session, vendor: str, tenant_id: str) -> None:
+    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
+    await session.execute(update(Tenant).where(*here).values(last_attempt_at=func.wall_clock()))
+
+
+async def mark_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, health: str) -> None:
+    """Say that all the vendor had at `as_of` is here; `health` is `healthy`, or `partial` with rows set aside."""
+    values = {**TRANSIENT, "failures": 0, "health": health, "data_as_of": as_of, "last_success_at": func.wall_clock()}
+    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
+    await session.execute(update(Tenant).where(*here).values(values))
+
+
+async def mark_removed(session: Session, vendor: str, tenant_id: str) -> None:
+    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id, Tenant.removed_at.is_(None))
+    await session.execute(update(Tenant).where(*here).values(removed_at=func.wall_clock()))
+
+
+async def freshness(session: Session, tenant_ids: Sequence[str]) -> datetime | None:
+    """Return how fresh the stalest of the picked organisations among these is, or None when one never synced."""
+    statement = select(func.min(Tenant.data_as_of), func.bool_or(Tenant.data_as_of.is_(None)))
+    row = (await session.execute(statement.where(Tenant.tenant_id.in_(tenant_ids), Tenant.is_selected))).one()
+    return None if row[1] else row[0]
+
+
+def _all(vendor: str) -> Select[Tenant]:
+    return select(Tenant).where(Tenant.vendor == vendor).order_by(func.lower(Tenant.name), Tenant.tenant_id)
+
+
+def _matching(search: str | None) -> list[ColumnElement[bool]]:
+    return [func.lower(Tenant.name).contains(search.lower(), autoescape=True)] if search else []
+
+
+def _resting_health() -> ColumnElement[str]:
+    return case((Tenant.data_as_of.is_(None), "first_sync"), else_="healthy")

@@ -1,0 +1,193 @@
+"""The budget: calls handed out so that all replicas together stay under every limit, and what the calls cost.
+
+One statement hands out a call (`take_call` in the first migration), on the database's clock. Xero counts per
+organisation 60 a minute, 5 at once and 5,000 a day, and 10,000 a minute for the app (facts.md section 3); the settings
+stay below. Calls at once are counted by the owner of the organisation's lease alone, since nobody else may call.
+"""
+
+import asyncio
+import math
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.clock import Clock
+from app.connector import RateLimited, Traffic
+from app.db import Database, Session
+from app.sync.tables import Budget, Usage
+
+# How long to hold still when the vendor names a limit but no time, and the longest time that is believed.
+PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0, 10.0), "app_minute": (20.0, 120.0)}
+UNKNOWN_PAUSE = (60.0, 3600.0)
+RESET_JUMP = 20
+
+
+class Paused(RuntimeError):
+    """No call may be made for longer than a tick should wait.
+
+    Args:
+        reason: `day_share` (our own pause below the cap), `day`, `minute`, `concurrent`, `app_minute` or `unknown`.
+        seconds: how long from now.
+    """
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(f"Paused for {seconds:.0f} seconds: {reason}.")
+        self.reason = reason
+        self.seconds = seconds
+
+    def until(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings: calls a minute and at once per organisation, calls a day, the share of them a tick may use."""
+
+    per_minute: int = 30
+    at_once: int = 4
+    per_day: int = 5000
+    pause_at: float = 0.9
+    app_per_minute: int = 9000
+
+    def minute_share(self, *, is_urgent: bool) -> int:
+        """Return the calls a minute one may use; a fifteenth is kept for webhooks and people who wait."""
+        return self.per_minute if is_urgent else self.per_minute - self.per_minute // 15
+
+    def day_share(self, *, is_urgent: bool) -> tuple[int, int]:
+        """Return the calls a day one may use, and how many must remain by the vendor's own count."""
+        if is_urgent:
+            return self.per_day, 0
+        share = math.floor(self.per_day * self.pause_at)
+        return share, self.per_day - share
+
+
+class Spender:
+    """Hands out the calls of one vendor.
+
+    Args:
+        db: where the budget is.
+        clock: waits for a slot.
+        vendor: whose calls.
+        limits: the settings.
+        patience: the longest wait in seconds that is sat out; beyond it the work is put off.
+    """
+
+    def __init__(self, db: Database, clock: Clock, vendor: str, limits: Limits, patience: float = 75) -> None:
+        self._db = db
+        self._clock = clock
+        self._vendor = vendor
+        self.limits = limits
+        self._patience = patience
+
+    def gate(self) -> asyncio.Semaphore:
+        """Return the gate an owner passes its calls through, so that no more than `at_once` are under way."""
+        return asyncio.Semaphore(self.limits.at_once)
+
+    async def take(self, tenant_id: str, *, is_urgent: bool) -> None:
+        """Return when a call may be made; it is counted.
+
+        Raises:
+            Paused: it would be too long a wait.
+        """
+        while True:
+            decision, seconds = await self._ask(tenant_id, is_urgent=is_urgent)
+            if decision == "go":
+                await self._clock.sleep(seconds)
+                return
+            if decision == "day" or seconds > self._patience:
+                raise Paused(await self._why(tenant_id, decision), seconds)
+            await self._clock.sleep(min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01))  # noqa: S311 - jitter
+
+    async def _ask(self, tenant_id: str, *, is_urgent: bool) -> tuple[str, float]:
+        share, reserve = self.limits.day_share(is_urgent=is_urgent)
+        answer = func.take_call(
+            self._vendor,
+            tenant_id,
+            self.limits.minute_share(is_urgent=is_urgent),
+            self.limits.app_per_minute,
+            share,
+            reserve,
+        ).table_valued("decision", "seconds")
+        async with self._db.transaction() as session:
+            row = (await session.execute(select(answer.c.decision, answer.c.seconds))).one()
+        return row.decision, row.seconds
+
+    async def _why(self, tenant_id: str, decision: str) -> str:
+        if decision == "day":
+            return "day_share"
+        async with self._db.transaction() as session:
+            statement = select(Budget.blocked_by).where(Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
+            return await session.scalar(statement) or "minute"
+
+    async def block(self, tenant_id: str, error: RateLimited) -> None:
+        """Make every replica hold still for as long as a 429 asked, within reason."""
+        seconds = pause_of(error)
+        scope = "" if error.limit == "app_minute" else tenant_id
+        until = func.wall_clock() + timedelta(seconds=seconds)
+        blocked = {"blocked_until": func.greatest(Budget.blocked_until, until), "blocked_by": error.limit}
+        async with self._db.transaction() as session:
+            here = (Budget.vendor == self._vendor, Budget.tenant_id == scope)
+            await session.execute(update(Budget).where(*here).values(blocked))
+
+
+def pause_of(error: RateLimited) -> float:
+    """Return the seconds to hold still: what the vendor asked within reason, else a guess with jitter."""
+    guess, longest = PAUSES.get(error.limit, UNKNOWN_PAUSE)
+    if error.retry_after is None:
+        return guess * random.uniform(1, 1.25)  # noqa: S311 - jitter
+    return min(error.retry_after, longest) + 0.25
+
+
+async def record_traffic(session: Session, vendor: str, tenant_id: str, traffic: Traffic) -> None:
+    """Add what calls cost to the organisation's day, and take over the vendor's own count of what is left."""
+    if not traffic.calls:
+        return
+    today = func.date(func.timezone("UTC", func.wall_clock()))
+    cost = {"calls": traffic.calls, "bytes_raw": traffic.bytes_raw, "bytes_wire": traffic.bytes_wire}
+    statement = insert(Usage).values(vendor=vendor, tenant_id=tenant_id, day=today, **cost)
+    added = {name: getattr(Usage, name) + statement.excluded[name] for name in cost}
+    await session.execute(statement.on_conflict_do_update(index_elements=["vendor", "tenant_id", "day"], set_=added))
+    if traffic.day_remaining is not None:
+        await _take_over_count(session, vendor, tenant_id, traffic.day_remaining)
+
+
+async def _take_over_count(session: Session, vendor: str, tenant_id: str, remaining: int) -> None:
+    # The vendor's day is a fixed window whose start it does not tell: a count that jumps up says that a new one began.
+    began = Budget.day_remaining + RESET_JUMP < remaining
+    values = {
+        "day_remaining": remaining,
+        "day_started_at": case((began, func.wall_clock()), else_=Budget.day_started_at),
+        "day_calls": case((began, 1), else_=Budget.day_calls),
+        "day_probed_at": case((began, None), else_=Budget.day_probed_at),
+    }
+    changed = or_(Budget.day_remaining.is_(None), Budget.day_remaining != remaining)
+    here = (Budget.vendor == vendor, Budget.tenant_id == tenant_id)
+    await session.execute(update(Budget).where(*here, changed).values(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an organisation cost on one UTC day; bytes as delivered and as travelled."""
+
+    tenant_id: str
+    day: datetime
+    calls: int
+    bytes_raw: int
+    bytes_wire: int
+
+
+async def usage_since(session: Session, vendor: str, days: int) -> list[Usage]:
+    """Return the days' costs, the newest day first."""
+    since = func.date(func.timezone("UTC", func.wall_clock())) - days + 1
+    statement = select(Usage).where(Usage.vendor == vendor, Usage.day >= since)
+    return list((await session.scalars(statement.order_by(Usage.day.desc(), Usage.tenant_id))).all())
+
+
+async def month_of_usage(session: Session, vendor: str, now: datetime) -> dict[str, int]:
+    """Return the bytes of the current UTC month by organisation."""
+    first = now.astimezone(UTC).date().replace(day=1)
+    statement = select(Usage.tenant_id, func.sum(Usage.bytes_raw)).where(Usage.vendor == vendor, Usage.day >= first)
+    return {row[0]: int(row[1]) for row in (await session.execute(statement.group_by(Usage.tenant_id))).all()}

@@ -1,0 +1,32 @@
+"""Progress: the steps of running work as rows, so that any replica can tell them and a reader can resume."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.db import Session
+from app.sync.tables import ProgressEvent
+
+KEPT = timedelta(hours=6)
+MOST = 500
+
+
+async def tell(session: Session, kind: str, data: Mapping[str, object]) -> None:
+    """Add one step in the caller's transaction: it is told exactly when what it tells of stands."""
+    await session.execute(insert(ProgressEvent).values(kind=kind, data=dict(data)))
+
+
+async def steps_after(session: Session, last_id: int) -> list[ProgressEvent]:
+    """Return the steps after one, oldest first, at most 500."""
+    statement = select(ProgressEvent).where(ProgressEvent.id > last_id).order_by(ProgressEvent.id).limit(MOST)
+    return list((await session.scalars(statement)).all())
+
+
+async def newest_id(session: Session) -> int:
+    return await session.scalar(select(func.max(ProgressEvent.id))) or 0
+
+
+async def forget_old(session: Session) -> None:
+    await session.execute(delete(ProgressEvent).where(ProgressEvent.at < func.now() - KEPT))

@@ -1,0 +1,126 @@
+"""The pull: one resource of one organisation, page by page, each page and its cursor in one transaction."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.billing.records import Counts
+from app.billing.store import upsert
+from app.connector import Page, PageRequest, Resource
+from app.db import Database, Session
+from app.sync import progress, quarantine, runs
+from app.sync.budget import record_traffic
+from app.sync.calls import Caller, Fetched
+from app.sync.cursor import Walk, advance, begin
+from app.sync.leases import Held, guard
+from app.sync.tables import Cursor
+
+OVERLAP = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is pulled, for which run, under whose lease."""
+
+    run_id: UUID
+    resource: Resource
+    held: Held
+    page_size: int
+    overlap: timedelta = OVERLAP
+
+
+async def pull(db: Database, caller: Caller, job: Job) -> None:
+    """Walk the resource to its end; whatever stops it, everything up to the last whole page is kept.
+
+    Raises:
+        LeaseLost, Paused, ConnectorError: why it stopped before the end.
+    """
+    async with db.transaction() as session:
+        await guard(session, job.held)
+        row = await _load(session, job)
+        walk, is_filtered = begin(_walk_of(row)), row.is_filtered
+    while walk.is_walking:
+        fetched = await caller.fetch(_request(job, walk, is_filtered=is_filtered))
+        is_filtered = fetched.request.is_filtered
+        after = advance(walk, fetched.page, job.overlap)
+        async with db.transaction() as session:
+            await guard(session, job.held)
+            await _store(session, job, walk, after, fetched)
+        walk = after
+
+
+def _request(job: Job, walk: Walk, *, is_filtered: bool) -> PageRequest:
+    return PageRequest(job.resource, walk.since, walk.page, job.page_size, is_filtered=is_filtered)
+
+
+async def _store(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fetched) -> None:
+    page, held = fetched.page, job.held
+    counts = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
+    await quarantine.set_aside(session, held, job.resource, page)
+    await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
+    rows_read = await _save(session, job, walk, after, fetched)
+    await runs.count_page(session, job.run_id, held.tenant_id, job.resource, page, _own(counts, job.resource))
+    await progress.tell(
+        session,
+        "page",
+        {
+            "run_id": str(job.run_id),
+            "tenant_id": held.tenant_id,
+            "resource": job.resource.value,
+            "rows": page.row_count,
+            "rows_read": rows_read,
+            "row_estimate": page.total_rows if walk.since is None else None,
+            "is_complete": not after.is_walking,
+        },
+    )
+
+
+def _own(counts: dict[str, Counts], resource: Resource) -> Counts:
+    """Return what the page did to its own kind; the contacts a document brings along are not its rows."""
+    return counts.get(resource.value, Counts())
+
+
+async def _load(session: Session, job: Job) -> Cursor:
+    held = job.held
+    key = {"vendor": held.vendor, "tenant_id": held.tenant_id, "resource": job.resource.value}
+    await session.execute(insert(Cursor).values(**key).on_conflict_do_nothing())
+    here = (Cursor.vendor == held.vendor, Cursor.tenant_id == held.tenant_id, Cursor.resource == job.resource.value)
+    return (await session.scalars(select(Cursor).where(*here))).one()
+
+
+def _walk_of(row: Cursor) -> Walk:
+    return Walk(
+        since=row.since,
+        page=row.page,
+        then_since=row.then_since,
+        high_water=row.high_water,
+        walk_read_at=row.walk_read_at,
+        next_since=row.next_since,
+        is_walking=row.is_walking,
+    )
+
+
+async def _save(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fetched) -> int:
+    row = await _load(session, job)
+    row.since, row.page, row.then_since = after.since, after.page, after.then_since
+    row.high_water, row.walk_read_at, row.next_since = after.high_water, after.walk_read_at, after.next_since
+    row.is_walking, row.is_filtered = after.is_walking, fetched.request.is_filtered
+    if row.completed_at is None:
+        row.rows_read += _new_rows(walk, fetched.page)
+        row.row_estimate = row.row_estimate or fetched.page.total_rows
+    if not after.is_walking:
+        row.completed_at = func.wall_clock()
+    await session.flush()
+    return row.rows_read
+
+
+def _new_rows(walk: Walk, page: Page) -> int:
+    """Return the rows of a page not read before: those of the bound's own seconds were."""
+    if walk.then_since is not None:
+        return 0
+    if walk.high_water is None or walk.page > 1:
+        return page.row_count
+    return sum(key.changed_at > walk.high_water for key in page.keys)

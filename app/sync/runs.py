@@ -1,0 +1,264 @@
+"""Runs: what is to be done, who is at it and what came of it; a pending resource of a run is work for any replica."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.billing.records import Counts
+from app.connector import Page, Resource
+from app.db import Session
+from app.sync import progress
+from app.sync.tables import Lease, Run, RunResource, Schedule, WebhookEvent
+
+UNFINISHED = ("pending", "running")
+KEPT = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a new run is for."""
+
+    vendor: str
+    trigger: str
+    tenant_ids: Sequence[str]
+    requested_by: str = "system"
+
+
+async def open_run(session: Session, order: Order) -> UUID:
+    """Return the run that will bring these organisations up to date.
+
+    While a tick or a manual run is under way it is that one, with whatever organisations it lacked added, so that a
+    second click never doubles the work.
+    """
+    await _lock_schedule(session, order.vendor)
+    running = await session.scalar(_running(order.vendor))
+    run_id = running or uuid4()
+    if running is None:
+        only = order.tenant_ids[0] if len(order.tenant_ids) == 1 else None
+        session.add(
+            Run(
+                id=run_id,
+                vendor=order.vendor,
+                trigger=order.trigger,
+                tenant_id=only,
+                requested_by=order.requested_by,
+            )
+        )
+        await session.flush()
+        await progress.tell(session, "run_started", {"run_id": str(run_id), "trigger": order.trigger})
+    await _add_work(session, run_id, order.tenant_ids)
+    return run_id
+
+
+async def open_tick(session: Session, vendor: str, interval: timedelta, tenant_ids: Sequence[str]) -> UUID | None:
+    """Open the tick that is due, once for all replicas; an organisation still at work from the last one is left out."""
+    schedule = await _lock_schedule(session, vendor)
+    now = (await session.scalars(select(func.wall_clock()))).one()
+    if schedule.due_at > now:
+        return None
+    schedule.last_at, schedule.due_at = now, now + interval
+    busy = await _busy_tenants(session, vendor)
+    idle = [tenant_id for tenant_id in tenant_ids if tenant_id not in busy]
+    if not idle:
+        return None
+    run_id = uuid4()
+    session.add(Run(id=run_id, vendor=vendor, trigger="schedule", tenant_id=idle[0] if len(idle) == 1 else None))
+    await session.flush()
+    await _add_work(session, run_id, idle)
+    await progress.tell(session, "run_started", {"run_id": str(run_id), "trigger": "schedule"})
+    return run_id
+
+
+async def record_pass(
+    session: Session, vendor: str, trigger: str, tenant_id: str, results: Iterable[RunResource]
+) -> UUID:
+    """Write down a pass that is already over, such as a drain of the inbox."""
+    run_id = uuid4()
+    session.add(Run(id=run_id, vendor=vendor, trigger=trigger, tenant_id=tenant_id, requested_by="system"))
+    await session.flush()
+    for result in results:
+        result.run_id = run_id
+        session.add(result)
+    await session.flush()
+    await finish_if_done(session, run_id)
+    return run_id
+
+
+async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[str]:
+    """Return organisations that have something to do and no owner: those with webhook events first, then the oldest."""
+    free = ~exists().where(
+        Lease.vendor == vendor, Lease.tenant_id == RunResource.tenant_id, Lease.expires_at > func.wall_clock()
+    )
+    pulls = (
+        select(RunResource.tenant_id, Run.started_at.label("since"))
+        .join(Run, Run.id == RunResource.run_id)
+        .where(Run.vendor == vendor, RunResource.status.in_(UNFINISHED), free)
+    )
+    unowned = ~exists().where(
+        Lease.vendor == vendor, Lease.tenant_id == WebhookEvent.tenant_id, Lease.expires_at > func.wall_clock()
+    )
+    epoch = func.to_timestamp(0)
+    events = select(WebhookEvent.tenant_id, epoch.label("since")).where(*_due_events(vendor), unowned)
+    work = pulls.union_all(events).subquery()
+    oldest = func.min(work.c.since)
+    statement = select(work.c.tenant_id).group_by(work.c.tenant_id).order_by(oldest, work.c.tenant_id).limit(limit)
+    return list((await session.scalars(statement)).all())
+
+
+async def take_work(session: Session, vendor: str, tenant_id: str) -> list[tuple[UUID, Resource]]:
+    """Mark the organisation's unfinished resources as running and return them; a crashed owner's are among them."""
+    of_vendor = select(Run.id).where(Run.vendor == vendor, Run.status == "running")
+    statement = (
+        update(RunResource)
+        .where(
+            RunResource.tenant_id == tenant_id, RunResource.status.in_(UNFINISHED), RunResource.run_id.in_(of_vendor)
+        )
+        .values(status="running")
+        .returning(RunResource.run_id, RunResource.resource)
+    )
+    rows = (await session.execute(statement)).all()
+    return [(row[0], Resource(row[1])) for row in rows]
+
+
+async def count_page(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
+    session: Session, run_id: UUID, tenant_id: str, resource: Resource, page: Page, counts: Counts
+) -> None:
+    """Add a stored page to its run's figures."""
+    values = {
+        "fetched": RunResource.fetched + page.row_count,
+        "created": RunResource.created + counts.created,
+        "updated": RunResource.updated + counts.updated,
+        "unchanged": RunResource.unchanged + counts.unchanged,
+        "skipped": RunResource.skipped + page.row_count - len(page.rejected) - _kept(counts),
+        "failed": RunResource.failed + len(page.rejected),
+        "calls": RunResource.calls + page.traffic.calls,
+        "bytes": RunResource.bytes + page.traffic.bytes_raw,
+    }
+    await session.execute(update(RunResource).where(*_here(run_id, tenant_id, resource)).values(values))
+
+
+def _kept(counts: Counts) -> int:
+    return counts.created + counts.updated + counts.unchanged
+
+
+async def finish_resource(
+    session: Session, run_id: UUID, tenant_id: str, resource: Resource, error: tuple[str, str] | None = None
+) -> None:
+    """Close one resource: `error` is its status (`failed` or `paused`) and the reason, None when it came to its end."""
+    succeeded = case((RunResource.failed > 0, "partial"), else_="succeeded")
+    values = {"status": error[0] if error else succeeded, "error": error[1] if error else None}
+    open_here = (*_here(run_id, tenant_id, resource), RunResource.status.in_(UNFINISHED))
+    await session.execute(update(RunResource).where(*open_here).values(values))
+
+
+async def finish_if_done(session: Session, run_id: UUID) -> bool:
+    """Close the run once nothing of it is left to do; say whether this call closed it."""
+    run = await session.scalar(select(Run).where(Run.id == run_id, Run.status == "running").with_for_update())
+    if run is None:
+        return False
+    rows = (await session.scalars(select(RunResource).where(RunResource.run_id == run_id))).all()
+    if any(row.status in UNFINISHED for row in rows):
+        return False
+    run.status = status_of({row.status for row in rows})
+    run.error = next((row.error for row in rows if row.error), None)
+    run.finished_at = (await session.scalars(select(func.wall_clock()))).one()
+    await session.flush()
+    await progress.tell(session, "run_finished", {"run_id": str(run_id), "status": run.status})
+    return True
+
+
+def status_of(statuses: set[str]) -> str:
+    """Return a run's status from its resources': what went wrong anywhere is not hidden by what went well."""
+    if statuses <= {"succeeded"}:
+        return "succeeded"
+    if statuses == {"failed"}:
+        return "failed"
+    return "partial" if statuses & {"failed", "partial"} else "paused"
+
+
+async def find_run(session: Session, vendor: str, run_id: UUID) -> tuple[Run, list[RunResource]] | None:
+    run = await session.scalar(select(Run).where(Run.id == run_id, Run.vendor == vendor))
+    if run is None:
+        return None
+    return run, (await resources_of(session, [run_id])).get(run_id, [])
+
+
+async def list_runs(session: Session, vendor: str, after: tuple[datetime, UUID] | None, limit: int) -> list[Run]:
+    """Return runs, the newest first, those after a key when one is given."""
+    statement = select(Run).where(Run.vendor == vendor)
+    if after:
+        statement = statement.where(tuple_(Run.started_at, Run.id) < after)
+    statement = statement.order_by(Run.started_at.desc(), Run.id.desc()).limit(limit)
+    return list((await session.scalars(statement)).all())
+
+
+async def resources_of(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, list[RunResource]]:
+    statement = select(RunResource).where(RunResource.run_id.in_(run_ids))
+    found: dict[UUID, list[RunResource]] = {}
+    for row in (await session.scalars(statement.order_by(RunResource.tenant_id, RunResource.resource))).all():
+        found.setdefault(row.run_id, []).append(row)
+    return found
+
+
+async def is_running(session: Session, vendor: str) -> bool:
+    return await session.scalar(_running(vendor)) is not None
+
+
+async def schedule_of(session: Session, vendor: str) -> Schedule | None:
+    return await session.get(Schedule, _name(vendor))
+
+
+async def bring_tick_forward(session: Session, vendor: str) -> None:
+    """Make the next tick due now."""
+    schedule = await _lock_schedule(session, vendor)
+    schedule.due_at = func.wall_clock()
+    await session.flush()
+
+
+async def forget_old(session: Session) -> None:
+    await session.execute(delete(Run).where(Run.finished_at < func.wall_clock() - KEPT))
+
+
+async def _lock_schedule(session: Session, vendor: str) -> Schedule:
+    """Lock the row that makes opening runs a matter of one replica at a time; it is there after the first call."""
+    first = insert(Schedule).values(name=_name(vendor), due_at=func.wall_clock())
+    await session.execute(first.on_conflict_do_nothing())
+    statement = select(Schedule).where(Schedule.name == _name(vendor)).with_for_update()
+    return (await session.scalars(statement)).one()
+
+
+async def _add_work(session: Session, run_id: UUID, tenant_ids: Sequence[str]) -> None:
+    rows = [
+        {"run_id": run_id, "tenant_id": tenant_id, "resource": resource.value}
+        for tenant_id in tenant_ids
+        for resource in Resource
+    ]
+    if rows:
+        await session.execute(insert(RunResource).values(rows).on_conflict_do_nothing())
+
+
+async def _busy_tenants(session: Session, vendor: str) -> set[str]:
+    unfinished = and_(Run.id == RunResource.run_id, Run.vendor == vendor, RunResource.status.in_(UNFINISHED))
+    return set((await session.scalars(select(RunResource.tenant_id).join(Run, unfinished))).all())
+
+
+def _running(vendor: str) -> Select[UUID]:
+    pulls = Run.trigger.in_(("schedule", "manual"))
+    return select(Run.id).where(Run.vendor == vendor, Run.status == "running", pulls).order_by(Run.started_at).limit(1)
+
+
+def _due_events(vendor: str) -> tuple[ColumnElement[bool], ...]:
+    waiting = WebhookEvent.status.in_(("pending", "failed"))
+    return WebhookEvent.vendor == vendor, waiting, WebhookEvent.due_at <= func.wall_clock()
+
+
+def _here(run_id: UUID, tenant_id: str, resource: Resource) -> tuple[ColumnElement[bool], ...]:
+    return RunResource.run_id == run_id, RunResource.tenant_id == tenant_id, RunResource.resource == resource.value
+
+
+def _name(vendor: str) -> str:
+    return f"tick:{vendor}"
