@@ -36,6 +36,9 @@ from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
 largest_file = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), {"fsync": "off"})
+if sys.argv[3:]:
+    print("ready", flush=True)
+    sys.stdin.readline()
 try:
     print(server.start(), flush=True)
 except EmbeddedPostgresError as error:
@@ -141,8 +144,8 @@ def launch_holder():
     """Start processes that hold the server of a folder until their stdin closes."""
     running = []
 
-    def launch(folder, python=sys.executable, largest_file=-1, **options):
-        command = [python, "-c", HOLDER, str(folder), str(largest_file)]
+    def launch(folder, *words, python=sys.executable, largest_file=-1, **options):
+        command = [python, "-c", HOLDER, str(folder), str(largest_file), *words]
         ends: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         running.append(subprocess.Popen(command, cwd=REPOSITORY, text=True, **ends, **options))
         return running[-1]
@@ -202,7 +205,7 @@ async def test_the_server_ends_with_a_killed_holder_and_its_data_stay(data_dir, 
     await remember(holder.stdout.readline().strip())
     holder.kill()
     eventually(lambda: is_gone(data_dir), seconds=5)
-    assert not postmaster_file(data_dir).exists()  # It was shut down in order, not killed.
+    assert "received fast shutdown request" in (data_dir / "postgres" / "cluster" / "log").read_text()
     with EmbeddedPostgres(data_dir, CARELESS) as server:
         assert await recall(server.start()) == 42
 
@@ -263,8 +266,14 @@ async def test_a_server_whose_owner_was_killed_stays_for_the_other_holder(data_d
 
 
 def test_processes_that_start_at_once_start_one_server(empty_dir, launch_holder):
-    several = [launch_holder(empty_dir) for _ in range(3)]
-    assert len({holder.stdout.readline().strip() for holder in several}) == 1
+    several = [launch_holder(empty_dir, "wait") for _ in range(3)]
+    for holder in several:
+        assert holder.stdout.readline() == "ready\n"
+    for holder in several:
+        holder.stdin.write("now\n")
+        holder.stdin.flush()
+    (dsn,) = {holder.stdout.readline().strip() for holder in several}
+    assert dsn.startswith("postgresql+asyncpg://")
 
 
 def test_data_of_another_major_version_are_refused_by_name(data_dir):
@@ -366,7 +375,12 @@ async def test_an_ordinary_user_needs_nothing_special(empty_dir, launch_holder):
     shutil.chown(empty_dir, "nobody")
     environment = {"PGBIN": str(WHEEL / "pginstall" / "bin"), "PYTHONDONTWRITEBYTECODE": "1"}
     holder = launch_holder(
-        empty_dir, python_for_nobody(), user="nobody", group="nogroup", extra_groups=[], env=environment
+        empty_dir,
+        python=python_for_nobody(),
+        user="nobody",
+        group=pwd.getpwnam("nobody").pw_gid,
+        extra_groups=[],
+        env=environment,
     )
     dsn = holder.stdout.readline().strip()
     assert await ask(dsn, "SELECT 1") == 1
