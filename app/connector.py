@@ -273,6 +273,9 @@ class Connector(Protocol):
     def missing_scopes(self, granted: frozenset[str]) -> frozenset[str]:
         """Return the scopes without which the pull cannot work, in the words of the set that was asked for."""
 
+    def scope_of(self, resource: Resource, scope_set: str) -> str:
+        """Return the scope by which a grant of that set reads the resource."""
+
     def authorization_url(self, request: ConsentRequest) -> str:
         """Return the address to send the user's browser to."""
 

@@ -120,6 +120,10 @@ async def note_probe(session: Session, vendor: str) -> None:
     await _upsert_app(session, vendor, {"last_probe_at": func.wall_clock()})
 
 
+async def last_probe_at(session: Session, vendor: str) -> datetime | None:
+    return await session.scalar(select(VendorApp.last_probe_at).where(VendorApp.vendor == vendor))
+
+
 async def signing_keys(session: Session, sealer: Sealer, config: VendorConfig) -> list[str]:
     """Return every key a delivery may be signed with now, newest first."""
     good = or_(WebhookKey.expires_at.is_(None), WebhookKey.expires_at > func.wall_clock())

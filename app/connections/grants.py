@@ -83,6 +83,11 @@ async def grants_of(session: Session, vendor: str) -> list[Grant]:
     return list((await session.scalars(statement)).all())
 
 
+async def grant_reaching(session: Session, vendor: str, tenant_id: str) -> Grant | None:
+    reaching = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
+    return await session.scalar(select(Grant).join(Tenant, Tenant.grant_id == Grant.id).where(*reaching))
+
+
 async def grant_of_tenant(session: Session, vendor: str, tenant_id: str) -> UUID | None:
     statement = select(Tenant.grant_id).where(Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
     return await session.scalar(statement)

@@ -128,9 +128,14 @@ async def mark_attempt(session: Session, vendor: str, tenant_id: str) -> None:
     await session.execute(update(Tenant).where(*here).values(last_attempt_at=func.wall_clock()))
 
 
-async def mark_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, health: str) -> None:
-    """Say that all the vendor had at `as_of` is here; `health` is `healthy`, or `partial` with rows set aside."""
-    values = {**TRANSIENT, "failures": 0, "health": health, "data_as_of": as_of, "last_success_at": func.wall_clock()}
+async def mark_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, aside: int) -> None:
+    """Say that all the vendor had at `as_of` is here, but for `aside` rows that could not be read."""
+    values: dict[str, object] = {**TRANSIENT, "failures": 0, "health": "healthy"}
+    if aside:
+        message = f"{aside} records could not be read and need a look. Everything else is up to date."
+        values |= {"health": "partial", "reason_code": "partial_sync", "reason_message": message}
+        values["reason_since"] = func.coalesce(Tenant.reason_since, func.wall_clock())
+    values |= {"data_as_of": as_of, "last_success_at": func.wall_clock()}
     here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
     await session.execute(update(Tenant).where(*here).values(values))
 

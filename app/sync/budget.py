@@ -168,17 +168,6 @@ async def _take_over_count(session: Session, vendor: str, tenant_id: str, remain
     await session.execute(update(Budget).where(*here, changed).values(values))
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What an organisation cost on one UTC day; bytes as delivered and as travelled."""
-
-    tenant_id: str
-    day: datetime
-    calls: int
-    bytes_raw: int
-    bytes_wire: int
-
-
 async def usage_since(session: Session, vendor: str, days: int) -> list[Usage]:
     """Return the days' costs, the newest day first."""
     since = func.date(func.timezone("UTC", func.wall_clock())) - days + 1

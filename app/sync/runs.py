@@ -171,6 +171,15 @@ async def finish_if_done(session: Session, run_id: UUID) -> bool:
     return True
 
 
+async def whole_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:
+    """Return when the run began if it brought every resource of the organisation to its end, else None."""
+    good = (RunResource.run_id == run_id, RunResource.tenant_id == tenant_id)
+    statement = select(func.count()).where(*good, RunResource.status.in_(("succeeded", "partial")))
+    if await session.scalar(statement) != len(Resource):
+        return None
+    return await session.scalar(select(Run.started_at).where(Run.id == run_id))
+
+
 def status_of(statuses: set[str]) -> str:
     """Return a run's status from its resources': what went wrong anywhere is not hidden by what went well."""
     if statuses <= {"succeeded"}:

@@ -1,0 +1,184 @@
+"""The engine: one vendor's connections and sync on this replica, put together, and what may be asked of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.billing import alerts
+from app.clock import Clock
+from app.connections import apps, card, consent, disconnect, grants, tenants
+from app.connections.apps import NoTenantSelected, UnknownTenant, VendorConfig
+from app.connections.card import Banner, Snapshot, State
+from app.connections.tables import Grant, Tenant
+from app.connections.tokens import Tokens
+from app.connector import Connector
+from app.crypto import Sealer
+from app.db import Database, Session
+from app.sync import budget, inbox, progress, replies, runs
+from app.sync.budget import Limits, Spender
+from app.sync.inbox import InboxState
+from app.sync.owner import Tools
+from app.sync.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRules:
+    """The settings alerts go by: the zone whose days count, and lengths in days."""
+
+    timezone: str
+    grace_days: int
+    critical_days: int
+    gap_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings the sync goes by."""
+
+    interval: timedelta
+    page_size: int
+    limits: Limits
+    rules: AlertRules
+    is_scheduled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything the card shows, read in one transaction."""
+
+    state: State
+    app: apps.App
+    scopes_requested: Sequence[str]
+    grant: Grant | None
+    tenants: Sequence[Tenant]
+    inbox: InboxState
+    is_webhook_configured: bool
+    last_probe_at: datetime | None
+    last_tick_at: datetime | None
+    next_tick_at: datetime | None
+    is_running: bool
+    banners: Sequence[Banner]
+
+    @property
+    def data_as_of(self) -> datetime | None:
+        """Return how fresh the stalest picked organisation is; None when one of them never synced."""
+        stamps = [tenant.data_as_of for tenant in self.tenants if tenant.is_selected and not tenant.removed_at]
+        known = [stamp for stamp in stamps if stamp]
+        return min(known) if known and len(known) == len(stamps) else None
+
+
+class Engine:
+    """One vendor, as routes, jobs and commands use it.
+
+    Args:
+        db: the database all replicas share.
+        clock: tells and waits.
+        sealer: keeps secrets.
+        connector: the vendor.
+        config: the vendor's app as the environment has it.
+        plan: the settings.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - everything one vendor needs meets here, once
+        self, db: Database, clock: Clock, sealer: Sealer, connector: Connector, config: VendorConfig, plan: Plan
+    ) -> None:
+        self.vendor = connector.vendor
+        self.connector = connector
+        self.config = config
+        self.plan = plan
+        self.sealer = sealer
+        self.tokens = Tokens(db, sealer, connector, config, clock)
+        self._db = db
+        self._clock = clock
+        spender = Spender(db, clock, connector.vendor, plan.limits)
+        tools = Tools(db, clock, connector, self.tokens, spender, plan.page_size, self.refresh_alerts)
+        self.worker = Worker(tools)
+
+    async def tick(self) -> UUID | None:
+        """Open the tick that is due, if one is and no other replica was faster."""
+        async with self._db.transaction() as session:
+            tenant_ids = await tenants.selected_ids(session, self.vendor)
+            run_id = await runs.open_tick(session, self.vendor, self.plan.interval, tenant_ids)
+        if run_id:
+            self.worker.nudge()
+        return run_id
+
+    async def sync_now(self, session: Session, tenant_ids: Sequence[str] | None, actor: str) -> UUID:
+        """Open a run by hand, or return the one under way.
+
+        Raises:
+            NoTenantSelected: nothing is selected that could be synced.
+            UnknownTenant: one of those named is not selected.
+        """
+        selected = await tenants.selected_ids(session, self.vendor)
+        if not selected:
+            raise NoTenantSelected("Nothing is selected that can be synced; connect and pick an organisation first.")
+        if unknown := sorted(set(tenant_ids or ()) - set(selected)):
+            raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
+        return await runs.open_run(session, runs.Order(self.vendor, "manual", tenant_ids or selected, actor))
+
+    async def keep_house(self) -> None:
+        """Do what must be done now and then: refresh idle grants, finish revocations, forget what is old."""
+        await self.tokens.keep_alive()
+        await disconnect.revoke_waiting(self._db, self.sealer, self.connector, self.config)
+        async with self._db.transaction() as session:
+            await progress.forget_old(session)
+            await runs.forget_old(session)
+            await replies.forget_replies(session)
+
+    async def refresh_alerts(self) -> None:
+        """Open and resolve alerts by what the tables say now, whatever the vendor."""
+        rules = self.plan.rules
+        async with self._db.transaction() as session:
+            await alerts.evaluate(
+                session, self._clock.now(), rules.timezone, rules.grace_days, rules.critical_days, rules.gap_days
+            )
+
+    async def disconnect(self, actor: str) -> None:
+        await disconnect.disconnect(self._db, self.sealer, self.connector, self.config, actor)
+
+    async def finish_consent(self, callback: consent.Callback) -> consent.Outcome:
+        """Take the browser back from the vendor; a consent that connected makes the next tick due at once."""
+        outcome = await consent.finish_consent(self._db, self.sealer, self.connector, self.config, callback)
+        if outcome.is_connected:
+            async with self._db.transaction() as session:
+                await runs.bring_tick_forward(session, self.vendor)
+        return outcome
+
+    async def overview(self, session: Session) -> Overview:
+        """Read the card."""
+        app = await apps.load_app(session, self.sealer, self.config)
+        found = await grants.grants_of(session, self.vendor)
+        reached = await tenants.tenants_of(session, self.vendor)
+        state = await inbox.inbox_state(session, self.vendor)
+        schedule = await runs.schedule_of(session, self.vendor)
+        snapshot = Snapshot(
+            app=app,
+            grants=found,
+            tenants=reached,
+            signature_failures=state.signature_failures,
+            last_good_delivery_at=state.last_event_at,
+            last_bad_delivery_at=state.last_signature_failure_at,
+            base_path=f"/api/integrations/{self.vendor}",
+            vendor_name=self.vendor.capitalize(),
+        )
+        return Overview(
+            state=card.state_of(snapshot),
+            app=app,
+            scopes_requested=sorted(self.connector.scopes(app.scope_set)),
+            grant=next((grant for grant in found if grant.state != "disconnected"), None),
+            tenants=reached,
+            inbox=state,
+            is_webhook_configured=bool(await apps.signing_keys(session, self.sealer, self.config)),
+            last_probe_at=await apps.last_probe_at(session, self.vendor),
+            last_tick_at=schedule.last_at if schedule else None,
+            next_tick_at=schedule.due_at if schedule and self.plan.is_scheduled else None,
+            is_running=await runs.is_running(session, self.vendor),
+            banners=card.banners_of(snapshot, self._clock.now()),
+        )
+
+    async def usage(self, session: Session, days: int) -> tuple[Sequence[budget.Usage], dict[str, int]]:
+        """Return the days' costs and the month's bytes by organisation."""
+        month = await budget.month_of_usage(session, self.vendor, self._clock.now())
+        return await budget.usage_since(session, self.vendor, days), month
