@@ -45,6 +45,9 @@ class XeroConnector:
     def missing_scopes(self, granted: frozenset[str]) -> frozenset[str]:
         return oauth.find_missing_scopes(granted)
 
+    def scope_of(self, resource: Resource, scope_set: str) -> str:
+        return oauth.find_scope_of(resource, scope_set)
+
     def authorization_url(self, request: ConsentRequest) -> str:
         return oauth.build_authorization_url(self._login_url, request)
 

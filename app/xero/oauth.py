@@ -18,6 +18,7 @@ from app.connector import (
     ConsentRequest,
     GrantRefused,
     RequestRejected,
+    Resource,
     TokenSet,
     VendorUnavailable,
 )
@@ -101,6 +102,15 @@ def find_missing_scopes(granted: frozenset[str]) -> frozenset[str]:
     if BROAD in readable or readable >= GRANULAR:
         return missing
     return missing | (GRANULAR - readable if readable & GRANULAR else {BROAD})
+
+
+def find_scope_of(resource: Resource, scope_set: str) -> str:
+    """Return the scope that reads a resource: contacts have one of their own, invoices cover credit notes."""
+    if resource is Resource.CONTACTS:
+        return "accounting.contacts.read"
+    if scope_set == "broad":
+        return BROAD
+    return "accounting.payments.read" if resource is Resource.PAYMENTS else "accounting.invoices.read"
 
 
 def build_authorization_url(login_url: str, request: ConsentRequest) -> str:
