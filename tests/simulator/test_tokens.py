@@ -1,0 +1,185 @@
+"""The token endpoint: codes, rotation with its grace, revocation, and every refusal."""
+
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+
+import jwt
+import pytest
+
+from tests.simulator.client import BROAD, CALLBACK, CLIENT, outcome_of
+
+MINUTE = 60
+DAY = 86_400
+
+
+def claims_of(token: str) -> dict:
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+async def test_the_token_response_has_the_recorded_fields(xero):
+    assert set(xero.tokens) == {"id_token", "access_token", "expires_in", "token_type", "refresh_token", "scope"}
+    assert (xero.tokens["expires_in"], xero.tokens["token_type"], xero.tokens["scope"]) == (1800, "Bearer", BROAD)
+
+
+async def test_the_access_token_carries_the_recorded_claims(xero):
+    claims = claims_of(xero.tokens["access_token"])
+    assert claims["iss"] == "https://identity.xero.com"
+    assert claims["aud"] == "https://identity.xero.com/resources"
+    assert claims["scope"] == BROAD.split()
+    assert claims["xero_userid"] == xero.world.user.id
+    assert claims["exp"] - claims["nbf"] == 1800
+    assert {"sub", "jti", "auth_time", "global_session_id", "client_id"} <= set(claims)
+    assert claims["authentication_event_id"] == (await xero.connections())[0]["authEventId"]
+
+
+async def test_without_openid_and_offline_access_there_is_neither_id_nor_refresh_token(stranger):
+    await stranger.sign_in("accounting.contacts.read")
+    assert "id_token" not in stranger.tokens
+    assert "refresh_token" not in stranger.tokens
+
+
+async def test_credentials_may_stand_in_the_form(stranger):
+    code = outcome_of(await stranger.authorize())["code"]
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": CALLBACK,
+        "client_id": CLIENT[0],
+        "client_secret": CLIENT[1],
+    }
+    assert (await stranger.http.post("/connect/token", data=form)).status_code == 200
+
+
+async def test_a_code_works_once(stranger):
+    code = outcome_of(await stranger.authorize())["code"]
+    assert (await stranger.redeem(code)).status_code == 200
+    again = await stranger.redeem(code)
+    assert (again.status_code, again.json()) == (400, {"error": "invalid_grant"})
+
+
+@pytest.mark.parametrize(("age", "status"), [(5 * MINUTE - 1, 200), (5 * MINUTE, 400)])
+async def test_a_code_lives_five_minutes(stranger, clock, age, status):
+    code = outcome_of(await stranger.authorize())["code"]
+    clock.advance(age)
+    assert (await stranger.redeem(code)).status_code == status
+
+
+async def test_the_redirect_uri_must_be_the_one_of_the_consent(stranger):
+    code = outcome_of(await stranger.authorize())["code"]
+    response = await stranger.redeem(code, redirect_uri=f"{CALLBACK}/")
+    assert (response.status_code, response.json()) == (400, {"error": "invalid_grant"})
+
+
+@pytest.mark.parametrize(("verifier", "status"), [("right-verifier", 200), ("wrong", 400), (None, 400)])
+async def test_a_challenged_code_needs_its_verifier(stranger, verifier, status):
+    challenge = urlsafe_b64encode(sha256(b"right-verifier").digest()).rstrip(b"=").decode()
+    answer = await stranger.authorize(code_challenge=challenge, code_challenge_method="S256")
+    form = {} if verifier is None else {"code_verifier": verifier}
+    assert (await stranger.redeem(outcome_of(answer)["code"], **form)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("auth", "grant_type", "error"),
+    [
+        (("SOMEBODY-ELSE", CLIENT[1]), "refresh_token", "invalid_client"),
+        ((CLIENT[0], "wrong"), "refresh_token", "invalid_client"),
+        (None, "refresh_token", "invalid_client"),
+        (CLIENT, "client_credentials", "unauthorized_client"),
+        (CLIENT, "password", "unsupported_grant_type"),
+        (CLIENT, "refresh_token", "invalid_grant"),
+    ],
+)
+async def test_the_token_endpoint_refuses_with_one_word(stranger, auth, grant_type, error):
+    response = await stranger.http.post("/connect/token", data={"grant_type": grant_type}, auth=auth)
+    assert (response.status_code, response.json()) == (400, {"error": error})
+
+
+async def test_broken_basic_authorization_is_an_invalid_client(stranger):
+    response = await stranger.http.post("/connect/token", headers={"Authorization": "Basic !!!"})
+    assert response.json() == {"error": "invalid_client"}
+
+
+async def test_every_refresh_hands_out_a_new_pair(xero):
+    first = xero.tokens
+    second = (await xero.refresh()).json()
+    assert second["refresh_token"] != first["refresh_token"]
+    assert second["access_token"] != first["access_token"]
+    assert (
+        claims_of(second["access_token"])["authentication_event_id"]
+        == (claims_of(first["access_token"])["authentication_event_id"])
+    )
+
+
+@pytest.mark.parametrize(("later", "status"), [(30 * MINUTE - 1, 200), (30 * MINUTE, 400)])
+async def test_the_old_refresh_token_has_thirty_minutes_of_grace(xero, clock, later, status):
+    assert (await xero.refresh()).status_code == 200
+    clock.advance(later)
+    assert (await xero.refresh()).status_code == status
+
+
+async def test_using_the_grace_does_not_prolong_it(xero, clock):
+    await xero.refresh()
+    clock.advance(20 * MINUTE)
+    assert (await xero.refresh()).status_code == 200
+    clock.advance(20 * MINUTE)
+    assert (await xero.refresh()).json() == {"error": "invalid_grant"}
+
+
+@pytest.mark.parametrize(("age", "status"), [(60 * DAY - 1, 200), (60 * DAY, 400)])
+async def test_an_unused_refresh_token_lives_sixty_days(xero, clock, age, status):
+    clock.advance(age)
+    assert (await xero.refresh()).status_code == status
+
+
+async def test_an_access_token_lives_thirty_minutes(xero, clock):
+    clock.advance(30 * MINUTE - 1)
+    assert (await xero.get("Invoices", page=1)).status_code == 200
+    clock.advance(1)
+    response = await xero.get("Invoices", page=1)
+    assert response.status_code == 401
+    assert response.json()["Detail"] == "TokenExpired: token expired at 11/22/2026 10:30:00"
+
+
+async def test_control_can_expire_access_tokens_and_kill_refresh_tokens(xero):
+    await xero.control("POST", "/tokens/expire")
+    assert (await xero.get("Invoices", page=1)).json()["Detail"].startswith("TokenExpired")
+    xero.tokens = (await xero.refresh()).json()
+    assert (await xero.get("Invoices", page=1)).status_code == 200
+    await xero.control("POST", "/tokens/revoke")
+    assert (await xero.refresh()).json() == {"error": "invalid_grant"}
+    assert len(await xero.connections()) == 3, "dead tokens do not remove connections"
+
+
+async def test_revocation_is_empty_and_takes_tokens_and_connections(xero):
+    other = (await xero.refresh()).json()
+    response = await xero.http.post("/connect/revocation", data={"token": xero.tokens["refresh_token"]}, auth=CLIENT)
+    assert (response.status_code, response.content) == (200, b"")
+    assert (await xero.refresh(other["refresh_token"])).json() == {"error": "invalid_grant"}
+    assert await xero.connections() == []
+    assert (await xero.get("Invoices", page=1)).status_code == 403
+
+
+async def test_revoking_one_user_leaves_the_other(xero):
+    first = dict(xero.tokens)
+    second_user = list(xero.world.users)[1]
+    await xero.control("PUT", "/user", id=second_user)
+    await xero.sign_in()
+    await xero.http.post("/connect/revocation", data={"token": first["refresh_token"]}, auth=CLIENT)
+    assert (await xero.get("Invoices", page=1)).status_code == 200
+    assert (await xero.refresh()).status_code == 200
+
+
+async def test_revocation_needs_the_client(xero):
+    response = await xero.http.post("/connect/revocation", data={"token": xero.tokens["refresh_token"]})
+    assert response.json() == {"error": "invalid_client"}
+    assert (await xero.refresh()).status_code == 200
+
+
+async def test_the_ledger_tells_each_token_call_and_its_outcome(xero):
+    await xero.refresh()
+    await xero.refresh("nonsense")
+    assert (await xero.control("GET", "/stats"))["token_calls"] == {
+        "authorization_code: ok": 1,
+        "refresh_token: ok": 1,
+        "refresh_token: invalid_grant": 1,
+    }
