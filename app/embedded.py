@@ -35,7 +35,7 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-START_SECONDS, STOP_SECONDS, POLL_SECONDS = 120.0, 30.0, 0.01
+START_SECONDS, STOP_SECONDS, POLL_SECONDS = 120.0, 10.0, 0.01
 BUILTIN_LOCALES_SINCE = 17
 DEBIAN_BINARIES = Path("/usr/lib/postgresql")
 SHELTER = Path("/var/lib/vectis-xero")
@@ -338,8 +338,8 @@ def _stop_unless_held(room: Path) -> None:
 
 
 def _stop_server(room: Path) -> None:
-    """Shut the server down, gently first; for whoever holds `holders` alone."""
-    for kind in (signal.SIGINT, signal.SIGQUIT):
+    """Shut the server down, gently first; for whoever holds `holders` alone. Its data survive the harder ways too."""
+    for kind in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         deadline, is_told = time.monotonic() + STOP_SECONDS, False
         while _is_running(room) and time.monotonic() < deadline:
             server = _read_postmaster(room)

@@ -226,6 +226,16 @@ async def test_a_killed_postmaster_is_recovered_by_the_next_start(data_dir):
         assert await recall(server.start()) == 42
 
 
+async def test_a_server_that_does_not_stop_is_stopped_the_harder_way(data_dir, monkeypatch):
+    monkeypatch.setattr(embedded, "STOP_SECONDS", 0.1)
+    with EmbeddedPostgres(data_dir, CARELESS) as server:
+        await remember(server.start())
+        os.kill(postmaster(data_dir), signal.SIGSTOP)
+    eventually(lambda: is_gone(data_dir))
+    with EmbeddedPostgres(data_dir, CARELESS) as server:
+        assert await recall(server.start()) == 42
+
+
 async def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(data_dir):
     with EmbeddedPostgres(data_dir, CARELESS) as server:
         await remember(server.start())
