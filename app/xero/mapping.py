@@ -219,7 +219,11 @@ def payment_record(row: wire.Payment) -> PaymentRecord | None:
 def party_record(row: wire.Party) -> ContactRecord:
     """Translate the little of a contact that stands inside a document."""
     external_id = read_id(row.ContactID, "ContactID")
-    return ContactRecord(external_id=external_id, name=read_text(row.Name) or unnamed(external_id))
+    return ContactRecord(
+        external_id=external_id,
+        name=read_text(row.Name) or unnamed(external_id),
+        email=read_text(row.EmailAddress),
+    )
 
 
 def unnamed(external_id: str) -> str:

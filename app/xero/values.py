@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Clamped, Context, Decimal, DecimalException, InvalidOperation, Overflow, Rounded, Subnormal
 from typing import TypeVar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -12,8 +12,9 @@ CURRENCY_SHAPE = re.compile(r"[A-Z]{3}")
 # The offset behind the milliseconds is decoration: the value counts from the epoch in UTC with or without it.
 MILLISECONDS = re.compile(r"/Date\((-?\d{1,16})(?:[+-]\d{4})?\)/", re.ASCII)
 ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-# PostgreSQL's NUMERIC ends at 131,072 digits; what is past this bound is no amount, and would cost the whole page.
-MOST_DIGITS = 1000
+# PostgreSQL's NUMERIC ends at 131,072 digits before the point and 16,383 behind it; what is past this bound is no
+# amount, and would cost the whole page. The context only judges: it would rather fail than change a digit.
+KEEPABLE = Context(prec=1000, Emin=-1000, Emax=1000, traps=[InvalidOperation, Overflow, Rounded, Subnormal, Clamped])
 
 ValueT = TypeVar("ValueT")
 
@@ -66,8 +67,11 @@ def read_amount(amount: Decimal | None, name: str) -> Decimal | None:
     """Return an amount unchanged if it is a number that can be kept."""
     if amount is None:
         return None
-    exponent = amount.as_tuple().exponent
-    if isinstance(exponent, str) or exponent < -MOST_DIGITS or amount.adjusted() > MOST_DIGITS:
+    try:
+        is_number = KEEPABLE.create_decimal(amount).is_finite()
+    except DecimalException:
+        is_number = False
+    if not is_number:
         raise Unreadable(f"{name} is not an amount")
     return amount
 

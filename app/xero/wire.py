@@ -62,6 +62,7 @@ class Party(Struct):
 
     ContactID: str
     Name: str | None = None
+    EmailAddress: str | None = None
 
 
 class AppliedCreditNote(Struct):

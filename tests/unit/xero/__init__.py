@@ -1,0 +1,1 @@
+"""Tests of the Xero room: no network, no database, no clock."""
