@@ -91,7 +91,7 @@ def invoice_record(row: wire.Invoice) -> InvoiceRecord | None:
         return None
     external_id = read_id(row.InvoiceID, "InvoiceID")
     status = look_up(DOCUMENT_STATUSES, row.Status, "Status")
-    credited = read_amount(row.AmountCredited, "AmountCredited") or NOTHING
+    credited = read_part(row.AmountCredited, "AmountCredited")
     return InvoiceRecord(
         external_id=external_id,
         contact=party_record(require(row.Contact, "Contact")),
@@ -104,7 +104,7 @@ def invoice_record(row: wire.Invoice) -> InvoiceRecord | None:
         subtotal=read_amount(row.SubTotal, "SubTotal"),
         tax=read_amount(row.TotalTax, "TotalTax"),
         total=require(read_amount(row.Total, "Total"), "Total"),
-        paid=read_amount(row.AmountPaid, "AmountPaid") or NOTHING,
+        paid=read_part(row.AmountPaid, "AmountPaid"),
         credited=credited,
         balance=read_open_amount(row.AmountDue, "AmountDue", status),
         issued_on=read_date(row.DateString or row.Date),
@@ -125,14 +125,14 @@ def applied_credits(row: wire.Invoice, external_id: str, credited: Decimal) -> t
     if not credited:
         return ()
     applied = (*(row.CreditNotes or ()), *(row.Overpayments or ()), *(row.Prepayments or ()))
-    if sum((read_amount(credit.AppliedAmount, "AppliedAmount") or NOTHING for credit in applied), NOTHING) != credited:
+    if sum((read_part(credit.AppliedAmount, "AppliedAmount") for credit in applied), NOTHING) != credited:
         return None
     overpayments = [
         AllocationRecord(
             kind="overpayment",
             credit_external_id=read_id(credit.OverpaymentID, "OverpaymentID"),
             invoice_external_id=external_id,
-            amount=credit.AppliedAmount or NOTHING,
+            amount=read_part(credit.AppliedAmount, "AppliedAmount"),
             applied_on=read_date(credit.DateString or credit.Date),
         )
         for credit in row.Overpayments or ()
@@ -142,7 +142,7 @@ def applied_credits(row: wire.Invoice, external_id: str, credited: Decimal) -> t
             kind="prepayment",
             credit_external_id=read_id(credit.PrepaymentID, "PrepaymentID"),
             invoice_external_id=external_id,
-            amount=credit.AppliedAmount or NOTHING,
+            amount=read_part(credit.AppliedAmount, "AppliedAmount"),
             applied_on=read_date(credit.DateString or credit.Date),
         )
         for credit in row.Prepayments or ()
@@ -229,6 +229,12 @@ def party_record(row: wire.Party) -> ContactRecord:
 def unnamed(external_id: str) -> str:
     """Return a name for a contact without one, each its own so that no two are taken for the same company."""
     return f"Contact {external_id[:8]}"
+
+
+def read_part(amount: Decimal | None, name: str) -> Decimal:
+    """Return what was settled one way, which is nothing where Xero leaves it out."""
+    known = read_amount(amount, name)
+    return NOTHING if known is None else known
 
 
 def read_open_amount(amount: Decimal | None, name: str, status: DocumentStatus) -> Decimal:

@@ -24,7 +24,7 @@ from app.connector import (
 )
 from app.xero.client import PATIENCE, Answer, send
 from app.xero.refusals import clean, rate_limited
-from app.xero.values import Unreadable
+from app.xero.values import Unreadable, read_text, require
 from app.xero.wire import UNREADABLE
 
 IDENTITY = ("openid", "profile", "email", "offline_access")
@@ -192,7 +192,7 @@ def _read_tokens(body: bytes) -> TokenSet:
         refresh_token=_check_token(answer.refresh_token) if answer.refresh_token else None,
         lifetime=_check_lifetime(answer.expires_in),
         scopes=_read_scopes(answer.scope or claims.scope),
-        user_id=claims.xero_userid,
+        user_id=require(read_text(claims.xero_userid.lower()), "xero_userid"),
         consent_id=claims.authentication_event_id and claims.authentication_event_id.lower(),
     )
 

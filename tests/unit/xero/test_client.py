@@ -5,6 +5,7 @@ import gzip
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from app.connector import AnswerUnreadable, PageRequest, Resource, VendorUnavailable
 from app.xero.client import send
@@ -18,21 +19,25 @@ class Stream(httpx.AsyncByteStream):
         self.pieces = pieces
         self.is_closed = False
 
+    @override
     async def __aiter__(self):
         for piece in self.pieces:
             yield piece
 
+    @override
     async def aclose(self):
         self.is_closed = True
 
 
 class Silence(Stream):
+    @override
     async def __aiter__(self):
         yield b"{"
         await asyncio.Event().wait()
 
 
 class Torn(Stream):
+    @override
     async def __aiter__(self):
         yield self.pieces[0]
         raise httpx.ReadError("reset")

@@ -87,7 +87,7 @@ def test_forty_ids_stay_well_below_the_length_xero_answers_with_404():
     ],
 )
 async def test_ids_that_cannot_be_asked_for_cost_no_call(resource, ids):
-    calls = []
+    calls: list[httpx.Request] = []
     async with connected(calls.append) as xero:
         with pytest.raises(RequestRejected) as raised:
             await xero.fetch_page(ACCESS, PageRequest(resource, ids=ids))
@@ -267,7 +267,6 @@ def test_characters_no_database_takes_cost_neither_the_page_nor_the_row(mark, re
     body = envelope("Invoices", [invoice(Reference="MARK"), invoice(InvoiceID=OTHER_ID)]).replace(b"MARK", mark)
     page = read_page(INVOICES, answer(body))
     assert [row.reference for row in page.batch.invoices] == [reference, "Red Fish, Blue Fish"]
-    assert page.batch.invoices[0].reference.encode()
 
 
 def test_a_byte_order_mark_is_no_reason_to_refuse_a_page():
