@@ -1,0 +1,74 @@
+"""What is handed to an operator says the same as the code: `.env.example`, `compose.yaml` and the `Dockerfile`."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+from app.settings import Settings
+
+REPOSITORY = Path(__file__).parents[2]
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+EXAMPLE = REPOSITORY / ".env.example"
+
+
+def test_the_example_names_every_setting_once_and_none_besides():
+    named = re.findall(r"^([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_the_example_holds_the_defaults(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    assert Settings(_env_file=EXAMPLE).model_dump() == defaults
+
+
+def test_every_setting_of_the_example_is_explained():
+    lines = EXAMPLE.read_text().splitlines()
+    for before, line in pairwise(lines):
+        assert before or not re.match(r"[A-Z_]+=", line), f"{line} stands without a comment"
+
+
+def test_compose_gives_the_service_settings_it_knows():
+    for name in COMPOSE["services"]["service"]["environment"]:
+        assert name.removesuffix("_FILE").lower() in Settings.model_fields, name
+
+
+def test_compose_mounts_every_secret_that_a_setting_reads():
+    for part in COMPOSE["services"].values():
+        read = {Path(path).name for name, path in part["environment"].items() if name.endswith("_FILE")}
+        assert read == set(part["secrets"]) <= set(COMPOSE["secrets"])
+
+
+def test_compose_takes_from_the_service_what_it_does_not_need():
+    for name in ("service", "migrate"):
+        part = COMPOSE["services"][name]
+        assert part["read_only"] is True
+        assert part["cap_drop"] == ["ALL"]
+        assert part["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_compose_migrates_once_before_any_replica_serves():
+    assert COMPOSE["services"]["migrate"]["command"] == ["migrate"]
+    assert COMPOSE["services"]["migrate"]["restart"] == "no"
+    waits_for = COMPOSE["services"]["service"]["depends_on"]
+    assert waits_for["migrate"] == {"condition": "service_completed_successfully"}
+    assert waits_for["postgres"] == {"condition": "service_healthy"}
+
+
+def test_images_are_pinned_and_the_service_is_not_root():
+    images = [*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE), COMPOSE["services"]["postgres"]["image"]]
+    assert all(re.fullmatch(r"[a-z]+:\d[\w.-]+", image) for image in images)
+    (user,) = re.findall(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)
+    assert int(user) > 0
+
+
+def test_the_image_gets_what_its_context_allows():
+    allowed = re.findall(r"^!(\S+)", (REPOSITORY / ".dockerignore").read_text(), re.MULTILINE)
+    copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE)
+    assert sorted(copied) == sorted(allowed)
+    assert all((REPOSITORY / path).exists() for path in copied)
