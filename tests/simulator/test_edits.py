@@ -1,0 +1,326 @@
+"""Edits: what each does to the rows, to the sums, and to UpdatedDateUTC, which Xero does not always move."""
+
+import pytest
+
+
+@pytest.fixture
+async def contact(xero):
+    """A contact's id; it has no documents yet."""
+    (row,) = await xero.edit("create_contact", name="Edited & Co", email="e@example.com")
+    return row["id"]
+
+
+@pytest.fixture
+async def invoice(xero, contact, clock):
+    """An AUTHORISED invoice of 110.00, an hour old."""
+    (row,) = await xero.edit("create_invoice", contact_id=contact, total="110.00")
+    clock.advance(1000)
+    return row
+
+
+async def state(xero, resource, row_id):
+    rows = await xero.control("GET", f"/tenants/{xero.tenant}/state?resource={resource}")
+    return next(row for row in rows[resource] if row["id"] == row_id)
+
+
+def sums(row):
+    return row["status"], row["amount_due"], row["amount_paid"], row["amount_credited"]
+
+
+async def test_a_payment_settles_its_invoice_and_shares_its_stamp(xero, invoice):
+    payment, paid = await xero.edit("pay", invoice_id=invoice["id"], reference="Thanks")
+    assert sums(paid) == ("PAID", "0.00", "110.00", "0.00")
+    assert paid["paid_on"] == "2026-11-22"
+    assert (payment["type"], payment["amount"], payment["document_id"]) == ("ACCRECPAYMENT", "110.00", invoice["id"])
+    assert payment["updated_at"] == paid["updated_at"] > invoice["updated_at"]
+
+
+async def test_a_part_payment_leaves_the_rest_open(xero, invoice):
+    _, paid = await xero.edit("pay", invoice_id=invoice["id"], amount="10.01", paid_on="2026-11-01")
+    assert sums(paid) == ("AUTHORISED", "99.99", "10.01", "0.00")
+    assert paid["paid_on"] is None
+
+
+async def test_a_deleted_payment_stays_as_deleted_and_opens_the_invoice_again(xero, invoice, clock):
+    payment, paid = await xero.edit("pay", invoice_id=invoice["id"])
+    clock.advance(60)
+    deleted, reopened = await xero.edit("delete_payment", payment_id=payment["id"])
+    assert deleted["status"] == "DELETED"
+    assert sums(reopened) == ("AUTHORISED", "110.00", "0.00", "0.00")
+    assert deleted["updated_at"] == reopened["updated_at"] > paid["updated_at"]
+    assert (await xero.row("Invoices", invoice["id"]))["Payments"] == []
+    assert (await xero.row("Payments", payment["id"]))["Status"] == "DELETED"
+
+
+async def test_a_void_zeroes_what_is_due_and_keeps_the_total(xero, invoice):
+    (voided,) = await xero.edit("void", id=invoice["id"])
+    assert sums(voided) == ("VOIDED", "0.00", "0.00", "0.00")
+    assert voided["total"] == "110.00"
+    assert voided["updated_at"] > invoice["updated_at"]
+
+
+async def test_a_draft_can_be_deleted_or_approved(xero, contact):
+    drafts = [(await xero.edit("create_invoice", contact_id=contact, status="DRAFT"))[0] for _ in range(2)]
+    (deleted,) = await xero.edit("delete", id=drafts[0]["id"])
+    (approved,) = await xero.edit("approve", id=drafts[1]["id"])
+    assert (deleted["status"], approved["status"]) == ("DELETED", "AUTHORISED")
+    assert (await xero.row("Invoices", deleted["id"]))["Status"] == "DELETED"
+
+
+async def test_a_fully_credited_invoice_is_paid_with_nothing_paid(xero, contact, invoice):
+    (note,) = await xero.edit("create_credit_note", contact_id=contact, total="110.00")
+    used, credited = await xero.edit("allocate", credit_id=note["id"], invoice_id=invoice["id"])
+    assert sums(credited) == ("PAID", "0.00", "0.00", "110.00")
+    assert (used["status"], used["remaining"]) == ("PAID", "0.00")
+
+
+async def test_a_removed_allocation_leaves_no_trace(xero, contact, invoice):
+    (note,) = await xero.edit("create_credit_note", contact_id=contact, total="110.00")
+    used, _ = await xero.edit("allocate", credit_id=note["id"], invoice_id=invoice["id"])
+    restored, reopened = await xero.edit("deallocate", allocation_id=used["allocations"][0]["id"])
+    assert (restored["status"], restored["remaining"], restored["allocations"]) == ("AUTHORISED", "110.00", [])
+    assert sums(reopened) == ("AUTHORISED", "110.00", "0.00", "0.00")
+    assert (await xero.row("CreditNotes", note["id"]))["Allocations"] == []
+    assert (await xero.row("Invoices", invoice["id"]))["CreditNotes"] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "moves"), [("always", (True, True)), ("status", (False, True)), ("never", (False, False))]
+)
+async def test_whether_an_allocation_moves_the_invoice_is_an_option(xero, invoice, clock, rule, moves):
+    """First a part is allocated, then the rest."""
+    await xero.control("PATCH", "/options", allocation_moves_invoice=rule)
+    for amount, is_moved in zip(("10.00", "100.00"), moves, strict=True):
+        before = (await state(xero, "Invoices", invoice["id"]))["updated_at"]
+        clock.advance(60)
+        (note,) = await xero.edit("create_credit_note", contact_id=invoice["contact_id"], total=amount)
+        changed = await xero.edit("allocate", credit_id=note["id"], invoice_id=invoice["id"])
+        after = await state(xero, "Invoices", invoice["id"])
+        assert (after["updated_at"] > before) is is_moved
+        assert [row["id"] for row in changed] == ([note["id"], invoice["id"]] if is_moved else [note["id"]])
+    shown = await xero.row("Invoices", invoice["id"])
+    assert (shown["Status"], shown["AmountCredited"]) == ("PAID", 110)
+
+
+@pytest.mark.parametrize(
+    ("make", "types"),
+    [
+        ("create_credit_note", ("CreditNotes", "ARCREDITPAYMENT", "ACCRECCREDIT")),
+        ("create_overpayment", ("Overpayments", "AROVERPAYMENTPAYMENT", "AROVERPAYMENT")),
+        ("create_prepayment", ("Prepayments", "ARPREPAYMENTPAYMENT", "ARPREPAYMENT")),
+    ],
+)
+async def test_a_refund_is_a_payment_of_the_credit(xero, contact, make, types):
+    resource, payment_type, nested = types
+    (credit,) = await xero.edit(make, contact_id=contact, total="30.00")
+    payment, refunded = await xero.edit("refund", id=credit["id"], amount="12.00")
+    assert (payment["type"], payment["document_resource"]) == (payment_type, resource)
+    assert refunded["remaining"] == "18.00"
+    shown = await xero.row("Payments", payment["id"])
+    assert (shown["Invoice"]["Type"], shown["Invoice"]["InvoiceID"]) == (nested, credit["id"])
+
+
+async def test_a_refund_of_a_purchase_credit_is_of_the_other_side(xero, contact):
+    (credit,) = await xero.edit("create_credit_note", contact_id=contact, type="ACCPAYCREDIT")
+    payment, _ = await xero.edit("refund", id=credit["id"])
+    assert payment["type"] == "APCREDITPAYMENT"
+
+
+async def test_the_first_invoice_makes_a_customer_without_moving_the_contact(xero, contact, clock):
+    before = await state(xero, "Contacts", contact)
+    shown = await xero.row("Contacts", contact)
+    assert (shown["IsCustomer"], shown["IsSupplier"]) == (False, False)
+    clock.advance(60)
+    await xero.edit("create_invoice", contact_id=contact, total="110.00")
+    shown = await xero.row("Contacts", contact)
+    assert (shown["IsCustomer"], shown["IsSupplier"]) == (True, False)
+    assert shown["Balances"]["AccountsReceivable"]["Outstanding"] == 110
+    after = await state(xero, "Contacts", contact)
+    assert after["updated_at"] == before["updated_at"]
+    since = {"If-Modified-Since": "2026-11-22T10:00:30"}
+    assert contact not in [row["ContactID"] for row in await xero.rows("Contacts", headers=since)]
+
+
+async def test_the_first_bill_makes_a_supplier(xero, contact):
+    await xero.edit("create_invoice", contact_id=contact, type="ACCPAY", total="20.00")
+    shown = await xero.row("Contacts", contact)
+    assert (shown["IsCustomer"], shown["IsSupplier"]) == (False, True)
+    assert shown["Balances"]["AccountsPayable"]["Outstanding"] == 20
+
+
+async def test_balances_follow_the_invoices_and_vanish_with_them(xero, contact, clock):
+    await xero.edit("create_invoice", contact_id=contact, total="60.00", issued_on="2026-10-01", due_on="2026-10-10")
+    (second,) = await xero.edit("create_invoice", contact_id=contact, total="40.00", due_on="2026-11-23")
+    shown = (await xero.row("Contacts", contact))["Balances"]["AccountsReceivable"]
+    assert shown == {"Outstanding": 100, "Overdue": 60}
+    clock.advance(2 * 86_400)
+    xero.tokens = (await xero.refresh()).json()
+    shown = (await xero.row("Contacts", contact))["Balances"]["AccountsReceivable"]
+    assert shown == {"Outstanding": 100, "Overdue": 100}, "midnight passed"
+    await xero.edit("void", id=second["id"])
+    assert (await xero.row("Contacts", contact))["Balances"]["AccountsReceivable"]["Outstanding"] == 60
+    (first,) = await xero.rows("Invoices", ContactIDs=contact, Statuses="AUTHORISED")
+    await xero.edit("pay", invoice_id=first["InvoiceID"])
+    assert "Balances" not in await xero.row("Contacts", contact)
+
+
+async def test_balances_may_be_net_of_unapplied_credit(xero, contact):
+    await xero.edit("create_invoice", contact_id=contact, total="60.00")
+    await xero.edit("create_credit_note", contact_id=contact, total="25.00")
+    assert (await xero.row("Contacts", contact))["Balances"]["AccountsReceivable"]["Outstanding"] == 60
+    await xero.control("PATCH", "/options", balances_net_of_credits=True)
+    assert (await xero.row("Contacts", contact))["Balances"]["AccountsReceivable"]["Outstanding"] == 35
+
+
+async def test_a_due_date_moves_the_stamp_but_not_of_a_part_paid_invoice(xero, invoice, clock):
+    (moved,) = await xero.edit("change_due_date", invoice_id=invoice["id"], due_on="2027-01-31")
+    assert moved["updated_at"] > invoice["updated_at"]
+    _, paid = await xero.edit("pay", invoice_id=invoice["id"], amount="1.00")
+    clock.advance(60)
+    assert await xero.edit("change_due_date", invoice_id=invoice["id"], due_on="2027-02-28") == []
+    after = await state(xero, "Invoices", invoice["id"])
+    assert (after["due_on"], after["updated_at"]) == ("2027-02-28", paid["updated_at"])
+    assert (await xero.row("Invoices", invoice["id"]))["DueDateString"] == "2027-02-28T00:00:00"
+
+
+async def test_a_rename_shows_in_documents_whose_stamps_stay(xero, contact, invoice):
+    payment, paid = await xero.edit("pay", invoice_id=invoice["id"])
+    await xero.row("Invoices", invoice["id"])
+    await xero.row("Payments", payment["id"])
+    (renamed,) = await xero.edit("rename", contact_id=contact, name="Renamed Ltd")
+    assert (renamed["name"], renamed["updated_at"]) == ("Renamed Ltd", paid["updated_at"])
+    assert (await xero.row("Invoices", invoice["id"]))["Contact"]["Name"] == "Renamed Ltd"
+    assert (await xero.row("Payments", payment["id"]))["Invoice"]["Contact"]["Name"] == "Renamed Ltd"
+    assert (await state(xero, "Invoices", invoice["id"]))["updated_at"] == paid["updated_at"]
+
+
+async def test_archiving_and_restoring_move_the_contact(xero, contact, clock):
+    clock.advance(60)
+    (archived,) = await xero.edit("archive", contact_id=contact)
+    since = {"If-Modified-Since": "2026-11-22T10:00:30"}
+    assert await xero.rows("Contacts", headers=since) == []
+    (row,) = await xero.rows("Contacts", headers=since, includeArchived="true")
+    assert (row["ContactID"], row["ContactStatus"]) == (contact, "ARCHIVED")
+    clock.advance(60)
+    (restored,) = await xero.edit("restore", contact_id=contact)
+    assert (restored["status"], restored["updated_at"] > archived["updated_at"]) == ("ACTIVE", True)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+async def test_a_merge_archives_the_loser_and_hands_over_its_documents(xero, contact, invoice, moves):
+    await xero.control("PATCH", "/options", merge_moves_documents=moves)
+    (winner,) = await xero.edit("create_contact", name="Winner")
+    before = await xero.row("Invoices", invoice["id"])
+    changed = await xero.edit("merge", contact_id=contact, into=winner["id"])
+    assert [row["id"] for row in changed] == [contact, winner["id"], *([invoice["id"]] if moves else [])]
+    loser = await xero.row("Contacts", contact)
+    assert (loser["ContactStatus"], loser["MergedToContactID"]) == ("ARCHIVED", winner["id"])
+    assert (await xero.row("Contacts", winner["id"]))["IsCustomer"] is True
+    after = await xero.row("Invoices", invoice["id"])
+    assert (after["Contact"]["ContactID"], after["Contact"]["Name"]) == (winner["id"], "Winner")
+    assert (after["UpdatedDateUTC"] != before["UpdatedDateUTC"]) is moves
+
+
+async def test_stamps_can_arrive_late(xero, invoice):
+    (row,) = await xero.edit("stamp", resource="Invoices", id=invoice["id"], at="2026-11-22T09:00:00.123Z")
+    assert row["updated_at"] == "2026-11-22T09:00:00.123Z"
+    stamps = {row["InvoiceID"]: row["UpdatedDateUTC"] for row in await xero.rows("Invoices")}
+    assert list(stamps.values()) == sorted(stamps.values())
+    assert stamps[invoice["id"]] == "/Date(1795338000123+0000)/"
+
+
+async def test_many_rows_can_share_one_second(xero):
+    changed = await xero.edit("bulk_insert", resource="Invoices", count=1200, at="2026-11-22T09:59:58.700Z")
+    assert len(changed) == 1200
+    assert {row["updated_at"][:19] for row in changed} == {"2026-11-22T09:59:58"}
+    assert len({row["updated_at"] for row in changed}) > 500
+    document = (await xero.get("Invoices", headers={"If-Modified-Since": "2026-11-22T09:59:58"}, page=1)).json()
+    assert document["pagination"]["itemCount"] == 1200
+
+
+@pytest.mark.parametrize("resource", ["Contacts", "Invoices", "Payments", "CreditNotes"])
+async def test_bulk_insert_and_bulk_edit_know_every_resource(xero, resource):
+    before = len(await xero.rows(resource, includeArchived="true"))
+    await xero.edit("bulk_insert", resource=resource, count=5)
+    assert len(await xero.rows(resource, includeArchived="true")) == before + 5
+    changed = await xero.edit("bulk_edit", resource=resource, count=20)
+    since = {"If-Modified-Since": "2026-11-22T10:00:00"}
+    moved = await xero.rows(resource, headers=since, includeArchived="true")
+    assert len(moved) >= min(20, before)
+    assert {row["updated_at"] for row in changed} == {"2026-11-22T10:00:00.250Z"}
+
+
+@pytest.mark.parametrize("resource", ["Invoices", "Payments", "CreditNotes"])
+async def test_sums_hold_after_a_storm_of_edits(xero, resource):
+    for _ in range(3):
+        for kind in ("Contacts", "Invoices", "Payments", "CreditNotes", resource):
+            await xero.edit("bulk_edit", resource=kind, count=40)
+    for row in await xero.rows("Invoices"):
+        touched = row["AmountDue"] + row["AmountPaid"] + row["AmountCredited"]
+        assert round(touched, 2) == (0 if row["Status"] == "VOIDED" else row["Total"])
+        assert round(sum(payment["Amount"] for payment in row["Payments"]), 2) == row["AmountPaid"]
+        if row["Status"] in ("PAID", "AUTHORISED"):
+            assert (row["AmountDue"] == 0) == (row["Status"] == "PAID")
+
+
+REFUSED = [
+    ({"edit": "pay", "invoice_id": "none"}, "There is no invoice none"),
+    ({"edit": "pay"}, "missing required field `invoice_id`"),
+    ({"edit": "pay", "invoice_id": "x", "colour": "red"}, "unknown field `colour`"),
+    ({"edit": "explode"}, "explode"),
+    ({}, "edit"),
+    ({"edit": "rename", "contact_id": "none", "name": "x"}, "There is no contact none"),
+    ({"edit": "delete_payment", "payment_id": "none"}, "There is no payment none"),
+    ({"edit": "void", "id": "none"}, "There is no credit none"),
+    ({"edit": "deallocate", "allocation_id": "none"}, "There is no allocation none"),
+    ({"edit": "stamp", "resource": "Invoices", "id": "none"}, "There is no none among the Invoices"),
+    ({"edit": "create_contact", "name": "x", "at": "soon"}, "is not an instant"),
+]
+
+
+@pytest.mark.parametrize(("body", "sentence"), REFUSED)
+async def test_an_edit_that_cannot_be_done_says_why(xero, body, sentence):
+    response = await xero.http.post(f"/_control/tenants/{xero.tenant}/edits", json=body)
+    assert response.status_code == 400
+    assert sentence in response.json()["error"]
+
+
+async def refusal(xero, **body) -> str:
+    response = await xero.http.post(f"/_control/tenants/{xero.tenant}/edits", json=body)
+    assert response.status_code == 400
+    error: str = response.json()["error"]
+    return error
+
+
+async def test_what_xero_would_not_allow_is_refused(xero, contact, invoice):
+    row_id = invoice["id"]
+    assert "up to what is due, 110.00" in await refusal(xero, edit="pay", invoice_id=row_id, amount="110.01")
+    assert "two decimal places" in await refusal(xero, edit="pay", invoice_id=row_id, amount="1.001")
+    assert "Void it instead" in await refusal(xero, edit="delete", id=row_id)
+    assert "Only a draft" in await refusal(xero, edit="approve", id=row_id)
+    (bill_credit,) = await xero.edit("create_credit_note", contact_id=contact, type="ACCPAYCREDIT")
+    sides = {"edit": "allocate", "invoice_id": row_id, "credit_id": bill_credit["id"]}
+    assert "its own side" in await refusal(xero, **sides)
+    (foreign,) = await xero.edit("create_credit_note", contact_id=contact, currency="JPY")
+    assert "own currency" in await refusal(xero, **sides | {"credit_id": foreign["id"]})
+    payment, _ = await xero.edit("pay", invoice_id=row_id)
+    assert "Only AUTHORISED documents can be voided" in await refusal(xero, edit="void", id=row_id)
+    await xero.edit("delete_payment", payment_id=payment["id"])
+    assert "deleted already" in await refusal(xero, edit="delete_payment", payment_id=payment["id"])
+    await xero.edit("pay", invoice_id=row_id, amount="1.00")
+    assert "payments and allocations first" in await refusal(xero, edit="void", id=row_id)
+    assert "exists already" in await refusal(xero, edit="create_invoice", contact_id=contact, id=row_id)
+    assert "into itself" in await refusal(xero, edit="merge", contact_id=contact, into=contact)
+
+
+async def test_edits_can_come_as_a_list(xero, contact):
+    outcome = await xero.control(
+        "POST",
+        f"/tenants/{xero.tenant}/edits",
+        edits=[
+            {"edit": "create_invoice", "contact_id": contact, "id": "11111111-0000-4000-8000-000000000001"},
+            {"edit": "pay", "invoice_id": "11111111-0000-4000-8000-000000000001"},
+        ],
+    )
+    assert [change["resource"] for change in outcome["changes"]] == ["Invoices", "Payments", "Invoices"]
+    assert outcome["delivery"] is None
