@@ -42,7 +42,7 @@ class Customer(Table):
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
 
-    __table_args__ = (Index(None, "name_key"), Index(None, "name", "id"))
+    __table_args__ = (Index(None, "name_key"), Index("ix_customers_lower_name", text("lower(name)"), "id"))
 
 
 class CustomerLink(Table):
@@ -283,7 +283,7 @@ class Alert(Table):
         UniqueConstraint("trigger", "subject_id"),
         CheckConstraint("status IN ('open', 'acknowledged', 'muted', 'resolved')", name="status"),
         Index(None, "customer_id"),
-        Index("ix_billing_alerts_last_seen_at", text("last_seen_at DESC"), "id"),
+        Index("ix_billing_alerts_first_seen_at", text("first_seen_at DESC"), "id"),
     )
 
 
@@ -307,7 +307,7 @@ class TimelineEvent(Table):
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
 
     __table_args__ = (
-        Index("ix_timeline_events_customer_id_at", "customer_id", text("at DESC"), text("id DESC")),
+        Index("ix_timeline_events_customer_id_at", "customer_id", text("at DESC"), "id"),
         Index(None, "subject_id"),
     )
 

@@ -156,7 +156,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_customers")),
         sa.UniqueConstraint("psa_external_id", name=op.f("uq_customers_psa_external_id")),
     )
-    op.create_index(op.f("ix_customers_name_id"), "customers", ["name", "id"], unique=False)
+    op.create_index("ix_customers_lower_name", "customers", [sa.literal_column("lower(name)"), "id"], unique=False)
     op.create_index(op.f("ix_customers_name_key"), "customers", ["name_key"], unique=False)
     op.create_table(
         "grants",
@@ -404,7 +404,10 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_billing_alerts_customer_id"), "billing_alerts", ["customer_id"], unique=False)
     op.create_index(
-        "ix_billing_alerts_last_seen_at", "billing_alerts", [sa.literal_column("last_seen_at DESC"), "id"], unique=False
+        "ix_billing_alerts_first_seen_at",
+        "billing_alerts",
+        [sa.literal_column("first_seen_at DESC"), "id"],
+        unique=False,
     )
     op.create_table(
         "billing_credit_memos",
@@ -684,7 +687,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_timeline_events_customer_id_at",
         "timeline_events",
-        ["customer_id", sa.literal_column("at DESC"), sa.literal_column("id DESC")],
+        ["customer_id", sa.literal_column("at DESC"), "id"],
         unique=False,
     )
     op.create_index(op.f("ix_timeline_events_subject_id"), "timeline_events", ["subject_id"], unique=False)
@@ -863,7 +866,7 @@ def downgrade() -> None:
     op.drop_index("ix_billing_credit_memos_issued_on", table_name="billing_credit_memos")
     op.drop_index("ix_billing_credit_memos_customer_id_issued_on", table_name="billing_credit_memos")
     op.drop_table("billing_credit_memos")
-    op.drop_index("ix_billing_alerts_last_seen_at", table_name="billing_alerts")
+    op.drop_index("ix_billing_alerts_first_seen_at", table_name="billing_alerts")
     op.drop_index(op.f("ix_billing_alerts_customer_id"), table_name="billing_alerts")
     op.drop_table("billing_alerts")
     op.drop_index("ix_xero_webhook_events_received_at", table_name="xero_webhook_events")
@@ -891,7 +894,7 @@ def downgrade() -> None:
     op.drop_table("idempotent_requests")
     op.drop_table("grants")
     op.drop_index(op.f("ix_customers_name_key"), table_name="customers")
-    op.drop_index(op.f("ix_customers_name_id"), table_name="customers")
+    op.drop_index("ix_customers_lower_name", table_name="customers")
     op.drop_table("customers")
     op.drop_index(op.f("ix_consents_expires_at"), table_name="consents")
     op.drop_table("consents")
