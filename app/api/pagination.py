@@ -18,8 +18,8 @@ HIGHEST_LIMIT = 200
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-# Where a page ended: the values of the columns the list is ordered by, as text.
-Position = tuple[str | None, ...]
+# Where a page ended, as text: the value the list is ordered by, and the key that tells equals apart.
+Position = tuple[str | None, str]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -56,7 +56,8 @@ class CursorSigner:
         # As text, so that the spare bits of base64's last letter cannot be changed either.
         if not hmac.compare_digest(self._sign(scope, payload).encode(), signature.encode("utf-8", "replace")):
             raise Problem("invalid_cursor", "Take `next_cursor` as it came, with the same filters, or start again.")
-        return tuple(json.loads(base64.urlsafe_b64decode(payload + "==")))
+        value, key = json.loads(base64.urlsafe_b64decode(payload + "=="))
+        return value, key
 
     def _sign(self, scope: str, payload: str) -> str:
         signed = f"{scope}\n{payload}".encode("utf-8", "replace")

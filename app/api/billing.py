@@ -1,0 +1,129 @@
+"""What a customer is billed and owes: one customer's panel, and the figures of many."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.deps import Reader, ServicesDep, SessionDep
+from app.api.errors import documented, not_found
+from app.api.invoices import Invoice
+from app.api.payments import Payment
+from app.api.shapes import Answer, Currency, Id, Instant, Money, billing_day
+from app.billing import queries, summary
+from app.connections.presence import read_presence
+from app.connections.tenants import freshness
+from app.db import Session
+
+RECENT = 10
+MOST_CUSTOMERS = 500
+
+router = APIRouter(prefix="/api", tags=["billing"])
+
+
+class CurrencyFigures(Answer):
+    """The figures of one currency.
+
+    `invoiced_this_month` is the gross total of open and paid invoices issued this month; `overdue` is the part of
+    `outstanding` that was due before today; `contracted_mrr` is of services active today.
+    """
+
+    currency: Currency
+    invoiced_this_month: Money
+    outstanding: Money
+    overdue: Money
+    overdue_count: int
+    unapplied_credit: Money
+    contracted_mrr: Money
+
+
+class BaseFigures(Answer):
+    """All currencies together in the base currency, by each document's own rate, rounded to the cent."""
+
+    currency: Currency
+    invoiced_this_month: Money
+    outstanding: Money
+
+
+class BillingSummary(Answer):
+    """A customer's billing panel.
+
+    `connected` false: no billing vendor is connected. `has_data` false: nothing is known of this customer.
+    `data_as_of`: how fresh the stalest of the customer's picked organisations is, null while one never synced.
+    """
+
+    customer_id: Id
+    connected: bool
+    has_data: bool
+    data_as_of: Instant | None
+    month: Annotated[str, Field(description="The present month in `BILLING_TIMEZONE`.", examples=["2026-11"])]
+    currencies: list[CurrencyFigures]
+    base: BaseFigures | None
+    base_unavailable_reason: summary.WhyNoBase | None
+    recent_invoices: Annotated[list[Invoice], Field(max_length=RECENT)]
+    last_payment: Payment | None
+    sources: Annotated[list[str], Field(examples=[["quickbooks", "xero"]])]
+
+
+class SummariesRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    customer_ids: Annotated[list[UUID], Field(max_length=MOST_CUSTOMERS)]
+
+
+class CustomerFigures(Answer):
+    customer_id: Id
+    currencies: list[CurrencyFigures]
+
+
+class Summaries(Answer):
+    items: list[CustomerFigures]
+
+
+@router.get("/customers/{customer_id}/billing", responses=documented("not_found"))
+async def get_customer_billing(
+    _actor: Reader, session: SessionDep, services: ServicesDep, customer_id: UUID
+) -> BillingSummary:
+    """Return all that a customer's billing panel shows, in one answer."""
+    day = billing_day(services)
+    figures = await summary.summarise(session, [customer_id], day)
+    if customer_id not in figures:
+        raise not_found("customer")
+    base, reason = await summary.convert_to_base(session, customer_id, day)
+    invoices = await queries.recent_invoices(session, customer_id, day.today, RECENT)
+    panel = {
+        "customer_id": customer_id,
+        "month": day.month,
+        "currencies": figures[customer_id],
+        "base": base,
+        "base_unavailable_reason": reason,
+        "recent_invoices": invoices,
+        "last_payment": await queries.last_payment(session, customer_id),
+        "has_data": bool(figures[customer_id] or invoices),
+        **await _describe_sources(session, customer_id),
+    }
+    return BillingSummary.model_validate(panel)
+
+
+async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, Any]:
+    sources = await summary.sources_of(session, customer_id)
+    links = (await queries.links_of(session, [customer_id]))[customer_id]
+    presence = await read_presence(session)
+    return {
+        "sources": sources,
+        # Another vendor's rows are written by others, whose being there is all that can be seen from here.
+        "connected": presence.is_connected or not presence.vendors.issuperset(sources),
+        "data_as_of": await freshness(session, [link.source_tenant_id for link in links]),
+    }
+
+
+@router.post("/billing/summaries", responses=documented())
+async def summarise_customers(
+    _actor: Reader, session: SessionDep, services: ServicesDep, wanted: SummariesRequest
+) -> Summaries:
+    """Return the figures of up to 500 customers; those nobody knows are left out, the others keep their order."""
+    figures = await summary.summarise(session, wanted.customer_ids, billing_day(services))
+    known = [each for each in dict.fromkeys(wanted.customer_ids) if each in figures]
+    items = [{"customer_id": each, "currencies": figures[each]} for each in known]
+    return Summaries.model_validate({"items": items})

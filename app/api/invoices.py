@@ -1,0 +1,92 @@
+"""Invoices of every vendor: the list, and one with what was paid and credited on it."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+
+from app.api.deps import Reader, ServicesDep, SessionDep
+from app.api.errors import documented, not_found
+from app.api.pagination import Page, PagingDep
+from app.api.payments import Payment
+from app.api.shapes import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink, billing_day
+from app.billing import queries
+from app.billing.records import DocumentStatus
+
+router = APIRouter(prefix="/api/invoices", tags=["billing"])
+
+
+class Invoice(Answer):
+    """A receivable; `total = balance + paid + credited`, all in `currency`."""
+
+    id: Id
+    source: Source
+    tenant_id: TenantId
+    external_id: str
+    customer_id: Id
+    number: str | None
+    reference: str | None
+    status: DocumentStatus
+    overdue: bool
+    currency: Currency
+    exchange_rate: Rate | None
+    subtotal: Money | None
+    tax: Money | None
+    total: Money
+    paid: Money
+    credited: Money
+    balance: Money
+    issued_on: Day | None
+    due_on: Day | None
+    paid_on: Day | None
+    vendor_status: str | None
+    vendor_url: WebLink
+    vendor_updated_at: Instant | None
+
+
+class Credit(Answer):
+    """A part of a credit memo, overpayment or prepayment applied to the invoice."""
+
+    kind: Literal["credit_memo", "overpayment", "prepayment"]
+    credit_memo_id: Id | None
+    credit_external_id: str
+    number: str | None
+    amount: Money
+    currency: Currency
+    applied_on: Day | None
+
+
+class InvoiceWithSettlement(Invoice):
+    """An invoice with every payment, deleted ones too, and every credit."""
+
+    payments: list[Payment]
+    credits: list[Credit]
+
+
+@router.get("", responses=documented("invalid_cursor"))
+async def list_invoices(
+    _actor: Reader,
+    session: SessionDep,
+    services: ServicesDep,
+    paging: PagingDep,
+    wanted: Annotated[queries.InvoiceFilter, Depends()],
+) -> Page[Invoice]:
+    """List invoices, newest first. `search` looks into numbers, references and customers' names."""
+    today = billing_day(services).today
+    rows = await queries.list_invoices(session, wanted, today, paging.after, paging.limit + 1)
+    return paging.page(rows, queries.INVOICES.position, Invoice.model_validate)
+
+
+@router.get("/{invoice_id}", responses=documented("not_found"))
+async def get_invoice(
+    _actor: Reader, session: SessionDep, services: ServicesDep, invoice_id: UUID
+) -> InvoiceWithSettlement:
+    """Return one invoice with what was paid and credited on it."""
+    row = await queries.find_invoice(session, invoice_id, billing_day(services).today)
+    if row is None:
+        raise not_found("invoice")
+    settlement = {
+        "payments": await queries.payments_of(session, invoice_id),
+        "credits": await queries.credits_of(session, invoice_id),
+    }
+    return InvoiceWithSettlement.model_validate({**row._asdict(), **settlement}, from_attributes=True)

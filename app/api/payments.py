@@ -1,0 +1,42 @@
+"""Payments of every vendor: one item per payment-invoice touch."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from app.api.deps import Reader, SessionDep
+from app.api.errors import documented
+from app.api.pagination import Page, PagingDep
+from app.api.shapes import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId
+from app.billing import queries
+from app.billing.records import PaymentStatus
+
+router = APIRouter(prefix="/api/payments", tags=["billing"])
+
+
+class Payment(Answer):
+    """A part of a payment that settles one invoice; `invoice_id` is null until that invoice is here."""
+
+    id: Id
+    source: Source
+    tenant_id: TenantId
+    external_id: str
+    invoice_id: Id | None
+    invoice_external_id: str | None
+    customer_id: Id | None
+    amount: Money
+    currency: Currency
+    exchange_rate: Rate | None
+    paid_on: Day | None
+    reference: str | None
+    status: PaymentStatus
+    vendor_updated_at: Instant | None
+
+
+@router.get("", responses=documented("invalid_cursor"))
+async def list_payments(
+    _actor: Reader, session: SessionDep, paging: PagingDep, wanted: Annotated[queries.PaymentFilter, Depends()]
+) -> Page[Payment]:
+    """List payments, newest first. `search` looks into references and customers' names."""
+    rows = await queries.list_payments(session, wanted, paging.after, paging.limit + 1)
+    return paging.page(rows, queries.PAYMENTS.position, Payment.model_validate)

@@ -1,0 +1,56 @@
+"""What answers are made of: money, rates, links, and the base of every response model."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from app.api.deps import Services
+from app.billing.summary import BillingDay
+
+CENTS = 2
+
+
+def format_money(amount: Decimal) -> str:
+    """Write an amount exactly, with two decimals or as many more as it has: 1234.5 is `1234.50`, 0.125 stays."""
+    whole, _, fraction = format(amount, "f").partition(".")
+    text = f"{whole}.{fraction.rstrip('0').ljust(CENTS, '0')}"
+    return text.removeprefix("-") if not amount else text
+
+
+def format_rate(rate: Decimal) -> str:
+    return format(rate, "f")
+
+
+def keep_web_link(link: Any) -> Any:  # noqa: ANN401 - a validator takes what comes
+    """Drop what is no web address: rows of any writer end up in a browser's href."""
+    return link if isinstance(link, str) and link.startswith(("https://", "http://")) else None
+
+
+MONEY_SCHEMA = {"type": "string", "pattern": r"^-?\d+\.\d{2,}$", "examples": ["1234.50"]}
+RATE_SCHEMA = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$", "examples": ["1.0825"]}
+
+Money = Annotated[
+    Decimal, PlainSerializer(format_money, return_type=str), WithJsonSchema(MONEY_SCHEMA, "serialization")
+]
+Rate = Annotated[Decimal, PlainSerializer(format_rate, return_type=str), WithJsonSchema(RATE_SCHEMA, "serialization")]
+WebLink = Annotated[str | None, BeforeValidator(keep_web_link), Field(examples=["https://go.xero.com/…"])]
+Currency = Annotated[str, Field(description="ISO 4217.", examples=["NZD"])]
+Source = Annotated[str, Field(description="The vendor the row is of.", examples=["xero", "quickbooks"])]
+TenantId = Annotated[str, Field(validation_alias="source_tenant_id", description="The organisation at the vendor.")]
+Instant = Annotated[datetime, Field(examples=["2026-11-23T10:15:00Z"])]
+Day = Annotated[date, Field(examples=["2026-11-30"])]
+Id = Annotated[UUID, Field(examples=["0b9a7c0e-6a0f-4a52-8f7a-9f2c2f6f6d3e"])]
+
+
+class Answer(BaseModel):
+    """A response model: read from rows, every field always there."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+
+
+def billing_day(services: Services) -> BillingDay:
+    """Return what "today" and "this month" mean now."""
+    return BillingDay.at(services.clock.now(), services.settings.billing_timezone)

@@ -1,0 +1,51 @@
+"""What happened to a customer, of every vendor and the PSA, merged."""
+
+from typing import Annotated, Literal, get_args
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.api.deps import Reader, SessionDep
+from app.api.errors import documented, not_found
+from app.api.pagination import Page, PagingDep
+from app.api.shapes import Answer, Currency, Id, Instant, Money, Source, WebLink
+from app.billing import queries
+
+Kind = Literal[
+    "invoice_issued",
+    "invoice_paid",
+    "invoice_voided",
+    "payment_received",
+    "payment_deleted",
+    "credit_memo_issued",
+    "ticket",
+    "device_alert",
+]
+
+router = APIRouter(prefix="/api/customers", tags=["customers"])
+
+
+class TimelineEvent(Answer):
+    """One thing that happened; amounts only where money moved."""
+
+    id: Id
+    at: Instant
+    kind: Annotated[str, Field(json_schema_extra={"enum": list(get_args(Kind))})]
+    title: str
+    detail: str | None
+    source: Source
+    amount: Money | None
+    currency: Currency | None
+    link: WebLink
+
+
+@router.get("/{customer_id}/timeline", responses=documented("not_found", "invalid_cursor"))
+async def list_timeline(
+    _actor: Reader, session: SessionDep, paging: PagingDep, customer_id: UUID, kind: Kind | None = None
+) -> Page[TimelineEvent]:
+    """List a customer's events, newest first."""
+    if await queries.find_customer(session, customer_id) is None:
+        raise not_found("customer")
+    rows = await queries.list_timeline(session, customer_id, kind, paging.after, paging.limit + 1)
+    return paging.page(rows, queries.TIMELINE.position, TimelineEvent.model_validate)
