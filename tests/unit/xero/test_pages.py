@@ -115,14 +115,28 @@ async def test_changes_are_asked_for_since_a_whole_second_of_utc():
     assert "If-Modified-Since" not in asked[1].headers
 
 
-@pytest.mark.parametrize("status", [204, 304])
-async def test_nothing_new_is_an_empty_last_page_of_the_instant_the_header_names(status):
+async def test_not_modified_is_an_empty_last_page_of_the_instant_the_header_names():
     headers = {"Date": "Mon, 23 Nov 2026 12:00:00 GMT"}
-    async with connected(lambda _: httpx.Response(status, headers=headers)) as xero:
-        page = await xero.fetch_page(ACCESS, INVOICES)
+    async with connected(lambda _: httpx.Response(304, headers=headers)) as xero:
+        page = await xero.fetch_page(ACCESS, PageRequest(Resource.INVOICES, changed_since=STAMP))
     assert (page.row_count, page.is_last, page.keys) == (0, True, [])
     assert page.read_at == datetime(2026, 11, 23, 12, tzinfo=UTC)
     assert page.traffic.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (304, INVOICES),
+        (304, PageRequest(Resource.INVOICES, changed_since=STAMP, ids=(INVOICE_ID,))),
+        (204, INVOICES),
+        (204, PageRequest(Resource.INVOICES, changed_since=STAMP)),
+    ],
+)
+async def test_an_answer_without_rows_never_ends_a_sync_that_asked_for_them(status, request_):
+    async with connected(lambda _: httpx.Response(status, headers={"Date": "Mon, 23 Nov 2026 12:00:00 GMT"})) as xero:
+        with pytest.raises(AnswerUnreadable):
+            await xero.fetch_page(ACCESS, request_)
 
 
 async def test_a_single_row_that_is_gone_is_not_found():
