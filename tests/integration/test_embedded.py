@@ -296,7 +296,8 @@ def test_data_of_another_major_version_are_refused_by_name(data_dir):
 
 
 def test_a_failed_initdb_shows_its_words_and_leaves_nothing_behind(empty_dir, launch_holder):
-    cramped = launch_holder(empty_dir, largest_file=100_000)
+    # Above the largest program of the wheel, which may have to be copied, and below one segment of the log.
+    cramped = launch_holder(empty_dir, largest_file=15_000_000)
     _, said = cramped.communicate()
     assert cramped.returncode == 1
     assert "initdb could not make the data" in said
