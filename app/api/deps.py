@@ -1,7 +1,7 @@
 """What routes ask for: the services, one transaction per request, and who may act."""
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, get_args
 
 from fastapi import Depends, Request, Security
@@ -15,6 +15,7 @@ from app.clock import Clock
 from app.crypto import Sealer
 from app.db import Database, Session
 from app.settings import Settings
+from app.sync.engine import Engine
 
 
 def always() -> bool:
@@ -29,6 +30,7 @@ class Services:
         cursors: signs the lists' cursors.
         metrics: of this application alone.
         is_alive: whether the loops that should make progress do.
+        engines: one per vendor, by the word in its addresses.
     """
 
     settings: Settings
@@ -39,6 +41,7 @@ class Services:
     cursors: CursorSigner
     metrics: Metrics
     is_alive: Callable[[], bool] = always
+    engines: Mapping[str, Engine] = field(default_factory=dict)
 
 
 def get_services(request: Request) -> Services:

@@ -13,6 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.connections.apps import (
+    InvalidReturnPath,
+    ManagedByEnvironment,
+    NotConfigured,
+    NoTenantSelected,
+    UnknownTenant,
+)
+from app.crypto import SealBroken
 from app.db import DatabaseUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -34,6 +42,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "The request conflicts with the present state"),
+    "managed_by_environment": (409, "The environment manages this"),
     "not_configured": (409, "Not configured"),
     "not_connected": (409, "Not connected"),
     "idempotency_in_progress": (409, "The same request is being worked on"),
@@ -42,6 +51,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "Unsupported media type"),
     "validation_failed": (422, "The request does not fit"),
     "idempotency_key_reused": (422, "The idempotency key was used for another request"),
+    "invalid_return_path": (422, "The return path is not a plain path"),
     "no_tenant_selected": (422, "No organisation is selected"),
     "unknown_tenant": (422, "Unknown organisation"),
     "unknown_customer": (422, "Unknown customer"),
@@ -59,7 +69,15 @@ FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_l
 EVERYWHERE = ("not_authenticated", "not_allowed", "validation_failed", "database_unavailable")
 
 # What the rooms below raise; the detail is the exception's own sentence. The nearest class wins.
-TRANSLATIONS: dict[type[Exception], str] = {DatabaseUnavailable: "database_unavailable"}
+TRANSLATIONS: dict[type[Exception], str] = {
+    DatabaseUnavailable: "database_unavailable",
+    InvalidReturnPath: "invalid_return_path",
+    ManagedByEnvironment: "managed_by_environment",
+    NoTenantSelected: "no_tenant_selected",
+    NotConfigured: "not_configured",
+    SealBroken: "internal_error",
+    UnknownTenant: "unknown_tenant",
+}
 
 
 class FieldError(BaseModel):

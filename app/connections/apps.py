@@ -88,7 +88,7 @@ async def load_app(session: Session, sealer: Sealer, config: VendorConfig) -> Ap
         return App(config.client_id, config.client_secret, scope_set, "environment")
     if row is None or row.client_id is None or row.client_secret_sealed is None:
         return App(config.client_id, config.client_secret, scope_set, None)
-    secret = sealer.open(row.client_secret_sealed, _secret_place(config.vendor))
+    secret = sealer.open(row.client_secret_sealed, secret_place(config.vendor))
     return App(row.client_id, secret, scope_set, "api")
 
 
@@ -104,7 +104,7 @@ async def save_credentials(
         raise ManagedByEnvironment("The client id and secret are set in the environment; change them there.")
     values = {
         "client_id": given.client_id,
-        "client_secret_sealed": sealer.seal(given.client_secret, _secret_place(config.vendor)),
+        "client_secret_sealed": sealer.seal(given.client_secret, secret_place(config.vendor)),
         "scope_set": scope_set,
         "updated_at": func.now(),
     }
@@ -129,7 +129,7 @@ async def signing_keys(session: Session, sealer: Sealer, config: VendorConfig) -
     good = or_(WebhookKey.expires_at.is_(None), WebhookKey.expires_at > func.wall_clock())
     statement = select(WebhookKey).where(WebhookKey.vendor == config.vendor, good)
     rows = (await session.scalars(statement.order_by(WebhookKey.created_at.desc()))).all()
-    stored = [sealer.open(row.key_sealed, _key_place(row.vendor)) for row in rows]
+    stored = [sealer.open(row.key_sealed, key_place(row.vendor)) for row in rows]
     return [config.webhook_key, *stored] if config.webhook_key else stored
 
 
@@ -144,7 +144,7 @@ async def save_signing_key(session: Session, sealer: Sealer, config: VendorConfi
     until: datetime | None = await session.scalar(select(func.wall_clock() + KEY_GRACE))
     current = (WebhookKey.vendor == config.vendor, WebhookKey.expires_at.is_(None))
     await session.execute(update(WebhookKey).where(*current).values(expires_at=until))
-    sealed = sealer.seal(key, _key_place(config.vendor))
+    sealed = sealer.seal(key, key_place(config.vendor))
     session.add(WebhookKey(vendor=config.vendor, key_sealed=sealed))
     await session.flush()
 
@@ -165,9 +165,9 @@ async def _upsert_app(session: Session, vendor: str, values: Mapping[str, object
     await session.execute(statement.on_conflict_do_update(index_elements=["vendor"], set_=values))
 
 
-def _secret_place(vendor: str) -> str:
+def secret_place(vendor: str) -> str:
     return f"vendor_apps/{vendor}/client_secret"
 
 
-def _key_place(vendor: str) -> str:
+def key_place(vendor: str) -> str:
     return f"webhook_keys/{vendor}/key"

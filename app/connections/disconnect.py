@@ -46,7 +46,7 @@ async def disconnect(db: Database, sealer: Sealer, connector: Connector, config:
         await audit(session, actor, f"{config.vendor}_disconnected", config.vendor, {"grants": len(ids)})
     for one in ended:
         if not await _revoke(db, sealer, connector, config, one.refresh_token):
-            sealed = sealer.seal(one.refresh_token, _revocation_place(one.grant_id))
+            sealed = sealer.seal(one.refresh_token, revocation_place(one.grant_id))
             await _keep_for_later(db, one.grant_id, sealed)
 
 
@@ -57,7 +57,7 @@ async def revoke_waiting(db: Database, sealer: Sealer, connector: Connector, con
         grants = (await session.scalars(waiting)).all()
     revoked = 0
     for grant in grants:
-        token = sealer.open(grant.revoke_token_sealed or "", _revocation_place(grant.id))
+        token = sealer.open(grant.revoke_token_sealed or "", revocation_place(grant.id))
         if await _revoke(db, sealer, connector, config, token):
             await _keep_for_later(db, grant.id, None)
             revoked += 1
@@ -80,5 +80,5 @@ async def _keep_for_later(db: Database, grant_id: UUID, sealed: str | None) -> N
         await session.execute(update(Grant).where(Grant.id == grant_id).values(revoke_token_sealed=sealed))
 
 
-def _revocation_place(grant_id: UUID) -> str:
+def revocation_place(grant_id: UUID) -> str:
     return f"grants/{grant_id}/revocation"

@@ -1,9 +1,12 @@
 """The engine: one vendor's connections and sync on this replica, put together, and what may be asked of them."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+
+import structlog
 
 from app.billing import alerts
 from app.clock import Clock
@@ -12,14 +15,22 @@ from app.connections.apps import NoTenantSelected, UnknownTenant, VendorConfig
 from app.connections.card import Banner, Snapshot, State
 from app.connections.tables import Grant, Tenant
 from app.connections.tokens import Tokens
-from app.connector import Connector
+from app.connector import BadSignature, Connector, NoticeUnreadable
 from app.crypto import Sealer
-from app.db import Database, Session
+from app.db import Database, DatabaseUnavailable, Session
 from app.sync import budget, inbox, progress, replies, runs
 from app.sync.budget import Limits, Spender
 from app.sync.inbox import InboxState
 from app.sync.owner import Tools
+from app.sync.tables import Usage
+from app.sync.tenant_view import TenantView, views_of
 from app.sync.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+# Xero waits 5 seconds for its answer (facts.md section 7); these two together stay below it.
+KEY_SECONDS = 1.5
+STORE_SECONDS = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,14 @@ class Plan:
     limits: Limits
     rules: AlertRules
     is_scheduled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a webhook delivery: whether it was signed with our key, and how many of its events are new."""
+
+    is_signed: bool
+    stored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,7 @@ class Engine:
         self.sealer = sealer
         self.tokens = Tokens(db, sealer, connector, config, clock)
         self._db = db
+        self._known_keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
         self._clock = clock
         spender = Spender(db, clock, connector.vendor, plan.limits)
         tools = Tools(db, clock, connector, self.tokens, spender, plan.page_size, self.refresh_alerts)
@@ -118,6 +138,16 @@ class Engine:
             raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
         return await runs.open_run(session, runs.Order(self.vendor, "manual", tenant_ids or selected, actor))
 
+    async def sync_added(self, session: Session, tenant_ids: Sequence[str], actor: str) -> None:
+        """Begin the first sync of organisations just picked, without waiting for a tick."""
+        living = set(await tenants.selected_ids(session, self.vendor))
+        if fresh := [tenant_id for tenant_id in tenant_ids if tenant_id in living]:
+            await runs.open_run(session, runs.Order(self.vendor, "manual", fresh, actor))
+
+    async def views(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:
+        """Return how each of these organisations is doing."""
+        return await views_of(session, self.vendor, self._clock, self.plan.limits.per_day, rows)
+
     async def keep_house(self) -> None:
         """Do what must be done now and then: refresh idle grants, finish revocations, forget what is old."""
         await self.tokens.keep_alive()
@@ -134,6 +164,51 @@ class Engine:
             await alerts.evaluate(
                 session, self._clock.now(), rules.timezone, rules.grace_days, rules.critical_days, rules.gap_days
             )
+
+    async def receive(self, body: bytes, signatures: Sequence[bytes]) -> Receipt:
+        """Take a webhook delivery: check it, and store what it tells of before anyone is told that we have it.
+
+        A probe, which carries no events, is answered even when the database is away; a delivery with events is not,
+        so that the vendor sends it again.
+
+        Raises:
+            DatabaseUnavailable: the events could not be stored.
+        """
+        try:
+            notices = self.connector.read_notices(body, signatures, await self._keys())
+        except BadSignature:
+            await self._note(inbox.count_bad_signature)
+            return Receipt(is_signed=False)
+        except NoticeUnreadable as error:
+            async with self._db.transaction() as session:
+                await inbox.accept_unreadable(session, self.vendor, body, str(error))
+            return Receipt(is_signed=True)
+        if not notices:
+            await self._note(apps.note_probe)
+            return Receipt(is_signed=True)
+        try:
+            async with asyncio.timeout(STORE_SECONDS), self._db.transaction() as session:
+                stored = await inbox.accept(session, self.vendor, notices)
+        except TimeoutError as error:
+            raise DatabaseUnavailable("The events could not be stored in time; deliver them again.") from error
+        self.worker.nudge()
+        return Receipt(is_signed=True, stored=stored)
+
+    async def _keys(self) -> Sequence[str]:
+        """Return the signing keys; those last read when the database is away, so that a probe can be answered."""
+        try:
+            async with asyncio.timeout(KEY_SECONDS), self._db.transaction() as session:
+                self._known_keys = await apps.signing_keys(session, self.sealer, self.config)
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("signing_keys_not_read", error=str(error))
+        return self._known_keys
+
+    async def _note(self, note: Callable[[Session, str], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(KEY_SECONDS), self._db.transaction() as session:
+                await note(session, self.vendor)
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("delivery_not_noted", error=str(error))
 
     async def disconnect(self, actor: str) -> None:
         await disconnect.disconnect(self._db, self.sealer, self.connector, self.config, actor)
@@ -178,7 +253,7 @@ class Engine:
             banners=card.banners_of(snapshot, self._clock.now()),
         )
 
-    async def usage(self, session: Session, days: int) -> tuple[Sequence[budget.Usage], dict[str, int]]:
+    async def usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
         """Return the days' costs and the month's bytes by organisation."""
         month = await budget.month_of_usage(session, self.vendor, self._clock.now())
         return await budget.usage_since(session, self.vendor, days), month

@@ -1,0 +1,119 @@
+"""Webhooks: a vendor's deliveries in, and the audit and replay of what they told of."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.api.deps import Admin, Reader, ServicesDep, SessionDep
+from app.api.errors import Problem, documented
+from app.api.pagination import Page, PagingDep
+from app.api.vendor import EngineDep
+from app.sync import inbox
+from app.sync.inbox import EventFilter
+
+receiver = APIRouter(tags=["webhooks"])
+router = APIRouter(tags=["webhooks"])
+
+log = structlog.get_logger(__name__)
+
+SIGNATURE = b"x-xero-signature"
+Status = Literal["pending", "processed", "ignored", "failed", "dead"]
+
+
+class Stored(BaseModel):
+    """How many events are new with this delivery."""
+
+    stored: int
+
+
+class EventAnswer(BaseModel):
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+
+    id: UUID
+    tenant_id: str
+    resource_id: str
+    category: str
+    event_type: str
+    event_at: datetime
+    received_at: datetime
+    deliveries: int
+    status: Status
+    attempts: int
+    error: str | None
+    processed_at: datetime | None
+
+
+class ReplayFilter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    tenant_id: str | None = None
+    category: str | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+
+class ReplayRequest(BaseModel):
+    """Which events to work off again: by id or by filter, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: Annotated[list[UUID] | None, Field(max_length=1000)] = None
+    filter: ReplayFilter | None = None
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+    @model_validator(mode="after")
+    def _names_something(self) -> "ReplayRequest":
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError("Give either ids or filter.")
+        return self
+
+
+class Replayed(BaseModel):
+    replayed: int
+
+
+@receiver.post("", response_model=Stored, responses=documented("invalid_signature", "body_too_large", is_public=True))
+async def receive_webhook(engine: EngineDep, request: Request, services: ServicesDep) -> Response:
+    """Check a delivery's signature over its raw bytes, store what it tells of, and answer."""
+    signatures = [value for name, value in request.scope["headers"] if name == SIGNATURE]
+    body = await request.body()
+    receipt = await engine.receive(body, signatures)
+    if services.settings.xero_webhook_ack == "empty":
+        return Response(status_code=200 if receipt.is_signed else 401)
+    if not receipt.is_signed:
+        raise Problem("invalid_signature", "The signature is not one of this endpoint's key; copy the key again.")
+    return JSONResponse({"stored": receipt.stored})
+
+
+@router.get("/webhook-events", responses=documented("invalid_cursor"))
+async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of the contract
+    engine: EngineDep,
+    session: SessionDep,
+    paging: PagingDep,
+    _reader: Reader,
+    status: Status | None = None,
+    category: Annotated[str | None, Query(max_length=50)] = None,
+    tenant_id: Annotated[str | None, Query(max_length=100)] = None,
+    since: AwareDatetime | None = None,
+) -> Page[EventAnswer]:
+    """List what webhooks told of, the newest first."""
+    wanted = EventFilter(status=status, category=category, tenant_id=tenant_id, since=since)
+    after = (datetime.fromisoformat(str(paging.after[0])), UUID(str(paging.after[1]))) if paging.after else None
+    rows = await inbox.list_events(session, engine.vendor, wanted, after, paging.limit + 1)
+    return paging.page(rows, lambda row: (row.received_at.isoformat(), str(row.id)), EventAnswer.model_validate)
+
+
+@router.post("/webhook-events/replay", status_code=202, responses=documented())
+async def replay_webhook_events(
+    engine: EngineDep, session: SessionDep, admin: Admin, wanted: ReplayRequest
+) -> Replayed:
+    """Work events off again; doing so twice changes nothing twice, and who did it and why is kept."""
+    fields: dict[str, Any] = wanted.filter.model_dump() if wanted.filter else {"ids": wanted.ids}
+    replayed = await inbox.replay(session, engine.vendor, EventFilter(**fields), admin.subject, wanted.reason)
+    return Replayed(replayed=replayed)

@@ -1,0 +1,109 @@
+"""The pre-flight check: everything a sync needs, tried without changing anything, each with what to do if it fails."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from app.connections import apps, grants, tenants
+from app.connections.apps import App
+from app.connections.tables import Grant, Tenant
+from app.connector import ConnectorError
+from app.crypto import SealBroken
+from app.db import Database
+from app.sync.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing tried; `fix` says what to do when it is not well."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    ok: bool
+    summary: str
+    checks: Sequence[Check]
+
+
+async def check(db: Database, engine: Engine) -> Preflight:
+    """Try credentials, redirect URI, connection, scopes, organisations and webhook key, in the order of the set-up."""
+    try:
+        async with db.transaction() as session:
+            app = await apps.load_app(session, engine.sealer, engine.config)
+            found = await grants.grants_of(session, engine.vendor)
+            reached = await tenants.tenants_of(session, engine.vendor)
+            keys = await apps.signing_keys(session, engine.sealer, engine.config)
+    except SealBroken as error:
+        broken = Check(
+            "encryption_keys", ok=False, detail=str(error), fix="Put the missing key back into ENCRYPTION_KEYS."
+        )
+        return Preflight(ok=False, summary=broken.detail, checks=[broken])
+    visible = await _visible(engine, found)
+    checks = [
+        _credentials(app),
+        _redirect(engine.config.redirect_uri),
+        visible,
+        _scopes(found),
+        _selection(reached),
+        _webhook(keys),
+    ]
+    failed = [one for one in checks if not one.ok]
+    return Preflight(not failed, failed[0].detail if failed else visible.detail, checks)
+
+
+def _credentials(app: App) -> Check:
+    ok = bool(app.client_id and app.client_secret)
+    detail = f"Client id and secret are set ({app.managed_by})." if ok else "Client id and secret are missing."
+    return Check("credentials", ok, detail, None if ok else "Enter those of your app on the set-up page.")
+
+
+def _redirect(uri: str) -> Check:
+    """Xero takes https, and http for `localhost` alone, not even for 127.0.0.1 (facts.md section 1)."""
+    parts = urlsplit(uri)
+    ok = parts.scheme == "https" or parts.hostname == "localhost"
+    detail = f"The redirect URI is {uri}."
+    fix = "Set PUBLIC_URL to an https address, or to http://localhost for a trial."
+    return Check("redirect_uri", ok, detail, None if ok else fix)
+
+
+async def _visible(engine: Engine, found: Sequence[Grant]) -> Check:
+    name = engine.vendor.capitalize()
+    active = [grant for grant in found if grant.state == "active"]
+    if not active:
+        return Check("connection", ok=False, detail=f"{name} is not connected.", fix=f"Press Connect {name}.")
+    seen: set[str] = set()
+    try:
+        for grant in active:
+            token = await engine.tokens.access(grant.id)
+            organisations = await engine.connector.list_organisations(token)
+            seen |= {organisation.tenant_id for organisation in organisations if organisation.has_billing}
+    except ConnectorError as error:
+        return Check("connection", ok=False, detail=error.detail, fix=f"If it lasts, press Reconnect {name}.")
+    return Check("connection", ok=True, detail=f"Connected to {name}: {len(seen)} organisations visible.")
+
+
+def _scopes(found: Sequence[Grant]) -> Check:
+    missing = sorted({scope for grant in found if grant.state == "active" for scope in grant.missing_scopes})
+    detail = f"Missing: {', '.join(missing)}." if missing else "Every scope that is needed was granted."
+    return Check("scopes", not missing, detail, "Review permissions: connect again." if missing else None)
+
+
+def _selection(reached: Sequence[Tenant]) -> Check:
+    count = sum(tenant.is_selected and tenant.removed_at is None for tenant in reached)
+    fix = None if count else "Pick at least one; nothing syncs before."
+    return Check("organisations", bool(count), f"{count} organisations are selected.", fix)
+
+
+def _webhook(keys: Sequence[str]) -> Check:
+    """The key is optional: without it changes come with the next tick instead of within seconds."""
+    if keys:
+        return Check("webhook_key", ok=True, detail="A webhook signing key is set.")
+    fix = "Copy the key from the app's Webhooks page to see changes within seconds."
+    return Check(
+        "webhook_key", ok=True, detail="No webhook signing key is set; changes come with the next tick.", fix=fix
+    )
