@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.db import migrate
+from app.db import Database, migrate
 from app.embedded import EmbeddedPostgres
 from tests.postgres import TEMPLATE, Administrator, make_data_dir, with_database
 
@@ -45,6 +45,14 @@ def dsn(administrator, template):
     database = administrator.create_database(template)
     yield database
     administrator.drop_database(database)
+
+
+@pytest.fixture
+async def db(dsn):
+    """The test's own database, opened as the service opens it."""
+    database = Database(dsn)
+    yield database
+    await database.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Who is calling: bearer tokens, checked before anything else of a request to the API is looked at."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import jwt
 import structlog
+from jwt.types import Options
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.errors import Problem
@@ -143,16 +145,11 @@ class TokenVerifier:
     async def _read(self, token: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(token)
         key, algorithm = await self._choose_key(header)
-        claims = jwt.decode(
-            token,
-            key,
-            algorithms=[algorithm],
-            audience=self._audience,
-            leeway=LEEWAY_SECONDS,
-            options={"require": ["exp", "aud"]},
-        )
-        if int(claims["exp"]) <= self._clock.now().timestamp():
-            raise jwt.ExpiredSignatureError
+        # The times are held against our own clock below, which a test can drive.
+        unchecked = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+        options: Options = {"require": ["exp", "aud"], **unchecked}  # type: ignore[typeddict-item]  # names are literals
+        claims = jwt.decode(token, key, algorithms=[algorithm], audience=self._audience, options=options)
+        _check_times(claims, self._clock.now().timestamp())
         return claims
 
     async def _choose_key(self, header: Mapping[str, Any]) -> tuple[Any, str]:
@@ -203,6 +200,20 @@ def _read_keys(document: Mapping[str, Any]) -> dict[str | None, jwt.PyJWK]:
         if key.key_type in ASYMMETRIC.values() and key.public_key_use in {None, "sig"}:
             keys[key.key_id] = key
     return keys
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
+    expires_at, not_before = _read_instant(claims["exp"]), _read_instant(claims.get("nbf", 0))
+    if expires_at <= now:
+        raise jwt.ExpiredSignatureError
+    if not_before > now + LEEWAY_SECONDS:
+        raise jwt.ImmatureSignatureError
+
+
+def _read_instant(seconds: object) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        raise jwt.DecodeError
+    return float(seconds)
 
 
 def _read_subject(claims: Mapping[str, Any]) -> str:

@@ -1,0 +1,17 @@
+"""Fixtures for tests against the real database."""
+
+import pytest
+
+from tests.api import HandClock, calling, make_app, make_services
+
+
+@pytest.fixture
+def clock():
+    return HandClock()
+
+
+@pytest.fixture
+async def api(db, clock):
+    """The billing API, called as a viewer unless told otherwise."""
+    async with calling(make_app(make_services(db, clock)), clock) as api:
+        yield api
