@@ -1,0 +1,181 @@
+"""Invoices, credit memos and payments: one statement each, whatever the page holds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from uuid import UUID
+
+from sqlalchemy import Date, String, Text, bindparam, case, func, select, tuple_
+from sqlalchemy.dialects.postgresql import JSON, insert
+
+from app.billing.mirror.origin import Origin, is_older
+from app.billing.records import Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
+from app.billing.rows import Clause, Query, Relation, Types, encode, rowset
+from app.billing.tables import CreditMemo, CustomerLink, Instant, Invoice, Money, Payment
+from app.db import Session
+
+Document = InvoiceRecord | CreditMemoRecord | PaymentRecord
+
+INVOICE: Types = {
+    "number": Text(),
+    "reference": Text(),
+    "status": Text(),
+    "vendor_status": Text(),
+    "currency": Text(),
+    "exchange_rate": Money,
+    "subtotal": Money,
+    "tax": Money,
+    "total": Money,
+    "paid": Money,
+    "credited": Money,
+    "balance": Money,
+    "issued_on": Date(),
+    "due_on": Date(),
+    "paid_on": Date(),
+    "vendor_url": Text(),
+    "vendor_updated_at": Instant,
+}
+CREDIT_MEMO: Types = {
+    "number": Text(),
+    "reference": Text(),
+    "status": Text(),
+    "vendor_status": Text(),
+    "currency": Text(),
+    "exchange_rate": Money,
+    "total": Money,
+    "remaining": Money,
+    "issued_on": Date(),
+    "vendor_url": Text(),
+    "vendor_updated_at": Instant,
+}
+PAYMENT: Types = {
+    "amount": Money,
+    "currency": Text(),
+    "exchange_rate": Money,
+    "paid_on": Date(),
+    "reference": Text(),
+    "status": Text(),
+    "vendor_updated_at": Instant,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What happened to a page's rows; `ids` are those of the created and updated ones."""
+
+    counts: Counts = field(default_factory=Counts)
+    ids: Sequence[UUID] = ()
+
+
+async def write_invoices(session: Session, origin: Origin, invoices: Sequence[InvoiceRecord]) -> Written:
+    return await _write(session, origin, _write_invoices(), invoices)
+
+
+async def write_credit_memos(session: Session, origin: Origin, memos: Sequence[CreditMemoRecord]) -> Written:
+    return await _write(session, origin, _write_credit_memos(), memos)
+
+
+async def write_payments(session: Session, origin: Origin, payments: Sequence[PaymentRecord]) -> Written:
+    return await _write(session, origin, _write_payments(), payments)
+
+
+async def _write(session: Session, origin: Origin, statement: Query, documents: Sequence[Document]) -> Written:
+    if not documents:
+        return Written()
+    rows = (await session.execute(statement, {**origin.parameters(), "page": encode(_once(documents))})).all()
+    counts = Counts(**{row.verdict: row.rows for row in rows})
+    return Written(counts, (rows[0].ids if rows else None) or ())
+
+
+def _once(documents: Iterable[Document]) -> list[Document]:
+    """Keep the newest of each key, sorted by key."""
+    newest = {_key(document): document for document in sorted(documents, key=lambda one: one.vendor_updated_at)}
+    return [newest[key] for key in sorted(newest)]
+
+
+def _key(document: Document) -> tuple[str, str]:
+    touched = document.invoice_external_id if isinstance(document, PaymentRecord) else ""
+    return document.external_id, touched
+
+
+@cache
+def _write_invoices() -> Query:
+    return _statement(Invoice, INVOICE, ("external_id",))
+
+
+@cache
+def _write_credit_memos() -> Query:
+    return _statement(CreditMemo, CREDIT_MEMO, ("external_id",))
+
+
+@cache
+def _write_payments() -> Query:
+    return _statement(Payment, PAYMENT, ("external_id", "invoice_external_id"))
+
+
+def _statement(table: Relation, types: Types, key: tuple[str, ...]) -> Query:
+    """Judge each row against the one that is there, then write those that are new or say something new.
+
+    Rows that say nothing new are not even locked, so they cost no write.
+    """
+    judged = _judge(table, types, key)
+    copied = ["contact_external_id", "customer_id", *types, *(["invoice_id"] if table is Payment else [])]
+    names = ["source", "source_tenant_id", "vendor_read_at", *key, *copied]
+    chosen = (
+        select(
+            bindparam("of_source"),
+            bindparam("of_tenant"),
+            bindparam("answered_at", type_=Instant),
+            *(judged.c[name] for name in (*key, *copied)),
+        )
+        .where(judged.c.verdict.in_(("created", "updated")))
+        .order_by(*(judged.c[name] for name in key))
+    )
+    writing = insert(table).from_select(names, chosen)
+    values = {name: writing.excluded[name] for name in ("vendor_read_at", *copied)}
+    written = (
+        writing.on_conflict_do_update(
+            index_elements=["source", "source_tenant_id", *key], set_={**values, "updated_at": func.now()}
+        )
+        .returning(table.id)
+        .cte("written")
+    )
+    ids = select(func.array_agg(written.c.id)).scalar_subquery()
+    return select(judged.c.verdict, func.count().label("rows"), ids.label("ids")).group_by(judged.c.verdict)
+
+
+def _judge(table: Relation, types: Types, key: tuple[str, ...]) -> Relation:
+    page = rowset("page", {**dict.fromkeys(key, Text()), **types, "contact": JSON()})
+    contact_id = page.c.contact.op("->>", return_type=String())("external_id")
+    link, invoice = CustomerLink, Invoice
+    joined = page.outerjoin(link, _is_of_the_organisation(link) & (link.external_id == contact_id)).outerjoin(
+        table, _is_of_the_organisation(table) & _is_same_key(table, page, key)
+    )
+    derived = {
+        "contact_external_id": func.coalesce(contact_id, table.contact_external_id),
+        "customer_id": func.coalesce(link.customer_id, table.customer_id),
+    }
+    if table is Payment:
+        # The table itself may be billing_invoices in the other two statements, so only this one joins it.
+        is_its = _is_of_the_organisation(invoice) & (invoice.external_id == page.c.invoice_external_id)
+        joined = joined.outerjoin(invoice, is_its)
+        derived["invoice_id"] = func.coalesce(invoice.id, table.invoice_id)
+        derived["customer_id"] = func.coalesce(link.customer_id, invoice.customer_id, table.customer_id)
+    incoming = (*(page.c[name] for name in types), *derived.values())
+    known = (*(getattr(table, name) for name in types), *(getattr(table, name) for name in derived))
+    verdict = case(
+        (table.id.is_(None), case((page.c.status == "deleted", "skipped"), else_="created")),
+        (is_older(page.c, table), "skipped"),
+        (tuple_(*incoming).is_not_distinct_from(tuple_(*known)), "unchanged"),
+        else_="updated",
+    )
+    columns = (*(page.c[name] for name in (*key, *types)), *(value.label(name) for name, value in derived.items()))
+    return select(*columns, verdict.label("verdict")).select_from(joined).cte("judged")
+
+
+def _is_of_the_organisation(table: Relation) -> Clause:
+    return (table.source == bindparam("of_source")) & (table.source_tenant_id == bindparam("of_tenant"))
+
+
+def _is_same_key(table: Relation, page: Relation, key: tuple[str, ...]) -> Clause:
+    return tuple_(*(getattr(table, name) for name in key)) == tuple_(*(page.c[name] for name in key))

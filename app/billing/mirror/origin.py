@@ -1,0 +1,38 @@
+"""Where the rows of one answer come from, and the rule that decides between two versions of a row."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Boolean, ColumnElement, bindparam, cast, func, literal, tuple_
+
+from app.billing.rows import Relation
+from app.billing.tables import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One answer of one organisation; `read_at` is the vendor's own instant of it."""
+
+    source: str
+    tenant_id: str
+    read_at: datetime
+
+    def parameters(self) -> dict[str, object]:
+        """Return what every statement of this package is given.
+
+        No name is a column's: SQLAlchemy would take it for a value to set in each UPDATE of the statement.
+        """
+        return {"of_source": self.source, "of_tenant": self.tenant_id, "answered_at": self.read_at}
+
+
+def is_older(incoming: Relation, known: Relation) -> ColumnElement[bool]:
+    """Say whether the incoming row is an earlier version than the known one.
+
+    The vendor's stamp decides, and where two are equal the instant they were read at: some changes do not move the
+    stamp. A known row without a stamp was never told by the vendor itself and gives way.
+    """
+    long_ago = literal("-infinity").cast(Instant)
+    read_at = cast(bindparam("answered_at"), Instant)
+    newer = tuple_(func.coalesce(incoming.vendor_updated_at, long_ago), read_at)
+    older = tuple_(func.coalesce(known.vendor_updated_at, long_ago), func.coalesce(known.vendor_read_at, long_ago))
+    return newer.op("<", return_type=Boolean())(older)

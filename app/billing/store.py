@@ -1,0 +1,55 @@
+"""Writing what a vendor says into the neutral tables: idempotent, newest wins, in the caller's transaction."""
+
+from datetime import datetime
+from uuid import UUID
+
+from app.billing import timeline
+from app.billing.mirror.contacts import write_contacts
+from app.billing.mirror.documents import Written, write_credit_memos, write_invoices, write_payments
+from app.billing.mirror.organisations import infer_base_currency
+from app.billing.mirror.origin import Origin
+from app.billing.mirror.settlement import join_waiting, replace_allocations, replace_applied_credits
+from app.billing.records import Batch, Counts
+from app.billing.turns import take_turn
+from app.db import Session
+
+
+async def upsert(session: Session, source: str, tenant_id: str, batch: Batch, read_at: datetime) -> dict[str, Counts]:
+    """Write the rows of one answer, with all that follows from them: customers, matches, joins, allocations, events.
+
+    A row replaces the one that is there when the vendor's stamp is newer, or the same and read no earlier, and when it
+    says something new. An equal row costs no write. Rows of other sources are never touched. Documents that are deleted
+    when first seen are left out. One organisation is written by one transaction at a time; others wait their turn.
+
+    Args:
+        session: the caller's transaction; a second organisation must not be written in the same one.
+        source: the vendor's word.
+        tenant_id: the organisation the rows come from.
+        batch: the rows; where an id comes twice, the newest stands.
+        read_at: the vendor's own instant of the answer.
+
+    Returns:
+        What became of the rows, for each of `contacts`, `invoices`, `credit_memos`, `payments` that the batch holds.
+    """
+    await take_turn(session, source, tenant_id)
+    origin = Origin(source, tenant_id, read_at)
+    contacts = await write_contacts(session, origin, batch)
+    invoices = await write_invoices(session, origin, batch.invoices)
+    memos = await write_credit_memos(session, origin, batch.credit_memos)
+    payments = await write_payments(session, origin, batch.payments)
+    joined = await join_waiting(session, invoices.ids)
+    await timeline.record(session, invoices=invoices.ids, credit_memos=memos.ids, payments=[*payments.ids, *joined])
+    await infer_base_currency(session, origin, (*batch.invoices, *batch.credit_memos))
+    counts = {
+        "contacts": contacts,
+        "invoices": _counting(invoices, await replace_applied_credits(session, origin, batch.invoices)),
+        "credit_memos": _counting(memos, await replace_allocations(session, origin, batch.credit_memos)),
+        "payments": payments.counts,
+    }
+    return {resource: counted for resource, counted in counts.items() if getattr(batch, resource)}
+
+
+def _counting(written: Written, reallocated: set[UUID]) -> Counts:
+    """Count a row as updated when its allocations alone are new."""
+    only_parts = len(reallocated.difference(written.ids))
+    return written.counts + Counts(updated=only_parts, unchanged=-only_parts)

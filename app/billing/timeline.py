@@ -1,0 +1,154 @@
+"""The timeline's billing events, derived from the rows they tell of.
+
+An event is what its row says: one for each document and kind, found again by its `dedupe_key`. Recording is therefore
+the same work for a row just written and for one that somebody else put into the tables; triggers would do it for both
+as well, but would also make every foreign writer wait for them and hide the words in the schema.
+
+A correction at the vendor (amount, number, issue date) corrects the event. When something was voided or deleted is told
+by no column, so those events keep the instant they were first seen at.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Insert,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, insert
+
+from app.billing.rows import Clause, Query, Relation
+from app.billing.tables import CreditMemo, Invoice, Payment, TimelineEvent
+from app.db import Session
+
+COLUMNS = (
+    "source", "customer_id", "at", "kind", "title", "detail", "amount", "currency", "link", "subject_id", "dedupe_key",
+)  # fmt: skip
+ISSUED = ("open", "paid", "void")
+SUBJECTS = {"billing_invoices": "invoice", "billing_payments": "payment", "billing_credit_memos": "credit_memo"}
+SEEN_CHANGES = ("invoice_voided", "payment_deleted")
+
+
+async def record(
+    session: Session,
+    *,
+    invoices: Sequence[UUID] = (),
+    payments: Sequence[UUID] = (),
+    credit_memos: Sequence[UUID] = (),
+) -> int:
+    """Write the events that these rows tell of and that are not there, or not like this.
+
+    Returns:
+        How many events were written.
+    """
+    written = 0
+    for table, ids in ((Invoice, invoices), (Payment, payments), (CreditMemo, credit_memos)):
+        if ids:
+            written += await session.scalar(_record(table, is_ours=True), {"ids": list(ids)}) or 0
+    return written
+
+
+async def record_other_vendors(session: Session) -> int:
+    """Write the events of rows that others put into the tables, as `record` does for ours.
+
+    A row of ours carries the instant it was read at; others name the public columns only.
+    """
+    written = 0
+    for table in (Invoice, Payment, CreditMemo):
+        written += await session.scalar(_record(table, is_ours=False)) or 0
+    return written
+
+
+@cache
+def _record(table: Relation, *, is_ours: bool) -> Query:
+    """Build the statement; events that are there already, word for word, are not touched."""
+    which = table.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))) if is_ours else table.vendor_read_at.is_(None)
+    told, known = _tell_all(table, which).subquery("told"), TimelineEvent
+    at = case((told.c.kind.in_(SEEN_CHANGES), func.coalesce(known.at, told.c.at)), else_=told.c.at)
+    values = [at.label("at") if name == "at" else told.c[name] for name in COLUMNS]
+    is_news = tuple_(*values).is_distinct_from(tuple_(*(getattr(known, name) for name in COLUMNS)))
+    news = (
+        select(*values)
+        .select_from(told.outerjoin(known, known.dedupe_key == told.c.dedupe_key))
+        .where(or_(known.id.is_(None), is_news))
+        .order_by(told.c.dedupe_key)
+    )
+    writing = insert(TimelineEvent).from_select(list(COLUMNS), news)
+    changes = {name: writing.excluded[name] for name in COLUMNS if name != "dedupe_key"}
+    return _count(writing.on_conflict_do_update(index_elements=["dedupe_key"], set_=changes))
+
+
+def _count(writing: Insert) -> Query:
+    return select(func.count()).select_from(writing.returning(TimelineEvent.id).cte("written"))
+
+
+def _tell_all(table: Relation, which: ColumnElement[bool]) -> CompoundSelect[*tuple[Any, ...]]:
+    if table is Invoice:
+        return union_all(*_tell_invoices(which))
+    return union_all(*(_tell_payments(which) if table is Payment else _tell_credit_memos(which)))
+
+
+def _tell_invoices(which: ColumnElement[bool]) -> tuple[Query, ...]:
+    row, name = Invoice, func.coalesce(literal("Invoice ") + Invoice.number, "Invoice")
+    issued = _tell(row, "invoice_issued", row.issued_on, name + " issued", row.vendor_url)
+    paid = _tell(row, "invoice_paid", row.paid_on, name + " paid", row.vendor_url)
+    voided = _tell(row, "invoice_voided", None, name + " voided", row.vendor_url)
+    return (
+        issued.where(which, row.status.in_(ISSUED)),
+        paid.where(which, row.status == "paid"),
+        voided.where(which, row.status == "void"),
+    )
+
+
+def _tell_credit_memos(which: ColumnElement[bool]) -> tuple[Query, ...]:
+    row, name = CreditMemo, func.coalesce(literal("Credit memo ") + CreditMemo.number, "Credit memo")
+    issued = _tell(row, "credit_memo_issued", row.issued_on, name + " issued", row.vendor_url)
+    return (issued.where(which, row.status.in_(ISSUED)),)
+
+
+def _tell_payments(which: ColumnElement[bool]) -> tuple[Query, ...]:
+    row, invoice = Payment, Invoice
+    of_what = func.coalesce(literal(" for ") + invoice.number, "")
+    received = _tell(row, "payment_received", row.paid_on, literal("Payment received") + of_what, invoice.vendor_url)
+    deleted = _tell(row, "payment_deleted", None, literal("Payment deleted") + of_what, invoice.vendor_url)
+    # A payment without a customer waits for its invoice, and is told of when that comes.
+    is_told = which & row.customer_id.is_not(None)
+    return (
+        received.outerjoin(invoice, invoice.id == row.invoice_id).where(is_told),
+        deleted.outerjoin(invoice, invoice.id == row.invoice_id).where(is_told, row.status == "deleted"),
+    )
+
+
+def _tell(row: Relation, kind: str, on: Clause, title: Clause, link: Clause) -> Query:
+    """Select an event of each row; `on` is the column that tells the day, or None where none does."""
+    seen_at = func.coalesce(row.vendor_updated_at, row.updated_at)
+    at = seen_at if on is None else func.coalesce(func.timezone("UTC", on.cast(TIMESTAMP())), seen_at)
+    touched = [row.invoice_external_id] if row is Payment else []
+    names = [row.source, row.source_tenant_id, SUBJECTS[row.__tablename__], row.external_id, *touched, kind]
+    values = {
+        "source": row.source,
+        "customer_id": row.customer_id,
+        "at": at,
+        "kind": literal(kind, Text()),
+        "title": title,
+        "detail": row.reference,
+        "amount": row.amount if row is Payment else row.total,
+        "currency": row.currency,
+        "link": link,
+        "subject_id": row.id,
+        "dedupe_key": func.concat_ws(":", *names),
+    }
+    return select(*(values[name].label(name) for name in COLUMNS)).select_from(row)
