@@ -232,6 +232,8 @@ def test_texts_reach_the_database_without_nul():
 def test_dates_are_calendar_dates_of_the_organisation_in_either_form():
     assert to_invoice(without(invoice(), "DateString")).issued_on == date(2018, 10, 20)
     assert to_invoice(invoice(DateString="2018-10-21 00:00:00")).issued_on == date(2018, 10, 21)
+    assert to_invoice(without(invoice(), "DueDate")).due_on == date(2018, 12, 30)
+    assert to_invoice(without(invoice(), "DueDateString")).due_on == date(2018, 12, 30)
     assert to_invoice(without(invoice(), "DueDate", "DueDateString")).due_on is None
 
 

@@ -149,7 +149,8 @@ async def test_a_single_row_is_a_page_of_one():
     body = json.loads(envelope("CreditNotes", [credit_note()]))
     del body["pagination"]
     async with connected(lambda _: httpx.Response(200, json=body)) as xero:
-        page = await xero.fetch_page(ACCESS, PageRequest(Resource.CREDIT_MEMOS, ids=(CREDIT_NOTE_ID,)))
+        asked = PageRequest(Resource.CREDIT_MEMOS, ids=(CREDIT_NOTE_ID,), page_size=1)
+        page = await xero.fetch_page(ACCESS, asked)
     assert [memo.external_id for memo in page.batch.credit_memos] == [CREDIT_NOTE_ID]
     assert (page.is_last, page.total_rows) == (True, None)
 
