@@ -271,19 +271,11 @@ async def _truth(stage: Stage, customer: Mapping[str, Any]) -> dict[str, Decimal
     owed: dict[str, Decimal] = {}
     for link in customer["links"]:
         state = await stage.control("GET", f"/tenants/{link['tenant_id']}/state?resource=Invoices")
-        for row in _rows(state):
-            if row["Type"] == "ACCREC" and row["Status"] == "AUTHORISED" and _contact_of(row) == link["external_id"]:
-                owed[row["CurrencyCode"]] = owed.get(row["CurrencyCode"], Decimal(0)) + Decimal(row["AmountDue"])
+        for row in state["Invoices"]:
+            is_owed = row["type"] == "ACCREC" and row["status"] == "AUTHORISED"
+            if is_owed and row["contact_id"] == link["external_id"]:
+                owed[row["currency"]] = owed.get(row["currency"], Decimal(0)) + Decimal(row["amount_due"])
     return owed
-
-
-def _rows(state: Any) -> list[Any]:  # noqa: ANN401 - JSON
-    return list(state["Invoices"] if isinstance(state, dict) else state)
-
-
-def _contact_of(row: Mapping[str, Any]) -> str:
-    contact = row.get("Contact")
-    return str(contact["ContactID"] if contact else row["ContactID"])
 
 
 def _say_goodbye(console: Console, settings: Settings, xero_url: str) -> None:
