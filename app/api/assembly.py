@@ -7,7 +7,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.api.auth import AuthenticationMiddleware, is_guarded
-from app.api.errors import FieldError, ProblemMiddleware, add_schema, install_handlers, invalid
+from app.api.errors import FieldError, ProblemMiddleware, add_schema, install_handlers, invalid, pointer_to
 from app.api.idempotency import IdempotencyMiddleware, add_parameter
 from app.api.limits import BodyMiddleware, HeadersMiddleware
 from app.api.metrics import MetricsMiddleware
@@ -22,6 +22,7 @@ def install(app: FastAPI, *, is_https: bool) -> None:
     """
     install_handlers(app)
     _describe_common(app)
+    app.router.generate_unique_id_function = name_operation
     app.router.dependencies.append(Depends(refuse_unknown_parameters))
     # The last one added is the first one a request meets.
     app.add_middleware(IdempotencyMiddleware)
@@ -50,6 +51,11 @@ def declared_parameters(dependant: Dependant) -> frozenset[str]:
     return own.union(*(declared_parameters(inner) for inner in dependant.dependencies))
 
 
+def name_operation(route: APIRoute) -> str:
+    """Return the operation id: the function's own name, so that generated clients read well."""
+    return route.name
+
+
 def _describe_common(app: FastAPI) -> None:
     describe = app.openapi
 
@@ -64,8 +70,8 @@ def _describe_common(app: FastAPI) -> None:
 
 
 def _unknown(name: str) -> FieldError:
-    return FieldError(pointer=f"/query/{name}", message="There is no such parameter here.")
+    return FieldError(pointer=pointer_to("query", name), message="There is no such parameter here.")
 
 
 def _repeated(name: str) -> FieldError:
-    return FieldError(pointer=f"/query/{name}", message="Give this parameter once.")
+    return FieldError(pointer=pointer_to("query", name), message="Give this parameter once.")

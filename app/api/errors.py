@@ -212,7 +212,7 @@ def _as_problem(error: Exception) -> Problem:
         return Problem("not_found", "There is nothing of this id.")
     if any(each["type"] == "json_invalid" for each in found):
         return Problem("malformed_json", "The body is not JSON.")
-    errors = [FieldError(pointer=_pointer(each["loc"]), message=each["msg"]) for each in found]
+    errors = [FieldError(pointer=pointer_to(*each["loc"]), message=each["msg"]) for each in found]
     return invalid(errors)
 
 
@@ -221,9 +221,10 @@ def invalid(errors: Sequence[FieldError]) -> Problem:
     return Problem("validation_failed", "Some of what was sent does not fit; `errors` says what.", errors=errors)
 
 
-def _pointer(location: Sequence[int | str]) -> str:
-    place, *steps = (str(step).replace("~", "~0").replace("/", "~1") for step in location)
-    return "".join(f"/{step}" for step in (steps if place == "body" else (place, *steps)))
+def pointer_to(place: int | str, *steps: int | str) -> str:
+    """Return the JSON pointer of a place; what is under `body` is pointed to from the body itself."""
+    path = steps if place == "body" else (place, *steps)
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
 
 
 class ProblemMiddleware:
