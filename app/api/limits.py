@@ -68,7 +68,8 @@ class BodyMiddleware:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Problem("unsupported_media_type", "Send the body without Content-Encoding.", headers=CLOSE)
         limit = _limit(scope["path"])
-        if int(headers.get(b"content-length", 0)) > limit:
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)
         try:
             async with asyncio.timeout(self._seconds):
