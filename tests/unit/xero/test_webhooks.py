@@ -195,6 +195,20 @@ def test_one_bad_event_is_kept_beside_the_good_ones(raw):
     json.dumps(bad.payload).encode()
 
 
+@pytest.mark.parametrize("odd", [{"data": "null\0"}, {"data": 10**60}, {"data": json.loads("[" * 50 + "]" * 50)}])
+def test_an_event_that_cannot_be_stored_as_it_is_is_stored_as_text(odd):
+    (payload,) = read_one(event(**odd)).payload.values()
+    assert SUBJECT in payload
+    assert "\0" not in payload
+
+
+def test_words_of_an_event_fit_an_index_however_long_they_are():
+    long = "x" * 10_000
+    notice = read_one(event(eventCategory=long, eventType=long, resourceId=long, tenantId=long))
+    words = (notice.category, notice.event_type, notice.resource_id, notice.tenant_id)
+    assert [len(word) for word in words] == [100] * 4
+
+
 def test_bad_events_without_an_id_are_told_apart():
     first, second = read_body(b'{"events":[1,2]}')
     assert first.resource_id != second.resource_id
