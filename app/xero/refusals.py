@@ -123,7 +123,7 @@ def rate_limited(answer: Answer) -> RateLimited:
 
 def clean(text: str) -> str:
     """Return a vendor's sentence without addresses and anything that could be a token, at a length for a log line."""
-    return SECRET.sub("…", ADDRESS.sub("…", " ".join(text.split())))[:MOST_TEXT]
+    return SECRET.sub("…", ADDRESS.sub("…", " ".join(text.replace("\0", " ").split())))[:MOST_TEXT]
 
 
 def _read_fault(body: bytes) -> Fault:

@@ -209,7 +209,7 @@ async def test_a_limit_header_that_is_no_number_says_nothing(nonsense, respx_moc
 
 def test_a_vendors_sentence_loses_addresses_and_tokens():
     token = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjFDQUY4RTY2NzcyRDZEQzAyOEQ2NzI2RkQwMjYxNTgxNTcwRUZDMTkifQ"
-    said = f"See https://developer.xero.com/a?b  or api.xero.com,\nbearer {token} and {'x' * 5000}"
+    said = f"See https://developer.xero.com/a?b  or api.xero.com,\n\0bearer {token} and {'x' * 5000}"
     assert clean(said) == "See … or … bearer … and …"
     assert len(clean("no " * 500)) == 300
     kept = "Invoice 046d8a6d-1ae1-4b4d-9340-5601bdf41b87 is not valid."
