@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
 from app.billing.moves import Move, move_links
-from app.billing.rows import Clause, Query, Relation, encode, rowset
+from app.billing.rows import Clause, Query, Relation, encode, plain, rowset
 from app.billing.tables import Customer, CustomerLink
 from app.db import Session
 
@@ -138,10 +138,15 @@ def _plan() -> Query:
 @cache
 def _suggest_bearers() -> Update:
     psa, _ = _bearers()
-    link = CustomerLink
+    link = plain(CustomerLink)
     return (
         update(link)
-        .where(link.name_key == psa.c.name_key, link.state == "unmatched", link.merged_into.is_(None), _is_here(link))
+        .where(
+            link.c.name_key == psa.c.name_key,
+            link.c.state == "unmatched",
+            link.c.merged_into.is_(None),
+            _is_here(link.c),
+        )
         .values(state="suggested", updated_at=func.now())
     )
 
@@ -188,4 +193,4 @@ def _aliases_astray() -> Query:
 def _make_customers() -> Clause:
     owners, link = rowset("owners", {"link_id": Uuid(), "customer_id": Uuid()}), CustomerLink
     chosen = select(owners.c.customer_id, link.name, link.name_key, link.email).join(link, link.id == owners.c.link_id)
-    return insert(Customer).from_select(["id", "name", "name_key", "email"], chosen)
+    return insert(plain(Customer)).from_select(["id", "name", "name_key", "email"], chosen)

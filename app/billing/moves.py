@@ -10,7 +10,6 @@ from functools import cache
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Delete,
     Text,
     Update,
@@ -26,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
 
-from app.billing.rows import Clause, Query, Relation, encode, rowset
+from app.billing.rows import Clause, Query, Relation, encode, plain, rowset
 from app.billing.tables import (
     Alert,
     CreditMemo,
@@ -109,9 +108,9 @@ def _ways() -> Query:
 
 @cache
 def _move_links() -> Update:
-    moves, link = _moves(), CustomerLink
+    moves, link = _moves(), plain(CustomerLink)
     values = {name: moves.c[name] for name in ("customer_id", "matched_by", "state")}
-    return update(link).where(link.id == moves.c.link_id).values(**values, updated_at=func.now())
+    return update(link).where(link.c.id == moves.c.link_id).values(**values, updated_at=func.now())
 
 
 @cache
@@ -123,9 +122,11 @@ def _move_documents() -> Update:
     of_invoice = _move_payments_of(by_contact[Invoice])
     rows = union_all(*(select(part.c.id, part.c.customer_id) for part in (*by_contact.values(), *unnamed, of_invoice)))
     gone = rows.cte("documents")
-    alerts = update(Alert).where(Alert.subject_id == gone.c.id).values(customer_id=gone.c.customer_id).cte("alerts")
-    events = update(TimelineEvent).where(TimelineEvent.subject_id == gone.c.id).values(customer_id=gone.c.customer_id)
-    return events.add_cte(alerts)
+    alerts, events = (
+        update(table).where(table.c.subject_id == gone.c.id).values(customer_id=gone.c.customer_id)
+        for table in (plain(Alert), plain(TimelineEvent))
+    )
+    return events.add_cte(alerts.cte("alerts"))
 
 
 def _moved() -> Relation:
@@ -183,23 +184,27 @@ def _merges() -> tuple[Update, ...]:
     has_link = exists().where(CustomerLink.customer_id == rest.c.from_id)
     is_of_psa = exists().where(Customer.id == rest.c.from_id, Customer.psa_external_id.is_not(None))
     return tuple(
-        update(table).where(table.customer_id == rest.c.from_id, ~has_link, ~is_of_psa).values(customer_id=rest.c.to_id)
-        for table in HOLDERS
-        if table is not CustomerLink
+        update(table)
+        .where(table.c.customer_id == rest.c.from_id, ~has_link, ~is_of_psa)
+        .values(customer_id=rest.c.to_id)
+        for table in map(plain, HOLDERS)
+        if table.name != CustomerLink.__tablename__
     )
 
 
 @cache
 def _lock_customers() -> Query:
-    return select(Customer.id).where(_is_own_making()).order_by(Customer.id).with_for_update()
+    customer = plain(Customer)
+    return select(customer.c.id).where(_is_own_making(customer)).order_by(customer.c.id).with_for_update()
 
 
 @cache
 def _drop_customers() -> Delete:
-    is_empty = (~exists().where(holder.customer_id == Customer.id) for holder in HOLDERS)
-    return delete(Customer).where(_is_own_making(), *is_empty)
+    customer = plain(Customer)
+    is_empty = (~exists().where(holder.c.customer_id == customer.c.id) for holder in map(plain, HOLDERS))
+    return delete(customer).where(_is_own_making(customer), *is_empty)
 
 
-def _is_own_making() -> ColumnElement[bool]:
-    named = Customer.id == func.any(bindparam("ids", type_=ARRAY(Uuid())))
-    return named & Customer.psa_external_id.is_(None)
+def _is_own_making(customer: Relation) -> Clause:
+    named = customer.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid())))
+    return named & customer.c.psa_external_id.is_(None)

@@ -3,11 +3,15 @@
 import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
+from typing import cast as cast_type
 
 import msgspec
+import sqlalchemy
 from sqlalchemy import Select, Text, bindparam, cast, column, func
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.types import TypeEngine
+
+from app.db import Table
 
 # Tables taken as arguments, sets and CTEs, and what is built of their columns: SQLAlchemy types none of it.
 Relation: TypeAlias = Any
@@ -17,6 +21,14 @@ Types: TypeAlias = Mapping[str, TypeEngine[Any]]
 
 # A run of backslashes before "u0000": an odd number makes it an escape, an even number plain text.
 NUL_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def plain(table: type[Table]) -> sqlalchemy.Table:
+    """Return the table without its mapped class.
+
+    Statements that write go to the table: given the class, the session would take them for work on objects.
+    """
+    return cast_type(sqlalchemy.Table, table.__table__)
 
 
 def encode(rows: object) -> str:

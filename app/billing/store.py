@@ -1,7 +1,8 @@
 """Writing what a vendor says into the neutral tables: idempotent, newest wins, in the caller's transaction."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from uuid import UUID
+from typing import TypeVar
 
 from app.billing import timeline
 from app.billing.mirror.contacts import write_contacts
@@ -9,9 +10,11 @@ from app.billing.mirror.documents import Written, write_credit_memos, write_invo
 from app.billing.mirror.organisations import infer_base_currency
 from app.billing.mirror.origin import Origin
 from app.billing.mirror.settlement import join_waiting, replace_allocations, replace_applied_credits
-from app.billing.records import Batch, Counts
+from app.billing.records import Batch, Counts, CreditMemoRecord, InvoiceRecord
 from app.billing.turns import take_turn
 from app.db import Session
+
+Settled = TypeVar("Settled", InvoiceRecord, CreditMemoRecord)
 
 
 async def upsert(session: Session, source: str, tenant_id: str, batch: Batch, read_at: datetime) -> dict[str, Counts]:
@@ -42,14 +45,20 @@ async def upsert(session: Session, source: str, tenant_id: str, batch: Batch, re
     await infer_base_currency(session, origin, (*batch.invoices, *batch.credit_memos))
     counts = {
         "contacts": contacts,
-        "invoices": _counting(invoices, await replace_applied_credits(session, origin, batch.invoices)),
-        "credit_memos": _counting(memos, await replace_allocations(session, origin, batch.credit_memos)),
+        "invoices": _count(invoices, await replace_applied_credits(session, origin, _kept(batch.invoices, invoices))),
+        "credit_memos": _count(memos, await replace_allocations(session, origin, _kept(batch.credit_memos, memos))),
         "payments": payments.counts,
     }
     return {resource: counted for resource, counted in counts.items() if getattr(batch, resource)}
 
 
-def _counting(written: Written, reallocated: set[UUID]) -> Counts:
+def _kept(documents: Iterable[Settled], written: Written) -> list[Settled]:
+    """Leave out what was skipped: it is older than what is known, or not kept at all."""
+    skipped = set(written.keys.get("skipped", ()))
+    return [document for document in documents if document.external_id not in skipped]
+
+
+def _count(written: Written, reallocated: set[str]) -> Counts:
     """Count a row as updated when its allocations alone are new."""
-    only_parts = len(reallocated.difference(written.ids))
+    only_parts = len(reallocated.intersection(written.keys.get("unchanged", ())))
     return written.counts + Counts(updated=only_parts, unchanged=-only_parts)

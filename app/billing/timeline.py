@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, insert
 
-from app.billing.rows import Clause, Query, Relation
+from app.billing.rows import Clause, Query, Relation, plain
 from app.billing.tables import CreditMemo, Invoice, Payment, TimelineEvent
 from app.db import Session
 
@@ -86,7 +86,7 @@ def _record(table: Relation, *, is_ours: bool) -> Query:
         .where(or_(known.id.is_(None), is_news))
         .order_by(told.c.dedupe_key)
     )
-    writing = insert(TimelineEvent).from_select(list(COLUMNS), news)
+    writing = insert(plain(TimelineEvent)).from_select(list(COLUMNS), news)
     changes = {name: writing.excluded[name] for name in COLUMNS if name != "dedupe_key"}
     return _count(writing.on_conflict_do_update(index_elements=["dedupe_key"], set_=changes))
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
 from app.billing.linking import follow_merges, settle
-from app.billing.mirror.origin import Origin, is_older
+from app.billing.mirror.origin import Origin, is_older, is_own
 from app.billing.names import name_key
 from app.billing.records import Batch, ContactRecord, Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
 from app.billing.rows import Clause, Query, Relation, Types, encode, rowset
@@ -118,8 +118,11 @@ def _write() -> Query:
     )
     changed = select(judged).where(judged.c.verdict == "updated").cte("changed")
     written = (_make_customers(fresh), _make_links(fresh), _renew_links(changed), _rename_customers(changed))
-    keys = func.array_agg(func.distinct(judged.c.name_key)).filter(judged.c.needs_settling)
-    old_keys = func.array_agg(func.distinct(judged.c.old_key)).filter(judged.c.needs_settling)
+    is_renamed = tuple_(judged.c.name_key, judged.c.merged_into).is_distinct_from(
+        tuple_(judged.c.old_key, judged.c.old_merge)
+    )
+    is_to_settle = judged.c.verdict.in_(("created", "updated")) & is_renamed
+    keys, old_keys = (func.array_agg(key).filter(is_to_settle) for key in (judged.c.name_key, judged.c.old_key))
     own = func.count().filter(judged.c.vendor_updated_at.is_not(None))
     return (
         select(judged.c.verdict, own.label("own"), func.array_cat(keys, old_keys).label("keys_to_settle"))
@@ -129,35 +132,25 @@ def _write() -> Query:
 
 
 def _judge() -> Relation:
-    page, link = rowset("page", COLUMNS), CustomerLink
-    is_same = tuple_(*(page.c[name] for name in TOLD)).is_not_distinct_from(
-        tuple_(*(getattr(link, name) for name in TOLD))
-    )
+    page = rowset("page", COLUMNS)
+    link = CustomerLink
+    told, kept = (tuple_(*(getattr(row, name) for name in TOLD)) for row in (page.c, link))
     verdict = case(
         (link.id.is_(None), case((page.c.is_customer, "created"), else_="skipped")),
         (is_older(page.c, link), "skipped"),
-        (is_same, "unchanged"),
+        (told.is_not_distinct_from(kept), "unchanged"),
         else_="updated",
     )
-    is_renamed = tuple_(page.c.name_key, page.c.merged_into).is_distinct_from(tuple_(link.name_key, link.merged_into))
-    own = (
-        (link.source == bindparam("of_source"))
-        & (link.source_tenant_id == bindparam("of_tenant"))
-        & (link.external_id == page.c.external_id)
-    )
-    return (
-        select(
-            *page.c,
-            link.id.label("link_id"),
-            link.customer_id,
-            link.matched_by,
-            link.name_key.label("old_key"),
-            verdict.label("verdict"),
-            (is_renamed & verdict.in_(("created", "updated"))).label("needs_settling"),
-        )
-        .select_from(page.outerjoin(link, own))
-        .cte("judged")
-    )
+    judged = select(
+        *page.c,
+        link.id.label("link_id"),
+        link.customer_id,
+        link.matched_by,
+        link.name_key.label("old_key"),
+        link.merged_into.label("old_merge"),
+        verdict.label("verdict"),
+    ).select_from(page.outerjoin(link, is_own(link, {"external_id": page.c.external_id})))
+    return judged.cte("judged")
 
 
 def _make_customers(fresh: Relation) -> Clause:

@@ -1,6 +1,6 @@
 """Invoices, credit memos and payments: one statement each, whatever the page holds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from uuid import UUID
@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import Date, String, Text, bindparam, case, func, select, tuple_
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from app.billing.mirror.origin import Origin, is_older
+from app.billing.mirror.origin import Origin, is_older, is_own
 from app.billing.records import Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
-from app.billing.rows import Clause, Query, Relation, Types, encode, rowset
+from app.billing.rows import Query, Relation, Types, encode, rowset
 from app.billing.tables import CreditMemo, CustomerLink, Instant, Invoice, Money, Payment
 from app.db import Session
 
@@ -61,10 +61,19 @@ PAYMENT: Types = {
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What happened to a page's rows; `ids` are those of the created and updated ones."""
+    """What happened to a page's rows.
 
-    counts: Counts = field(default_factory=Counts)
+    Attributes:
+        keys: the external ids by verdict: `created`, `updated`, `unchanged`, `skipped`.
+        ids: of the rows that were created or updated.
+    """
+
+    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ids: Sequence[UUID] = ()
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(**{verdict: len(keys) for verdict, keys in self.keys.items()})
 
 
 async def write_invoices(session: Session, origin: Origin, invoices: Sequence[InvoiceRecord]) -> Written:
@@ -83,8 +92,7 @@ async def _write(session: Session, origin: Origin, statement: Query, documents: 
     if not documents:
         return Written()
     rows = (await session.execute(statement, {**origin.parameters(), "page": encode(_once(documents))})).all()
-    counts = Counts(**{row.verdict: row.rows for row in rows})
-    return Written(counts, (rows[0].ids if rows else None) or ())
+    return Written({row.verdict: row.external_ids for row in rows}, (rows[0].ids if rows else None) or ())
 
 
 def _once(documents: Iterable[Document]) -> list[Document]:
@@ -141,41 +149,31 @@ def _statement(table: Relation, types: Types, key: tuple[str, ...]) -> Query:
         .cte("written")
     )
     ids = select(func.array_agg(written.c.id)).scalar_subquery()
-    return select(judged.c.verdict, func.count().label("rows"), ids.label("ids")).group_by(judged.c.verdict)
+    external_ids = func.array_agg(judged.c.external_id)
+    return select(judged.c.verdict, external_ids.label("external_ids"), ids.label("ids")).group_by(judged.c.verdict)
 
 
 def _judge(table: Relation, types: Types, key: tuple[str, ...]) -> Relation:
     page = rowset("page", {**dict.fromkeys(key, Text()), **types, "contact": JSON()})
     contact_id = page.c.contact.op("->>", return_type=String())("external_id")
-    link, invoice = CustomerLink, Invoice
-    joined = page.outerjoin(link, _is_of_the_organisation(link) & (link.external_id == contact_id)).outerjoin(
-        table, _is_of_the_organisation(table) & _is_same_key(table, page, key)
-    )
+    link, known, invoice = CustomerLink, table, Invoice
+    joined = page.outerjoin(link, is_own(link, {"external_id": contact_id}))
+    joined = joined.outerjoin(known, is_own(known, {name: page.c[name] for name in key}))
     derived = {
-        "contact_external_id": func.coalesce(contact_id, table.contact_external_id),
-        "customer_id": func.coalesce(link.customer_id, table.customer_id),
+        "contact_external_id": func.coalesce(contact_id, known.contact_external_id),
+        "customer_id": func.coalesce(link.customer_id, known.customer_id),
     }
     if table is Payment:
-        # The table itself may be billing_invoices in the other two statements, so only this one joins it.
-        is_its = _is_of_the_organisation(invoice) & (invoice.external_id == page.c.invoice_external_id)
-        joined = joined.outerjoin(invoice, is_its)
-        derived["invoice_id"] = func.coalesce(invoice.id, table.invoice_id)
-        derived["customer_id"] = func.coalesce(link.customer_id, invoice.customer_id, table.customer_id)
-    incoming = (*(page.c[name] for name in types), *derived.values())
-    known = (*(getattr(table, name) for name in types), *(getattr(table, name) for name in derived))
+        joined = joined.outerjoin(invoice, is_own(invoice, {"external_id": page.c.invoice_external_id}))
+        derived["invoice_id"] = func.coalesce(invoice.id, known.invoice_id)
+        derived["customer_id"] = func.coalesce(link.customer_id, invoice.customer_id, known.customer_id)
+    told = (*(page.c[name] for name in types), *derived.values())
+    kept = (*(getattr(known, name) for name in types), *(getattr(known, name) for name in derived))
     verdict = case(
-        (table.id.is_(None), case((page.c.status == "deleted", "skipped"), else_="created")),
-        (is_older(page.c, table), "skipped"),
-        (tuple_(*incoming).is_not_distinct_from(tuple_(*known)), "unchanged"),
+        (known.id.is_(None), case((page.c.status == "deleted", "skipped"), else_="created")),
+        (is_older(page.c, known), "skipped"),
+        (tuple_(*told).is_not_distinct_from(tuple_(*kept)), "unchanged"),
         else_="updated",
     )
     columns = (*(page.c[name] for name in (*key, *types)), *(value.label(name) for name, value in derived.items()))
     return select(*columns, verdict.label("verdict")).select_from(joined).cte("judged")
-
-
-def _is_of_the_organisation(table: Relation) -> Clause:
-    return (table.source == bindparam("of_source")) & (table.source_tenant_id == bindparam("of_tenant"))
-
-
-def _is_same_key(table: Relation, page: Relation, key: tuple[str, ...]) -> Clause:
-    return tuple_(*(getattr(table, name) for name in key)) == tuple_(*(page.c[name] for name in key))

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.mirror.origin import Origin
 from app.billing.records import CreditMemoRecord, InvoiceRecord
-from app.billing.rows import Query
+from app.billing.rows import Query, plain
 from app.billing.tables import BillingOrganisation, CreditMemo, Invoice
 from app.db import Session
 
@@ -66,7 +66,7 @@ def choose(voices: Iterable[Voice], known: str | None) -> str | None:
 
 async def _keep(session: Session, parameters: dict[str, str], base: str | None) -> None:
     row = {"source": parameters["of_source"], "source_tenant_id": parameters["of_tenant"], "base_currency": base}
-    writing = insert(BillingOrganisation).values(row)
+    writing = insert(plain(BillingOrganisation)).values(row)
     await session.execute(
         writing.on_conflict_do_update(
             index_elements=["source", "source_tenant_id"], set_={"base_currency": writing.excluded.base_currency}

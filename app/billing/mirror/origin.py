@@ -1,11 +1,12 @@
 """Where the rows of one answer come from, and the rule that decides between two versions of a row."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, cast, func, literal, tuple_
+from sqlalchemy import Boolean, ColumnElement, and_, bindparam, cast, func, literal, tuple_
 
-from app.billing.rows import Relation
+from app.billing.rows import Clause, Relation
 from app.billing.tables import Instant
 
 
@@ -36,3 +37,9 @@ def is_older(incoming: Relation, known: Relation) -> ColumnElement[bool]:
     newer = tuple_(func.coalesce(incoming.vendor_updated_at, long_ago), read_at)
     older = tuple_(func.coalesce(known.vendor_updated_at, long_ago), func.coalesce(known.vendor_read_at, long_ago))
     return newer.op("<", return_type=Boolean())(older)
+
+
+def is_own(table: Relation, key: Mapping[str, Clause]) -> Clause:
+    """Say whether a table's row is the organisation's and carries that key."""
+    own = {"source": bindparam("of_source"), "source_tenant_id": bindparam("of_tenant"), **key}
+    return and_(*(getattr(table, name) == value for name, value in own.items()))
