@@ -287,6 +287,7 @@ def _translate(error: Exception, scope: Scope) -> Problem:
         return Problem("internal_error", "Something broke here; quote the request id when you report it.")
     problem = Problem(code, str(error))
     if problem.status_code >= PROBLEMS["internal_error"][0]:
-        log.warning("request_refused", method=scope["method"], path=scope["path"], code=code, exc_info=error)
+        cause = type(error.__cause__ or error).__name__
+        log.warning("request_refused", method=scope["method"], path=scope["path"], code=code, cause=cause)
         problem.headers = {"Retry-After": RETRY_SECONDS}
     return problem

@@ -1,6 +1,7 @@
 """Fixtures for tests against the real database."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.api import HandClock, calling, make_app, make_services
 
@@ -15,3 +16,10 @@ async def api(db, clock):
     """The billing API, called as a viewer unless told otherwise."""
     async with calling(make_app(make_services(db, clock)), clock) as api:
         yield api
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    """What is logged meanwhile; drawing tracebacks in colour would take longer than the tests."""
+    with capture_logs() as entries:
+        yield entries
