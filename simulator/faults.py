@@ -105,8 +105,8 @@ def _wrong_type(_fault: Fault, answer: Answer) -> Answer:
 
 
 def _bad_gzip(_fault: Fault, answer: Answer) -> Answer:
-    whole = compress(answer.body, wbits=31)
-    answer.body = whole[: len(whole) // 2] + b"\x00" * 16
+    # A gzip header and then a kind of block that does not exist, so that every decoder must notice.
+    answer.body = compress(answer.body, wbits=31)[:10] + b"\xff" * 64
     answer.headers.append(("Content-Encoding", "gzip"))
     answer.compress = False
     return answer

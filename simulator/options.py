@@ -54,5 +54,7 @@ class SimulatorOptions:
     """Not established at Xero. "status": the stamp moves only when the allocation pays or reopens the invoice."""
     merge_moves_documents: bool = False
     """Whether re-pointing a merged contact's documents moves their stamps. Not established at Xero."""
+    batch_payment_as_text: bool = True
+    """Amount and flag of a nested BatchPayment as text, as in Xero's example; its schema and SDK want them typed."""
     balances_net_of_credits: bool = False
     """Whether a contact's Outstanding is lowered by its unallocated credit. Not established at Xero."""

@@ -67,6 +67,9 @@ class World:
         self.options = replace(self.options, **changes)
         for part in (self.tokens, self.limits, self.webhooks):
             part.options = self.options
+        # Some options change how rows look.
+        for organisation in self.organisations.values():
+            organisation.forget_rendered()
 
     def organisation(self, tenant_id: str) -> Organisation | None:
         return self.organisations.get(tenant_id.lower())

@@ -75,6 +75,11 @@ class Organisation:
         row: Document = self.shelf(kind).rows[row_id]
         return row
 
+    def forget_rendered(self) -> None:
+        for resource in _SHELVES:
+            for row in self.shelf(resource).rows.values():
+                row.rendered.clear()
+
     def next_number(self, prefix: str) -> str:
         self.counters[prefix] = self.counters.get(prefix, 0) + 1
         return f"{prefix}-{self.counters[prefix]:05d}"

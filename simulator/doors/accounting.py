@@ -103,7 +103,7 @@ def _single(visit: Visit, books: Organisation, resource: Resource, rest: Sequenc
 
 def _rows(visit: Visit, books: Organisation, resource: Resource, selection: Selection) -> Answer:
     world = visit.world
-    page = Page(books, selection.detail, world.clock.today_ms(), world.options.balances_net_of_credits)
+    page = Page(books, selection.detail, world.clock.today_ms(), world.options)
     rows = [render(page, resource, row) for row in selection.rows]
     return _envelope(visit, resource, rows, selection.pagination)
 

@@ -119,17 +119,18 @@ def _bare_document(document: Document) -> Json:
     }
 
 
-def batch_payment(batch: Batch) -> Json:
+def batch_payment(batch: Batch, *, as_text: bool) -> Json:
     """The one place where Xero writes an amount and a truth value as strings."""
+    total = money(batch.total)
     return {
         "Account": {"AccountID": batch.account_id},
         "BatchPaymentID": batch.id,
         "Date": ms_date(batch.on),
         "Type": batch.type,
         "Status": "AUTHORISED",
-        "TotalAmount": str(money(batch.total)),
+        "TotalAmount": str(total) if as_text else total,
         "UpdatedDateUTC": ms_date(batch.updated),
-        "IsReconciled": "false",
+        "IsReconciled": "false" if as_text else False,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from simulator.books.model import Contact, Credit, Document, Invoice, Payment, Resource, Row
 from simulator.books.organisation import Organisation
+from simulator.options import SimulatorOptions
 from simulator.wire.balances import balances
 from simulator.wire.nested import (
     Json,
@@ -61,13 +62,13 @@ class Page:
     books: Organisation
     detail: Detail
     today: int
-    net_of_credits: bool = False
+    options: SimulatorOptions
 
 
 def render(page: Page, resource: Resource, row: Row) -> bytes:
     """One row, taken from its cache when nothing changed since it was last asked for."""
     # A contact's overdue balance changes at midnight although the contact does not.
-    key = f"{page.detail}{page.today}{page.net_of_credits}" if resource == "Contacts" else page.detail
+    key = f"{page.detail}{page.today}" if resource == "Contacts" else page.detail
     known = row.rendered.get(key)
     if known is None:
         dropped = _DROPPED.get((resource, page.detail), frozenset())
@@ -106,7 +107,7 @@ def _contact(page: Page, row: Contact) -> Json:
         "IsSupplier": row.is_supplier,
         "IsCustomer": row.is_customer,
         "DefaultCurrency": row.default_currency,
-        "Balances": balances(page.books, row, page.today, net_of_credits=page.net_of_credits),
+        "Balances": balances(page.books, row, page.today, net_of_credits=page.options.balances_net_of_credits),
         "MergedToContactID": row.merged_to,
         "ContactPersons": [],
         "HasAttachments": False,
@@ -140,15 +141,16 @@ def _invoice(page: Page, row: Invoice) -> Json:
         **_heading(page, row),
         **due,
         **_sums(row),
+        "FullyPaidOnDate": _paid_on(row),
     }
 
 
 def _credit(page: Page, row: Credit) -> Json:
-    name = row.kind.removesuffix("s")
-    number: Json = {"CreditNoteNumber": row.number} if row.kind == "CreditNotes" else {}
+    is_note = row.kind == "CreditNotes"
+    own: Json = {"CreditNoteNumber": row.number, "FullyPaidOnDate": _paid_on(row)} if is_note else {}
     return {
-        f"{name}ID": row.id,
-        **number,
+        f"{row.kind.removesuffix('s')}ID": row.id,
+        **own,
         "Payments": payments_of(page.books, row),
         "ID": row.id,
         "CurrencyRate": row.rate,
@@ -182,14 +184,20 @@ def _sums(row: Document) -> Json:
         "UpdatedDateUTC": ms_date(row.updated),
         "UpdatedDateUTCString": stamp_string(row.updated),
         "CurrencyCode": row.currency,
-        "FullyPaidOnDate": ms_date(row.paid_on) if row.paid_on is not None else None,
     }
+
+
+def _paid_on(row: Document) -> str | None:
+    return None if row.paid_on is None else ms_date(row.paid_on)
 
 
 def _payment(page: Page, row: Payment) -> Json:
     batch: Json = {}
     if row.batch:
-        batch = {"BatchPaymentID": row.batch.id, "BatchPayment": batch_payment(row.batch)}
+        batch = {
+            "BatchPaymentID": row.batch.id,
+            "BatchPayment": batch_payment(row.batch, as_text=page.options.batch_payment_as_text),
+        }
     account_id, code = row.account
     return {
         "PaymentID": row.id,

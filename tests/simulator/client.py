@@ -73,7 +73,7 @@ class Xero:
         found: dict[str, Any] = response.json()[resource][0]
         return found
 
-    async def control(self, method: str, path: str, **body: Any) -> Any:
+    async def control(self, method: str, path: str, /, **body: Any) -> Any:
         response = await self.http.request(method, f"/_control{path}", json=body)
         assert response.status_code == 200, response.text
         return response.json()
@@ -94,3 +94,12 @@ def outcome_of(response: httpx.Response) -> dict[str, str]:
     """The query of the redirect back to the app."""
     assert response.status_code == 302, response.text
     return dict(httpx.URL(response.headers["location"]).params)
+
+
+def sign_in_live(client: httpx.Client) -> dict[str, Any]:
+    """The token response of a pretend Xero behind a socket that consents by itself."""
+    query = {"response_type": "code", "client_id": CLIENT[0], "redirect_uri": CALLBACK, "scope": BROAD}
+    answer = client.get("/identity/connect/authorize", params=query)
+    form = {"grant_type": "authorization_code", "code": outcome_of(answer)["code"], "redirect_uri": CALLBACK}
+    tokens: dict[str, Any] = client.post("/connect/token", data=form, auth=CLIENT).json()
+    return tokens

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.main import Simulator, create_app, listen, make_server
 from simulator.options import SimulatorOptions
-from tests.simulator.client import Xero
+from tests.simulator.client import Xero, sign_in_live
 
 
 class StillClock:
@@ -70,3 +70,16 @@ def live_url() -> Iterator[str]:
     server.should_exit = True
     thread.join(10)
     listener.close()
+
+
+@pytest.fixture
+def live(live_url: str) -> Iterator[httpx.Client]:
+    """A client of the socket, signed in, on books made anew, with the first tenant in its headers."""
+    with httpx.Client(base_url=live_url) as client:
+        client.post("/_control/reset").raise_for_status()
+        tenant_id = client.get("/_control/tenants").json()[0]["tenant_id"]
+        token = sign_in_live(client)["access_token"]
+        client.headers.update(
+            {"Authorization": f"Bearer {token}", "Accept": "application/json", "xero-tenant-id": tenant_id}
+        )
+        yield client

@@ -13,7 +13,7 @@ def problem(response) -> tuple[int, str, str]:
     body = response.json()
     assert set(body) == {"Type", "Title", "Status", "Detail", "Instance", "Extensions"}
     assert (body["Type"], body["Extensions"], body["Status"]) == (None, {}, response.status_code)
-    assert UUID(body["Instance"])
+    assert str(UUID(body["Instance"])) == body["Instance"]
     return response.status_code, body["Title"], body["Detail"]
 
 

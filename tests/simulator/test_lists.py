@@ -8,7 +8,7 @@ RESOURCES = ("Contacts", "Invoices", "Payments", "CreditNotes")
 IDS = {"Contacts": "ContactID", "Invoices": "InvoiceID", "Payments": "PaymentID", "CreditNotes": "CreditNoteID"}
 
 
-def stamp(row: dict) -> int:
+def stamp(row) -> int:
     return int(row["UpdatedDateUTC"].removeprefix("/Date(").removesuffix("+0000)/"))
 
 

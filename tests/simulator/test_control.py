@@ -1,0 +1,175 @@
+"""The control API itself: its list of verbs, state, ledger, stats, clock, options, reset."""
+
+import asyncio
+
+import pytest
+
+from simulator.clock import Clock
+from simulator.control.routes import VERBS
+from simulator.ledger import most_within_a_minute
+from simulator.options import SimulatorOptions
+
+
+async def test_the_list_names_every_verb_edit_and_fault_with_what_it_does(stranger):
+    listed = await stranger.control("GET", "")
+    assert [(verb["method"], verb["path"]) for verb in listed["verbs"]] == [
+        (method, f"/_control{path}") for method, path, _ in VERBS
+    ]
+    assert all(verb["does"].endswith(".") for verb in listed["verbs"])
+    assert set(listed["edits"]["pay"]["required"]) == {"edit", "invoice_id"}
+    assert "amount" in listed["edits"]["pay"]["fields"]
+    assert {"rename", "bulk_insert", "merge", "refund"} <= set(listed["edits"])
+    assert "limit_minute" in listed["fault_kinds"]
+    assert "retry_after" in listed["fault"]["fields"]
+
+
+async def test_the_state_is_what_the_api_shows_in_plainer_words(xero):
+    state = await xero.control("GET", f"/tenants/{xero.tenant}/state")
+    assert list(state) == ["Contacts", "Invoices", "Payments", "CreditNotes", "Overpayments", "Prepayments"]
+    shown = {row["InvoiceID"]: row for row in await xero.rows("Invoices")}
+    assert len(state["Invoices"]) == len(shown)
+    for row in state["Invoices"]:
+        there = shown[row["id"]]
+        assert row["number"] == there["InvoiceNumber"]
+        assert row["status"] == there["Status"]
+        assert float(row["amount_due"]) == there["AmountDue"]
+        assert f"{row['issued_on']}T00:00:00" == there["DateString"]
+        assert row["updated_at"][:19] + "Z" == there["UpdatedDateUTCString"]
+        assert row["contact_id"] == there["Contact"]["ContactID"]
+    assert len(state["Contacts"]) == len(await xero.rows("Contacts", includeArchived="true"))
+
+
+async def test_one_resource_of_the_state_can_be_read_alone(xero):
+    assert list(await xero.control("GET", f"/tenants/{xero.tenant}/state?resource=Payments")) == ["Payments"]
+    response = await xero.http.get(f"/_control/tenants/{xero.tenant}/state?resource=Cats")
+    assert (response.status_code, "There is no resource Cats" in response.text) == (400, True)
+
+
+async def test_an_unknown_tenant_is_told(stranger):
+    response = await stranger.http.get("/_control/tenants/none/state")
+    assert (response.status_code, "There is no tenant none" in response.text) == (400, True)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"'])
+async def test_a_body_that_is_no_object_is_told(stranger, body):
+    response = await stranger.http.post("/_control/clock", content=body)
+    assert response.status_code == 400
+    assert response.json()["error"]
+
+
+async def test_the_ledger_keeps_every_call_and_leaves_out_the_control_api(xero):
+    await xero.control("DELETE", "/ledger")
+    await xero.get("Invoices", headers={"If-Modified-Since": "2026-11-01T00:00:00"}, page=1)
+    await xero.connections()
+    first, second = await xero.control("GET", "/ledger")
+    assert (first["method"], first["path"], first["query"]) == ("GET", "/api.xro/2.0/Invoices", "page=1")
+    assert (first["resource"], first["tenant_id"], first["status"]) == ("Invoices", xero.tenant, 200)
+    assert first["headers"]["if-modified-since"] == "2026-11-01T00:00:00"
+    assert "authorization" not in first["headers"]
+    assert first["at"] == "2026-11-22T10:00:00.250Z"
+    assert first["in_flight"] == 1
+    assert first["bytes_raw"] > first["bytes_wire"] > 0
+    assert second["path"] == "/connections"
+    assert [row["seq"] for row in await xero.control("GET", f"/ledger?since={first['seq']}")] == [second["seq"]]
+    assert len(await xero.control("GET", f"/ledger?tenant_id={xero.tenant}")) == 2
+    assert await xero.control("GET", "/ledger?tenant_id=other") == []
+
+
+async def test_stats_count_per_tenant(xero, clock):
+    await xero.control("PATCH", "/options", minute_limit=3)
+    for _ in range(4):
+        await xero.get("CreditNotes", page=1)
+    clock.advance(61)
+    await xero.get("Contacts", page=1)
+    stats = await xero.control("GET", "/stats")
+    mine = stats["tenants"][xero.tenant]
+    assert (mine["calls"], mine["most_in_60_seconds"], mine["most_in_flight"]) == (5, 4, 1)
+    assert mine["by_resource"] == {"CreditNotes": 4, "Contacts": 1}
+    assert mine["by_status"] == {"200": 4, "429": 1}
+    assert mine["refused"] == {"minute": 1}
+    assert stats["violations"] == 1
+
+
+async def test_a_429_that_was_ordered_is_no_violation(xero):
+    await xero.control("POST", "/faults", kind="limit_minute")
+    await xero.get("Contacts", page=1)
+    assert (await xero.control("GET", "/stats"))["violations"] == 0
+
+
+async def test_calls_in_progress_are_counted_as_they_arrive(xero):
+    await xero.control("PATCH", "/options", latency_ms=20)
+    await xero.control("DELETE", "/ledger")
+    await asyncio.gather(*(xero.get("CreditNotes", page=1) for _ in range(3)))
+    assert sorted(entry.in_flight for entry in xero.world.ledger.entries) == [1, 2, 3]
+    assert xero.world.ledger.in_flight[xero.tenant] == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most"), [([], 0), ([1], 1), ([0, 59.999], 2), ([0, 60], 1), ([0, 30, 60, 61, 89, 90], 4)]
+)
+def test_the_most_within_a_minute_is_taken_over_every_rolling_minute(seconds, most):
+    assert most_within_a_minute(int(second * 1000) for second in seconds) == most
+
+
+async def test_the_clock_can_jump(xero):
+    assert await xero.control("POST", "/clock", advance_seconds=1800) == {"now": "2026-11-22T10:30:00.250Z"}
+    assert (await xero.get("Invoices", page=1)).status_code == 401
+
+
+def test_a_clock_that_runs_faster_goes_on_from_where_it_was(clock):
+    mine = Clock(clock, rate=10)
+    start = mine.now()
+    clock.advance(6)
+    assert (mine.now() - start).total_seconds() == 60
+    mine.run_at(1)
+    clock.advance(5)
+    assert (mine.now() - start).total_seconds() == 65
+    mine.advance(-5)
+    mine.run_at(100)
+    clock.advance(1)
+    assert (mine.now() - start).total_seconds() == 160
+
+
+async def test_options_can_be_read_and_changed_but_not_invented(stranger):
+    before = await stranger.control("GET", "/options")
+    assert before["minute_limit"] == 60
+    assert (await stranger.control("PATCH", "/options", minute_limit=5))["minute_limit"] == 5
+    for body in ({"colour": "red"}, {"minute_limit": "many"}):
+        response = await stranger.http.patch("/_control/options", json=body)
+        assert response.status_code == 400
+    assert (await stranger.control("GET", "/options"))["minute_limit"] == 5
+
+
+async def test_a_reset_begins_again_with_the_options_given(xero):
+    await xero.edit("create_contact", name="Gone soon")
+    await xero.control("POST", "/faults", kind="html", times=None)
+    await xero.control("POST", "/clock", advance_seconds=99)
+    await xero.control("POST", "/reset", invoices=20, payments=5, organisations=1)
+    assert xero.world.clock.now_ms() == 1795341600250
+    assert await xero.control("GET", "/faults") == []
+    assert await xero.control("GET", "/ledger") == []
+    (first, practice) = await xero.control("GET", "/tenants")
+    assert (first["tenant_id"], first["invoices"], practice["tenant_type"]) == (xero.tenant, 20, "PRACTICE")
+    assert (await xero.get("Invoices", page=1)).status_code == 401
+    await xero.sign_in()
+    assert "Gone soon" not in [row["Name"] for row in await xero.rows("Contacts")]
+
+
+async def test_a_tenant_can_be_renamed(xero):
+    await xero.control("PATCH", f"/tenants/{xero.tenant}", name="Renamed Group")
+    assert (await xero.connections())[0]["tenantName"] == "Renamed Group"
+
+
+async def test_users_and_tokens_can_be_listed(xero):
+    users = await xero.control("GET", "/users")
+    assert [user["is_at_browser"] for user in users] == [True, False]
+    tokens = await xero.control("GET", "/tokens")
+    assert [row["token"] for row in tokens["access"]] == [xero.tokens["access_token"]]
+    assert [row["token"] for row in tokens["refresh"]] == [xero.tokens["refresh_token"]]
+    assert len(tokens["connections"]) == 3
+
+
+def test_options_say_what_xero_is_like_today():
+    options = SimulatorOptions()
+    assert (options.minute_limit, options.day_limit, options.concurrent_limit) == (60, 5000, 5)
+    assert (options.access_token_seconds, options.refresh_token_days, options.refresh_grace_seconds) == (1800, 60, 1800)
