@@ -14,9 +14,8 @@ EVERYONE = 0x62696C6C696E67
 
 async def take_turn(session: Session, source: str, tenant_id: str) -> None:
     """Be the one writer of that organisation's rows until the transaction ends."""
-    everyone = func.pg_advisory_xact_lock_shared(EVERYONE)
     organisation = func.pg_advisory_xact_lock(func.hashtextextended(f"{source}:{tenant_id}", 0))
-    await session.execute(select(everyone))
+    await take_no_turn(session)
     await session.execute(select(organisation))
 
 
@@ -26,3 +25,8 @@ async def take_every_turn(session: Session) -> None:
     A transaction that took a turn before must not call this: two such would wait for each other.
     """
     await session.execute(select(func.pg_advisory_xact_lock(EVERYONE)))
+
+
+async def take_no_turn(session: Session) -> None:
+    """Write beside the others until the transaction ends, but not while somebody has every turn."""
+    await session.execute(select(func.pg_advisory_xact_lock_shared(EVERYONE)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 
-from sqlalchemy import Select, bindparam, func, or_, select, union_all
+from sqlalchemy import Select, bindparam, exists, func, or_, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.mirror.origin import Origin
@@ -49,6 +49,12 @@ async def infer_again(session: Session, source: str, tenant_id: str) -> None:
     base = choose(voices, known)
     if base != known:
         await _keep(session, parameters, base)
+
+
+async def infer_unknown(session: Session) -> None:
+    """Learn the base currency of organisations whose documents others wrote."""
+    for source, tenant_id in (await session.execute(_unknown())).all():
+        await infer_again(session, source, tenant_id)
 
 
 def choose(voices: Iterable[Voice], known: str | None) -> str | None:
@@ -96,3 +102,15 @@ def _voices() -> Query:
     return select(documents.c.currency, func.count().filter(is_for), func.count().filter(~is_for)).group_by(
         documents.c.currency
     )
+
+
+@cache
+def _unknown() -> Query:
+    organisation = BillingOrganisation
+    is_known = exists().where(
+        organisation.source == Invoice.source,
+        organisation.source_tenant_id == Invoice.source_tenant_id,
+        organisation.base_currency.is_not(None),
+    )
+    named = select(Invoice.source, Invoice.source_tenant_id).where(Invoice.vendor_read_at.is_(None), ~is_known)
+    return named.distinct().order_by(Invoice.source, Invoice.source_tenant_id)
