@@ -34,6 +34,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     status: int = HTTPStatus.BAD_REQUEST
     text: str | None = None
+    content_type: str = "text/plain; charset=utf-8"
     retry_after: str | None = None
     seconds: float = 0.0
 
@@ -137,7 +138,7 @@ def _refused(_fault: Fault) -> Answer:
 
 
 KINDS: dict[str, Callable[[Fault, Answer], Answer]] = {
-    "status": _given(lambda fault: Answer(fault.status, (fault.text or "").encode(), "text/plain; charset=utf-8")),
+    "status": _given(lambda fault: Answer(fault.status, (fault.text or "").encode(), fault.content_type)),
     "token_expired": _given(lambda _: errors.token_expired(datetime(2001, 1, 1))),  # noqa: DTZ001 - Xero's own sample
     "bad_token": _given(lambda _: errors.bad_token()),
     "scope_missing": _given(lambda _: errors.scope_missing()),

@@ -17,6 +17,9 @@ from simulator.doors.gate import TRANSPORT, Gate
 from simulator.options import SimulatorOptions
 from simulator.world import World
 
+# Longer than a client keeps an idle connection, so that it never sends into one that is just being closed.
+_KEEP_ALIVE_SECONDS = 75
+
 
 class Simulator(Starlette):
     """The application. `world` is open to tests in the same process; all others use the control API."""
@@ -45,7 +48,10 @@ def create_app(
 def make_server(options: SimulatorOptions, clock: Callable[[], datetime] = utc_now) -> uvicorn.Server:
     """A server that may run in a thread; give its `run` the socket of `listen`."""
     app = create_app(options, clock)
-    return uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="critical", access_log=False))
+    config = uvicorn.Config(
+        app, lifespan="off", log_level="critical", access_log=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS
+    )
+    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:

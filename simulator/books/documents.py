@@ -168,6 +168,20 @@ class Stamp(Edit, tag="stamp"):
         return [desk.move(self.resource, row)]
 
 
+class Spoil(Edit, tag="spoil"):
+    """Write these fields in place of a row's true ones, null included, until spoiled with none; moves the stamp."""
+
+    resource: Resource
+    id: str
+    fields: dict[str, Any]
+
+    @override
+    def apply(self, desk: Desk) -> list[Change]:
+        changes = Stamp(resource=self.resource, id=self.id).apply(desk)
+        changes[0].row.spoiled = self.fields
+        return changes
+
+
 def find_document(desk: Desk, row_id: str) -> tuple[DocumentKind, Document]:
     invoice = desk.organisation.invoices.get(row_id)
     if invoice is not None:

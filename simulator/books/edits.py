@@ -60,6 +60,7 @@ AnyEdit = (
     | documents.ChangeDueDate
     | documents.ChangeReference
     | documents.Stamp
+    | documents.Spoil
     | settlements.Pay
     | settlements.Refund
     | settlements.DeletePayment

@@ -16,6 +16,8 @@ class Row:
     id: str
     updated: int
     rendered: dict[str, bytes] = field(default_factory=dict, repr=False)
+    spoiled: dict[str, object] | None = None
+    """Fields that are written in place of the true ones, to see who stumbles."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class Gate:
         visit.entry.grant_type = call.form.get("grant_type") if call.path.lower() == "/connect/token" else None
         try:
             answer = await _answer(visit)
-            if self._world.options.latency_ms:
+            if self._world.options.latency_ms and answer.status != HTTPStatus.TOO_MANY_REQUESTS:
                 await sleep(self._world.options.latency_ms / 1000)
             await _send(visit, answer, scope, send)
         finally:

@@ -20,7 +20,7 @@ def encode(document: object, newline: bytes = b"\r\n") -> bytes:
 
 def encode_row(row: Mapping[str, object]) -> bytes:
     """A row as it stands within its list."""
-    return b"    " + encode({key: value for key, value in row.items() if value is not None}, _ROW_INDENT)
+    return b"    " + encode(row, _ROW_INDENT)
 
 
 def encode_envelope(head: Mapping[str, object], resource: str, rows: Sequence[bytes]) -> bytes:

@@ -72,8 +72,9 @@ def render(page: Page, resource: Resource, row: Row) -> bytes:
     known = row.rendered.get(key)
     if known is None:
         dropped = _DROPPED.get((resource, page.detail), frozenset())
-        document = _BODIES[resource](page, row)
-        known = row.rendered[key] = encode_row({name: document[name] for name in document if name not in dropped})
+        body = _BODIES[resource](page, row)
+        document = {name: value for name, value in body.items() if value is not None and name not in dropped}
+        known = row.rendered[key] = encode_row(document | (row.spoiled or {}))
     return known
 
 

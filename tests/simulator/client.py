@@ -78,7 +78,7 @@ class Xero:
         assert response.status_code == 200, response.text
         return response.json()
 
-    async def edit(self, edit: str, **fields: Any) -> list[dict[str, Any]]:
+    async def edit(self, edit: str, /, **fields: Any) -> list[dict[str, Any]]:
         """One edit; the rows it changed, plainly."""
         outcome = await self.control("POST", f"/tenants/{self.tenant}/edits", edit=edit, **fields)
         return [change["row"] for change in outcome["changes"]]

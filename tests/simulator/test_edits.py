@@ -229,6 +229,18 @@ async def test_stamps_can_arrive_late(xero, invoice):
     assert stamps[invoice["id"]] == "/Date(1795338000123+0000)/"
 
 
+async def test_a_spoiled_row_is_written_wrong_until_it_is_healed(xero, invoice):
+    target = {"resource": "Invoices", "id": invoice["id"]}
+    await xero.edit("spoil", **target, fields={"Status": "EXPLODED", "Total": None, "Extra": {"a": [1]}})
+    (row,) = await xero.rows("Invoices", IDs=invoice["id"])
+    assert (row["Status"], row["Total"], row["Extra"]) == ("EXPLODED", None, {"a": [1]})
+    assert row["InvoiceNumber"] == invoice["number"]
+    (healed,) = await xero.edit("spoil", **target, fields={})
+    assert healed["status"] == "AUTHORISED"
+    (row,) = await xero.rows("Invoices", IDs=invoice["id"])
+    assert (row["Status"], row["Total"], "Extra" in row) == ("AUTHORISED", 110, False)
+
+
 async def test_many_rows_can_share_one_second(xero):
     changed = await xero.edit("bulk_insert", resource="Invoices", count=1200, at="2026-11-22T09:59:58.700Z")
     assert len(changed) == 1200

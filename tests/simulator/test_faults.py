@@ -83,6 +83,13 @@ async def test_a_status_of_any_number_can_be_had(xero):
     assert (response.status_code, response.text) == (418, "teapot")
 
 
+async def test_a_status_can_carry_any_body(xero):
+    await order(xero, "status", status=200, text='{"Invoices": NaN}', content_type="application/json")
+    response = await xero.get("Invoices", page=1)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    assert response.text == '{"Invoices": NaN}'
+
+
 async def test_faults_hit_only_the_calls_they_describe(xero):
     second = list(xero.world.organisations)[1]
     await order(xero, "server_error", tenant_id=second, resource="invoices", query="page=2", times=None)
