@@ -38,6 +38,7 @@ from app.api.auth import KeySet, TokenVerifier
 from app.api.deps import Services
 from app.api.metrics import Metrics
 from app.api.pagination import CursorSigner
+from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
 from app.connections.apps import VendorConfig
 from app.crypto import Sealer
@@ -47,7 +48,7 @@ from app.log import configure_logging
 from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
 from app.sync.budget import Limits
-from app.sync.engine import AlertRules, Engine, Plan
+from app.sync.engine import Engine, Plan
 from app.xero.connector import XeroConnector
 
 CONSOLE = Path(__file__).parent / "console"
@@ -208,14 +209,14 @@ def _plan(settings: Settings) -> Plan:
         pause_at=settings.xero_daily_cap_pause_at,
         app_per_minute=settings.xero_app_requests_per_minute,
     )
-    rules = AlertRules(
+    policy = AlertPolicy(
         timezone=settings.billing_timezone,
         grace_days=settings.overdue_grace_days,
         critical_days=settings.overdue_critical_days,
         gap_days=settings.service_gap_days,
     )
     interval = timedelta(seconds=settings.sync_interval_seconds)
-    return Plan(interval, settings.xero_page_size, limits, rules, settings.scheduler_enabled)
+    return Plan(interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled)
 
 
 def _verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> TokenVerifier:

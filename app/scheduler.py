@@ -38,6 +38,7 @@ class Scheduler:
             self._employ(engine)
             self._every(min(LONGEST_LOOK, engine.plan.interval), engine.tick, "tick")
             self._every(HOUSE_EVERY, engine.keep_house, "keep_house")
+            self._every(HOUSE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
         if self._engines:
             self._every(ALERTS_EVERY, self._engines[0].refresh_alerts, "refresh_alerts")
         self._jobs.add_job(self._watch, "interval", seconds=WATCH_EVERY.total_seconds())

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Admin, Reader, Services, ServicesDep, SessionDep
 from app.api.errors import Problem, documented, not_found
-from app.api.pagination import Page, PagingDep
+from app.api.pagination import Page, Paging, PagingDep
 from app.api.vendor import EngineDep
 from app.connections.apps import NoTenantSelected
-from app.sync import progress, runs
+from app.sync import progress, reconcile, runs
 from app.sync.tables import ProgressEvent, Run, RunResource
 
 router = APIRouter(tags=["sync"])
@@ -62,6 +62,23 @@ class SyncRequest(BaseModel):
     tenant_ids: Annotated[list[str] | None, Field(min_length=1, max_length=10_000)] = None
 
 
+class ReconciliationAnswer(BaseModel):
+    """One comparison of one resource of one organisation."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    run_id: UUID
+    tenant_id: str
+    resource: str
+    checked: Annotated[int, Field(description="Rows the vendor delivered.")]
+    missing: Annotated[int, Field(description="Rows that were not here.")]
+    stale: Annotated[int, Field(description="Rows that said something else here.")]
+    orphaned: Annotated[int, Field(description="Rows here that the vendor did not deliver.")]
+    healed: Annotated[int, Field(description="Rows written, or marked deleted, to make them equal.")]
+    finished_at: datetime
+
+
 class DayAnswer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -103,11 +120,32 @@ async def sync_now(
     return await get_run(engine, session, admin, run_id)
 
 
+@router.post("/reconcile", status_code=202, responses=documented("conflict"))
+async def reconcile_now(engine: EngineDep, session: SessionDep, admin: Admin, response: Response) -> RunAnswer:
+    """Compare the mirror with the vendor's books whole, heal it, and report; or return the comparison under way."""
+    try:
+        run_id = await engine.reconcile_now(session, admin.subject)
+    except NoTenantSelected as error:
+        raise Problem("no_tenant_selected", str(error), status=409) from error
+    response.headers["Location"] = f"/api/integrations/{engine.vendor}/runs/{run_id}"
+    return await get_run(engine, session, admin, run_id)
+
+
+@router.get("/reconciliations", responses=documented("invalid_cursor"))
+async def list_reconciliations(
+    engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader
+) -> Page[ReconciliationAnswer]:
+    """List what comparisons found and healed, the newest first."""
+    rows = await reconcile.list_findings(session, engine.vendor, _after(paging), paging.limit + 1)
+    return paging.page(
+        rows, lambda row: (row.finished_at.isoformat(), str(row.id)), ReconciliationAnswer.model_validate
+    )
+
+
 @router.get("/runs", responses=documented("invalid_cursor"))
 async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader) -> Page[RunAnswer]:
     """List runs, the newest first."""
-    after = (datetime.fromisoformat(str(paging.after[0])), UUID(str(paging.after[1]))) if paging.after else None
-    rows = await runs.list_runs(session, engine.vendor, after, paging.limit + 1)
+    rows = await runs.list_runs(session, engine.vendor, _after(paging), paging.limit + 1)
     resources = await runs.resources_of(session, [row.id for row in rows])
     return paging.page(
         rows,
@@ -146,6 +184,10 @@ async def get_usage(
     rows, month = await engine.usage(session, days)
     total = MonthAnswer(bytes=sum(month.values()), allowances=ALLOWANCES)
     return UsageAnswer(items=[DayAnswer.model_validate(row) for row in rows], month=total)
+
+
+def _after(paging: Paging) -> tuple[datetime, UUID] | None:
+    return (datetime.fromisoformat(str(paging.after[0])), UUID(str(paging.after[1]))) if paging.after else None
 
 
 async def _stream(request: Request, services: Services, last_id: int | None) -> AsyncIterator[str]:

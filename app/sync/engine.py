@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from app.billing import alerts
+from app.billing.alerts import AlertPolicy
 from app.clock import Clock
 from app.connections import apps, card, consent, disconnect, grants, tenants
 from app.connections.apps import NoTenantSelected, UnknownTenant, VendorConfig
@@ -18,7 +19,7 @@ from app.connections.tokens import Tokens
 from app.connector import BadSignature, Connector, NoticeUnreadable
 from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, Session
-from app.sync import budget, inbox, progress, replies, runs
+from app.sync import budget, inbox, progress, reconcile, replies, runs
 from app.sync.budget import Limits, Spender
 from app.sync.inbox import InboxState
 from app.sync.owner import Tools
@@ -31,16 +32,7 @@ log = structlog.get_logger(__name__)
 # Xero waits 5 seconds for its answer (facts.md section 7); these two together stay below it.
 KEY_SECONDS = 1.5
 STORE_SECONDS = 2.5
-
-
-@dataclass(frozen=True, slots=True)
-class AlertRules:
-    """The settings alerts go by: the zone whose days count, and lengths in days."""
-
-    timezone: str
-    grace_days: int
-    critical_days: int
-    gap_days: int
+RECONCILE_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class Plan:
     interval: timedelta
     page_size: int
     limits: Limits
-    rules: AlertRules
+    alerts: AlertPolicy
     is_scheduled: bool
 
 
@@ -138,6 +130,23 @@ class Engine:
             raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
         return await runs.open_run(session, runs.Order(self.vendor, "manual", tenant_ids or selected, actor))
 
+    async def reconcile_now(self, session: Session, actor: str) -> UUID:
+        """Open a reconciliation of everything selected, or return the one under way.
+
+        Raises:
+            NoTenantSelected: nothing is selected that could be compared.
+        """
+        selected = await tenants.selected_ids(session, self.vendor)
+        if not selected:
+            raise NoTenantSelected("Nothing is selected that can be compared; connect and pick an organisation first.")
+        return await runs.open_run(session, runs.Order(self.vendor, "reconcile", selected, actor))
+
+    async def reconcile_nightly(self) -> None:
+        """Open the reconciliation that is due once a day, if no other replica was faster."""
+        async with self._db.transaction() as session:
+            selected = await tenants.selected_ids(session, self.vendor)
+            await reconcile.open_nightly(session, self.vendor, RECONCILE_EVERY, selected)
+
     async def sync_added(self, session: Session, tenant_ids: Sequence[str], actor: str) -> None:
         """Begin the first sync of organisations just picked, without waiting for a tick."""
         living = set(await tenants.selected_ids(session, self.vendor))
@@ -159,11 +168,8 @@ class Engine:
 
     async def refresh_alerts(self) -> None:
         """Open and resolve alerts by what the tables say now, whatever the vendor."""
-        rules = self.plan.rules
         async with self._db.transaction() as session:
-            await alerts.evaluate(
-                session, self._clock.now(), rules.timezone, rules.grace_days, rules.critical_days, rules.gap_days
-            )
+            await alerts.evaluate(session, self._clock.now(), self.plan.alerts)
 
     async def receive(self, body: bytes, signatures: Sequence[bytes]) -> Receipt:
         """Take a webhook delivery: check it, and store what it tells of before anyone is told that we have it.

@@ -20,6 +20,8 @@ from app.sync.calls import Caller
 from app.sync.drain import drain
 from app.sync.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Held, LeaseLost, guard, release_lease, renew_lease
 from app.sync.pull import Job, pull
+from app.sync.reconcile import reconcile
+from app.sync.runs import Work
 from app.sync.troubles import REMOVED, describe, gravest
 
 log = structlog.get_logger(__name__)
@@ -126,7 +128,7 @@ async def _work(tools: Tools, held: Held, ownership: Ownership) -> None:
             return
 
 
-async def _pull_and_drain(tools: Tools, held: Held, caller: Caller, work: Sequence[tuple[UUID, Resource]]) -> None:
+async def _pull_and_drain(tools: Tools, held: Held, caller: Caller, work: Sequence[Work]) -> None:
     """Pull every resource side by side, and work the inbox off meanwhile: a long first sync delays no webhook."""
     draining = asyncio.create_task(_drain_meanwhile(tools, held, caller))
     try:
@@ -142,11 +144,11 @@ async def _drain_meanwhile(tools: Tools, held: Held, caller: Caller) -> None:
         await tools.clock.sleep(DRAIN_SECONDS)
 
 
-async def _pull_all(tools: Tools, held: Held, caller: Caller, work: Sequence[tuple[UUID, Resource]]) -> None:
+async def _pull_all(tools: Tools, held: Held, caller: Caller, work: Sequence[Work]) -> None:
     async with tools.db.transaction() as session:
         await guard(session, held)
         await tenants.mark_attempt(session, held.vendor, held.tenant_id)
-    pulls = [asyncio.create_task(_pull(tools, held, caller, run_id, resource)) for run_id, resource in work]
+    pulls = [asyncio.create_task(_pull(tools, held, caller, one)) for one in work]
     try:
         ended = await asyncio.gather(*pulls)
     except BaseException:
@@ -158,10 +160,15 @@ async def _pull_all(tools: Tools, held: Held, caller: Caller, work: Sequence[tup
     await _conclude(tools, held, caller, ended)
 
 
-async def _pull(tools: Tools, held: Held, caller: Caller, run_id: UUID, resource: Resource) -> Ended:
+async def _pull(tools: Tools, held: Held, caller: Caller, work: Work) -> Ended:
+    run_id, resource = work.run_id, work.resource
+    job = Job(run_id, resource, held, tools.page_size)
     error: Exception | None = None
     try:
-        await pull(tools.db, caller, Job(run_id, resource, held, tools.page_size))
+        if work.is_reconciliation:
+            await reconcile(tools.db, caller, job, tools.connector.ids_per_read(resource))
+        else:
+            await pull(tools.db, caller, job)
     except (LeaseLost, DatabaseUnavailable):
         raise
     except (Paused, ConnectorError) as refusal:
@@ -233,7 +240,7 @@ async def _note_missing_permission(tools: Tools, held: Held, resource: Resource)
 async def _give_up(tools: Tools, held: Held) -> None:
     async with tools.db.transaction() as session:
         await guard(session, held)
-        for run_id, resource in await runs.take_work(session, held.vendor, held.tenant_id):
+        for work in await runs.take_work(session, held.vendor, held.tenant_id):
             error = ("failed", "This organisation is not connected any more.")
-            await runs.finish_resource(session, run_id, held.tenant_id, resource, error)
-            await runs.finish_if_done(session, run_id)
+            await runs.finish_resource(session, work.run_id, held.tenant_id, work.resource, error)
+            await runs.finish_if_done(session, work.run_id)

@@ -15,6 +15,7 @@ from app.sync import progress
 from app.sync.tables import Lease, Run, RunResource, Schedule, WebhookEvent
 
 UNFINISHED = ("pending", "running")
+PULLS = ("schedule", "manual")
 KEPT = timedelta(days=90)
 
 
@@ -35,7 +36,7 @@ async def open_run(session: Session, order: Order) -> UUID:
     second click never doubles the work.
     """
     await _lock_schedule(session, order.vendor)
-    running = await session.scalar(_running(order.vendor))
+    running = await session.scalar(_running(order.vendor, _alike(order.trigger)))
     run_id = running or uuid4()
     if running is None:
         only = order.tenant_ids[0] if len(order.tenant_ids) == 1 else None
@@ -109,19 +110,29 @@ async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[s
     return list((await session.scalars(statement)).all())
 
 
-async def take_work(session: Session, vendor: str, tenant_id: str) -> list[tuple[UUID, Resource]]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One resource to bring up to date, or to compare whole when the run is a reconciliation."""
+
+    run_id: UUID
+    resource: Resource
+    is_reconciliation: bool
+
+
+async def take_work(session: Session, vendor: str, tenant_id: str) -> list[Work]:
     """Mark the organisation's unfinished resources as running and return them; a crashed owner's are among them."""
     of_vendor = select(Run.id).where(Run.vendor == vendor, Run.status == "running")
+    trigger = select(Run.trigger).where(Run.id == RunResource.run_id).scalar_subquery()
     statement = (
         update(RunResource)
         .where(
             RunResource.tenant_id == tenant_id, RunResource.status.in_(UNFINISHED), RunResource.run_id.in_(of_vendor)
         )
         .values(status="running")
-        .returning(RunResource.run_id, RunResource.resource)
+        .returning(RunResource.run_id, RunResource.resource, trigger.label("trigger"))
     )
     rows = (await session.execute(statement)).all()
-    return [(row[0], Resource(row[1])) for row in rows]
+    return [Work(row.run_id, Resource(row.resource), row.trigger == "reconcile") for row in rows]
 
 
 async def count_page(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
@@ -214,7 +225,7 @@ async def resources_of(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, 
 
 
 async def is_running(session: Session, vendor: str) -> bool:
-    return await session.scalar(_running(vendor)) is not None
+    return await session.scalar(_running(vendor, PULLS)) is not None
 
 
 async def schedule_of(session: Session, vendor: str) -> Schedule | None:
@@ -232,12 +243,15 @@ async def forget_old(session: Session) -> None:
     await session.execute(delete(Run).where(Run.finished_at < func.wall_clock() - KEPT))
 
 
-async def _lock_schedule(session: Session, vendor: str) -> Schedule:
-    """Lock the row that makes opening runs a matter of one replica at a time; it is there after the first call."""
-    first = insert(Schedule).values(name=_name(vendor), due_at=func.wall_clock())
+async def lock_schedule(session: Session, name: str, first_after: timedelta) -> Schedule:
+    """Lock the row that makes what is due a matter of one replica at a time; the first call makes it."""
+    first = insert(Schedule).values(name=name, due_at=func.wall_clock() + first_after)
     await session.execute(first.on_conflict_do_nothing())
-    statement = select(Schedule).where(Schedule.name == _name(vendor)).with_for_update()
-    return (await session.scalars(statement)).one()
+    return (await session.scalars(select(Schedule).where(Schedule.name == name).with_for_update())).one()
+
+
+async def _lock_schedule(session: Session, vendor: str) -> Schedule:
+    return await lock_schedule(session, _name(vendor), timedelta(0))
 
 
 async def _add_work(session: Session, run_id: UUID, tenant_ids: Sequence[str]) -> None:
@@ -255,9 +269,14 @@ async def _busy_tenants(session: Session, vendor: str) -> set[str]:
     return set((await session.scalars(select(RunResource.tenant_id).join(Run, unfinished))).all())
 
 
-def _running(vendor: str) -> Select[UUID]:
-    pulls = Run.trigger.in_(("schedule", "manual"))
-    return select(Run.id).where(Run.vendor == vendor, Run.status == "running", pulls).order_by(Run.started_at).limit(1)
+def _running(vendor: str, triggers: tuple[str, ...]) -> Select[UUID]:
+    running = (Run.vendor == vendor, Run.status == "running", Run.trigger.in_(triggers))
+    return select(Run.id).where(*running).order_by(Run.started_at).limit(1)
+
+
+def _alike(trigger: str) -> tuple[str, ...]:
+    """Return the triggers whose runs do the same work."""
+    return PULLS if trigger in PULLS else (trigger,)
 
 
 def _due_events(vendor: str) -> tuple[ColumnElement[bool], ...]:
