@@ -1,0 +1,98 @@
+"""Settings: every wrong value ends in one sentence that names its variable."""
+
+import pytest
+
+from app.main import make_ready
+from app.settings import SettingsError, load_settings, parse_keys
+
+KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Stand where no `.env` lies."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "postgresql://localhost/x"),
+        ("DATABASE_URL", "sqlite+aiosqlite://"),
+        ("PUBLIC_URL", "localhost:8000"),
+        ("PUBLIC_URL", "https://x.example/?q=1"),
+        ("FRONTEND_URL", "javascript:alert(1)"),
+        ("ENCRYPTION_KEYS", "no-key-at-all"),
+        ("ENCRYPTION_KEYS", "k1:c2hvcnQ="),
+        ("ENCRYPTION_KEYS", f"k1:{KEY},k1:{KEY}"),
+        ("AUTH_JWT_SECRET", "short"),
+        ("XERO_SCOPE_SET", "wide"),
+        ("XERO_REQUESTS_PER_MINUTE", "0"),
+        ("XERO_REQUESTS_PER_MINUTE", "many"),
+        ("XERO_DAILY_CAP_PAUSE_AT", "1.5"),
+        ("XERO_PAGE_SIZE", "1001"),
+        ("XERO_WEBHOOK_ACK", "loud"),
+        ("SYNC_INTERVAL_SECONDS", "-1"),
+        ("BILLING_TIMEZONE", "Mars/Olympus"),
+        ("BILLING_TIMEZONE", "../etc/passwd"),
+        ("SCHEDULER_ENABLED", "perhaps"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_the_variable(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as told:
+        load_settings()
+    assert str(told.value).startswith(name)
+    assert str(told.value).count("\n") == 0
+    assert value not in str(told.value) or name not in {"ENCRYPTION_KEYS", "AUTH_JWT_SECRET", "DATABASE_URL"}
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("the secret of the app\n")
+    monkeypatch.setenv("XERO_CLIENT_SECRET_FILE", str(path))
+    secret = load_settings().xero_client_secret
+    assert secret is not None
+    assert secret.get_secret_value() == "the secret of the app"
+
+
+def test_a_file_that_cannot_be_read_is_named(monkeypatch):
+    monkeypatch.setenv("AUTH_JWT_SECRET_FILE", "/does/not/exist")
+    with pytest.raises(SettingsError, match=r"AUTH_JWT_SECRET_FILE names /does/not/exist"):
+        load_settings()
+
+
+def test_only_secrets_are_read_from_files(monkeypatch, tmp_path):
+    path = tmp_path / "url"
+    path.write_text("https://elsewhere.example")
+    monkeypatch.setenv("PUBLIC_URL_FILE", str(path))
+    assert load_settings().public_url == "http://localhost:8000"
+
+
+def test_no_secret_shows_in_a_repr(monkeypatch):
+    monkeypatch.setenv("XERO_CLIENT_SECRET", "canary-canary")
+    monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://user:canary-canary@host/db")
+    assert "canary" not in repr(load_settings())
+
+
+def test_addresses_are_derived_from_the_public_one(monkeypatch):
+    monkeypatch.setenv("PUBLIC_URL", "https://billing.example.com/")
+    settings = load_settings()
+    assert settings.redirect_uri == "https://billing.example.com/api/integrations/xero/callback"
+    assert settings.return_url == "https://billing.example.com/console"
+
+
+def test_a_database_of_ones_own_needs_keys_of_ones_own(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://host/db")
+    with pytest.raises(SettingsError, match="ENCRYPTION_KEYS"):
+        make_ready(load_settings())
+    monkeypatch.setenv("ENCRYPTION_KEYS", f"k1:{KEY}")
+    with pytest.raises(SettingsError, match="AUTH_JWT_SECRET"):
+        make_ready(load_settings())
+    monkeypatch.setenv("AUTH_JWKS_URL", "https://id.example.com/keys")
+    assert make_ready(load_settings()).settings.encryption_keys is not None
+
+
+def test_keys_keep_their_order_newest_first():
+    assert list(parse_keys(f"k2:{KEY}, k1:{KEY}")) == ["k2", "k1"]
