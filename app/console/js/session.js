@@ -1,0 +1,43 @@
+/** Who is signed in: a bearer token that lives in this tab alone and goes with it. */
+
+const KEY = "vectis-token";
+
+/** Read the claims the page goes by. The service checks the token itself; this only decides which buttons to show. */
+export function readToken(text) {
+  const token = text.trim().replace(/^Bearer\s+/i, "");
+  const parts = token.split(".");
+  if (parts.length !== 3) throw new Error("This is not a token: a token is three parts with dots between them.");
+  let claims;
+  try {
+    const bytes = Uint8Array.from(atob(parts[1].replace(/-/g, "+").replace(/_/g, "/")), (letter) => letter.charCodeAt(0));
+    claims = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw new Error("This is not a token: its middle part cannot be read. Copy the whole of it.");
+  }
+  if (typeof claims.exp === "number" && claims.exp * 1000 <= Date.now()) throw new Error("This token has expired; get a new one.");
+  return { token, subject: String(claims.sub ?? "unnamed"), role: String(claims.role ?? ""), isAdmin: claims.role === "admin" };
+}
+
+export function currentSession() {
+  try {
+    return readToken(sessionStorage.getItem(KEY) ?? "");
+  } catch {
+    return null;
+  }
+}
+
+export function keepToken(token) {
+  sessionStorage.setItem(KEY, token);
+}
+
+export function forgetToken() {
+  sessionStorage.removeItem(KEY);
+}
+
+/** Take `#token=…` out of the address before anything else can see it; return the token, or null. */
+export function takeTokenFromAddress() {
+  const found = /^#token=(.+)$/.exec(location.hash);
+  if (!found) return null;
+  history.replaceState(null, "", location.pathname + location.search);
+  return decodeURIComponent(found[1]);
+}
