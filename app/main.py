@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import SecretStr
 
@@ -186,6 +186,11 @@ def _include(app: FastAPI, services: Services) -> None:
     @app.get("/", include_in_schema=False)
     async def show_console() -> RedirectResponse:
         return RedirectResponse("/console/")
+
+    # The callback sends the browser to `/console?xero=<outcome>`, where a mount does not match and no redirect helps.
+    @app.get("/console", include_in_schema=False)
+    async def show_console_without_slash() -> FileResponse:
+        return FileResponse(CONSOLE / "index.html")
 
 
 def _xero_config(settings: Settings) -> VendorConfig:
