@@ -32,6 +32,8 @@ DOCS = (
     "frame-ancestors 'none'; base-uri 'none'"
 )
 POLICIES = {"/docs": DOCS, "/redoc": DOCS, "/console": CONSOLE}
+# The console's files carry no version in their names: a browser asks whether they changed, and is told 304.
+CACHING = {"/api/": b"no-store", "/console": b"no-cache"}
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
@@ -118,7 +120,8 @@ def _headers(path: str) -> Sequence[tuple[bytes, bytes]]:
         (b"x-frame-options", b"DENY"),
         (b"content-security-policy", policy.encode()),
     ]
-    return [*common, (b"cache-control", b"no-store")] if path.startswith("/api/") else common
+    caching = next((rule for start, rule in CACHING.items() if path.startswith(start)), None)
+    return [*common, (b"cache-control", caching)] if caching else common
 
 
 def _limit(path: str) -> int:
