@@ -19,7 +19,8 @@ router = APIRouter(prefix="/api/customers", tags=["customers"])
 class Link(Answer):
     """A vendor's contact that stands for the customer.
 
-    `matched_by`: `name` on its own, `manual` by a decision, `new` when the contact got a customer of its own.
+    `matched_by`: `name` on its own, `manual` by a decision, `new` when the contact got a customer of its own,
+    `merged` when it goes with the contact it was merged into.
     """
 
     id: Id
@@ -27,7 +28,7 @@ class Link(Answer):
     tenant_id: TenantId
     external_id: str
     name: str
-    matched_by: Annotated[str, Field(json_schema_extra={"enum": ["name", "manual", "new"]})]
+    matched_by: Annotated[str, Field(json_schema_extra={"enum": ["name", "manual", "new", "merged"]})]
 
 
 class Customer(Answer):
@@ -46,7 +47,7 @@ async def list_customers(
     """List customers by name. `search` looks into their names and their contacts'; `linked` asks for a contact."""
     rows = await queries.list_customers(session, wanted, paging.after, paging.limit + 1)
     links = await queries.links_of(session, [row.id for row in rows])
-    return paging.page(rows, queries.customer_position, lambda row: _with_links(row, links[row.id]))
+    return paging.page(rows, queries.name_position, lambda row: _with_links(row, links[row.id]))
 
 
 @router.get("/{customer_id}", responses=documented("not_found"))

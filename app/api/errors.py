@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.billing.alerts import AlertIsResolved, UnknownAlert
+from app.billing.matching import UnknownCustomer, UnknownLink
 from app.connections.apps import (
     InvalidReturnPath,
     ManagedByEnvironment,
@@ -70,12 +72,16 @@ EVERYWHERE = ("not_authenticated", "not_allowed", "validation_failed", "database
 
 # What the rooms below raise; the detail is the exception's own sentence. The nearest class wins.
 TRANSLATIONS: dict[type[Exception], str] = {
+    AlertIsResolved: "conflict",
     DatabaseUnavailable: "database_unavailable",
     InvalidReturnPath: "invalid_return_path",
     ManagedByEnvironment: "managed_by_environment",
     NoTenantSelected: "no_tenant_selected",
     NotConfigured: "not_configured",
     SealBroken: "internal_error",
+    UnknownAlert: "not_found",
+    UnknownCustomer: "unknown_customer",
+    UnknownLink: "not_found",
     UnknownTenant: "unknown_tenant",
 }
 
@@ -212,7 +218,10 @@ def _as_problem(error: Exception) -> Problem:
         return Problem("not_found", "There is nothing of this id.")
     if any(each["type"] == "json_invalid" for each in found):
         return Problem("malformed_json", "The body is not JSON.")
-    errors = [FieldError(pointer=pointer_to(*each["loc"]), message=each["msg"]) for each in found]
+    errors = [
+        FieldError(pointer=pointer_to(*each["loc"]), message=each["msg"].removeprefix("Value error, "))
+        for each in found
+    ]
     return invalid(errors)
 
 

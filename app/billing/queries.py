@@ -25,6 +25,7 @@ from app.db import Session
 
 Search = Annotated[str, StringConstraints(max_length=200)]
 AlertStatus = Literal["open", "acknowledged", "muted", "resolved"]
+LinkState = Literal["suggested", "unmatched", "matched", "ignored"]
 Document = type[Invoice] | type[Payment] | type[CreditMemo]
 
 INVOICES = Newest(Invoice.issued_on, Invoice.id, date.fromisoformat)
@@ -94,7 +95,7 @@ def is_overdue(today: date) -> ColumnElement[bool]:
     return and_(Invoice.status == "open", Invoice.balance > 0, Invoice.due_on < today)
 
 
-def customer_position(row: Any) -> Position:  # noqa: ANN401 - a row of list_customers
+def name_position(row: Any) -> Position:  # noqa: ANN401 - a row of a list by name
     return (row.sort_name, str(row.id))
 
 
@@ -109,14 +110,23 @@ async def list_customers(
         statement = statement.where(or_(contains(Customer.name, wanted.search), linked_name))
     if wanted.linked is not None:
         statement = statement.where(links.exists() if wanted.linked else ~links.exists())
-    order = tuple_(func.lower(Customer.name), Customer.id)
-    if after is not None:
-        statement = statement.where(order > tuple_(after[0], UUID(after[1])))
-    return await _read(session, statement.order_by(*order).limit(limit))
+    return await _read(session, _by_name(statement, Customer, after).limit(limit))
 
 
 async def find_customer(session: Session, customer_id: UUID) -> AnyRow | None:
     return (await session.execute(_customers().where(Customer.id == customer_id))).one_or_none()
+
+
+async def list_matches(
+    session: Session, state: LinkState | None, after: Position | None, limit: int
+) -> Sequence[AnyRow]:
+    """Return vendors' contacts by name, of one state or of all."""
+    statement = _matches().where(CustomerLink.state == state) if state else _matches()
+    return await _read(session, _by_name(statement, CustomerLink, after).limit(limit))
+
+
+async def find_match(session: Session, link_id: UUID) -> AnyRow | None:
+    return (await session.execute(_matches().where(CustomerLink.id == link_id))).one_or_none()
 
 
 async def links_of(session: Session, customer_ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
@@ -228,6 +238,17 @@ def _columns(table: Document | type[CustomerLink | CreditAllocation | TimelineEv
 
 def _customers() -> AnySelect:
     return select(*Customer.__table__.c, func.lower(Customer.name).label("sort_name"))
+
+
+def _matches() -> AnySelect:
+    return select(*CustomerLink.__table__.c, func.lower(CustomerLink.name).label("sort_name"))
+
+
+def _by_name(statement: AnySelect, table: type[Customer | CustomerLink], after: Position | None) -> AnySelect:
+    name, key = func.lower(table.name), table.id
+    if after is not None:
+        statement = statement.where(tuple_(name, key) > tuple_(after[0], UUID(after[1])))
+    return statement.order_by(name, key)
 
 
 def _invoices(today: date) -> AnySelect:

@@ -1,0 +1,92 @@
+"""Alerts: what a person should look at, and what a person makes of one."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.deps import Analyst, Reader, ServicesDep, SessionDep
+from app.api.errors import documented, not_found
+from app.api.pagination import Page, PagingDep
+from app.api.shapes import Answer, Id, Instant
+from app.billing import alerts, queries
+from app.db import Session
+
+LONGEST_MUTE = 24 * 366
+
+router = APIRouter(prefix="/api/alerts", tags=["alerts"])
+
+
+class Subject(Answer):
+    """What the alert is about."""
+
+    type: Literal["invoice", "service"]
+    id: Id
+
+
+class Alert(Answer):
+    """One condition of one subject; it comes back under the same id when the condition recurs."""
+
+    id: Id
+    trigger: Annotated[str, Field(examples=["invoice_overdue", "service_without_invoice"])]
+    severity: Literal["info", "warning", "critical"]
+    customer_id: Id
+    customer_name: str
+    title: str
+    detail: str
+    subject: Subject
+    status: queries.AlertStatus
+    muted_until: Instant | None
+    occurrences: int
+    first_seen_at: Instant
+    last_seen_at: Instant
+    resolved_at: Instant | None
+
+
+class Mute(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    hours: Annotated[int, Field(ge=1, le=LONGEST_MUTE, examples=[24])]
+
+
+@router.get("", responses=documented("invalid_cursor"))
+async def list_alerts(
+    _actor: Reader, session: SessionDep, paging: PagingDep, wanted: Annotated[queries.AlertFilter, Depends()]
+) -> Page[Alert]:
+    """List alerts, those seen first most lately first."""
+    rows = await queries.list_alerts(session, wanted, paging.after, paging.limit + 1)
+    return paging.page(rows, queries.ALERTS.position, _answer)
+
+
+@router.post("/{alert_id}/acknowledge", responses=documented("not_found", "conflict"))
+async def acknowledge_alert(actor: Analyst, session: SessionDep, alert_id: UUID) -> Alert:
+    """Say that somebody looks after it, for as long as the condition lasts."""
+    await alerts.acknowledge(session, alert_id, actor.subject)
+    return await _find(session, alert_id)
+
+
+@router.post("/{alert_id}/resolve", responses=documented("not_found"))
+async def resolve_alert(actor: Analyst, session: SessionDep, services: ServicesDep, alert_id: UUID) -> Alert:
+    """Say that it is dealt with; it comes back when the condition has ended and recurs."""
+    await alerts.resolve(session, alert_id, actor.subject, services.clock.now())
+    return await _find(session, alert_id)
+
+
+@router.post("/{alert_id}/mute", responses=documented("not_found", "conflict"))
+async def mute_alert(actor: Analyst, session: SessionDep, services: ServicesDep, alert_id: UUID, wanted: Mute) -> Alert:
+    """Silence it for some hours."""
+    await alerts.mute(session, alert_id, wanted.hours, actor.subject, services.clock.now())
+    return await _find(session, alert_id)
+
+
+async def _find(session: Session, alert_id: UUID) -> Alert:
+    row = await queries.find_alert(session, alert_id)
+    if row is None:
+        raise not_found("alert")
+    return _answer(row)
+
+
+def _answer(row: Any) -> Alert:  # noqa: ANN401 - a row of queries
+    subject = {"type": row.subject_type, "id": row.subject_id}
+    return Alert.model_validate({**row._asdict(), "subject": subject})

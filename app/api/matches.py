@@ -1,0 +1,79 @@
+"""The review queue: which contact of a vendor stands for which customer, and what a person decides about it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.deps import Analyst, Reader, SessionDep
+from app.api.errors import FieldError, documented, invalid, not_found
+from app.api.pagination import Page, PagingDep
+from app.api.shapes import Answer, Id, Source, TenantId
+from app.billing import matching, queries
+from app.db import Session
+
+router = APIRouter(prefix="/api/matches", tags=["matching"])
+
+
+class Candidate(Answer):
+    """A customer the contact could stand for; `signals` are what speaks for it, strongest first."""
+
+    customer_id: Id
+    name: str
+    score: Annotated[float, Field(ge=0, le=1, examples=[0.93])]
+    signals: Annotated[list[str], Field(examples=[["similar_name", "email_domain"]])]
+
+
+class Match(Answer):
+    """A contact, the customer it stands for now, and, unless that is settled, whom else it could stand for."""
+
+    link_id: Id
+    source: Source
+    tenant_id: TenantId
+    external_id: str
+    name: str
+    state: queries.LinkState
+    customer_id: Id
+    candidates: list[Candidate]
+
+
+class MatchDecision(BaseModel):
+    """`link` to the customer named; `create` a customer of its own; `ignore` it; `unlink` it, back into the queue."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: matching.Action
+    customer_id: Annotated[UUID | None, Field(description="For `link` alone.")] = None
+
+
+@router.get("", responses=documented("invalid_cursor"))
+async def list_matches(
+    _actor: Reader, session: SessionDep, paging: PagingDep, state: queries.LinkState | None = None
+) -> Page[Match]:
+    """List contacts by name; `state=suggested` and `state=unmatched` are what waits for a decision."""
+    rows = await queries.list_matches(session, state, paging.after, paging.limit + 1)
+    proposals = await _propose(session, rows)
+    return paging.page(rows, queries.name_position, lambda row: _answer(row, proposals))
+
+
+@router.put("/{link_id}", responses=documented("not_found", "unknown_customer"))
+async def decide_match(actor: Analyst, session: SessionDep, link_id: UUID, decision: MatchDecision) -> Match:
+    """Decide about a contact; the decision outlives every later sync and rename, and another one undoes it."""
+    if decision.action == "link" and decision.customer_id is None:
+        raise invalid([FieldError(pointer="/customer_id", message="Say which customer to link to.")])
+    await matching.decide(session, link_id, decision.action, decision.customer_id, actor.subject)
+    row = await queries.find_match(session, link_id)
+    if row is None:
+        raise not_found("match")
+    return _answer(row, await _propose(session, [row]))
+
+
+async def _propose(session: Session, rows: Sequence[Any]) -> dict[UUID, list[Any]]:
+    open_ids = [row.id for row in rows if row.state != "matched"]
+    return {**await matching.candidates(session, open_ids)} if open_ids else {}
+
+
+def _answer(row: Any, proposals: dict[UUID, list[Any]]) -> Match:  # noqa: ANN401 - a row of queries
+    return Match.model_validate({**row._asdict(), "link_id": row.id, "candidates": proposals.get(row.id, [])})

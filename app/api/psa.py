@@ -1,0 +1,117 @@
+"""The PSA's feed: bulk upserts that may be repeated as often as one likes."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Generic, Literal, Self, TypeVar
+
+from fastapi import APIRouter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.api.deps import ServiceWriter, SessionDep
+from app.api.errors import FieldError, Problem, documented
+from app.api.shapes import Answer
+from app.billing import psa
+
+# An instant outside of these is a slip, and the far ends of the calendar do not survive a change of time zone.
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+ExternalId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Amount = Annotated[Decimal, Field(max_digits=30, decimal_places=10, examples=["450.00"])]
+CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217.", examples=["NZD"])]
+
+router = APIRouter(prefix="/api/psa", tags=["psa"])
+
+
+class Item(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PsaCustomer(Item):
+    external_id: ExternalId
+    name: Name
+    email: Annotated[str | None, Field(max_length=320)] = None
+
+
+class PsaService(Item):
+    """A service billed monthly; active from `starts_on` to `ends_on`, both included."""
+
+    external_id: ExternalId
+    customer_external_id: ExternalId
+    name: Name
+    monthly_amount: Amount
+    currency: CurrencyCode
+    starts_on: date
+    ends_on: date | None = None
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if self.ends_on and self.ends_on < self.starts_on:
+            raise ValueError("ends_on is before starts_on")
+        return self
+
+
+class PsaTimelineEvent(Item):
+    external_id: ExternalId
+    customer_external_id: ExternalId
+    at: Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
+    kind: Literal["ticket", "device_alert"]
+    title: Name
+    detail: Annotated[str | None, Field(max_length=5000)] = None
+    link: Annotated[str | None, Field(pattern="^https?://", max_length=2000)] = None
+
+
+ItemType = TypeVar("ItemType", bound=Item)
+
+
+class Bulk(BaseModel, Generic[ItemType]):
+    """Up to 1,000 items; where an external id comes twice, the last one stands."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: Annotated[list[ItemType], Field(max_length=psa.MOST_ITEMS)]
+
+
+class Upserted(Answer):
+    """What became of the items, each external id counted once."""
+
+    created: int
+    updated: int
+    unchanged: int
+
+
+@router.put("/customers", responses=documented())
+async def upsert_psa_customers(_actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaCustomer]) -> Upserted:
+    """Write customers of the PSA and match the contacts that carry their names."""
+    items = [psa.PsaCustomer(**item.model_dump()) for item in bulk.items]
+    return Upserted.model_validate(await psa.upsert_customers(session, items))
+
+
+@router.put("/services", responses=documented("unknown_customer"))
+async def upsert_psa_services(_actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaService]) -> Upserted:
+    """Write contracted services; all or, where one names a customer the PSA has not sent, none."""
+    items = [psa.PsaService(**item.model_dump()) for item in bulk.items]
+    try:
+        return Upserted.model_validate(await psa.upsert_services(session, items))
+    except psa.UnknownPsaCustomer as error:
+        raise _unknown_customer(error) from error
+
+
+@router.put("/timeline-events", responses=documented("unknown_customer"))
+async def upsert_psa_timeline_events(
+    _actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaTimelineEvent]
+) -> Upserted:
+    """Write tickets and device alerts; all or, where one names a customer the PSA has not sent, none."""
+    items = [psa.PsaEvent(**item.model_dump()) for item in bulk.items]
+    try:
+        return Upserted.model_validate(await psa.upsert_timeline_events(session, items))
+    except psa.UnknownPsaCustomer as error:
+        raise _unknown_customer(error) from error
+
+
+def _unknown_customer(error: psa.UnknownPsaCustomer) -> Problem:
+    place = FieldError(
+        pointer=f"/items/{error.position}/customer_external_id", message="The PSA has not sent this one."
+    )
+    return Problem("unknown_customer", str(error), errors=[place])
