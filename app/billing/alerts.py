@@ -167,12 +167,8 @@ def _overdue_invoices() -> Query:
 
 def _services_without_invoice() -> Query:
     row, invoice, today = Service, Invoice, bindparam("today", type_=Date())
-    last_on = (
-        select(func.max(invoice.issued_on))
-        .where(invoice.customer_id == row.customer_id, invoice.status.in_(ISSUED))
-        .scalar_subquery()
-    )
-    last = select(last_on.label("issued_on")).correlate(row).lateral("last")
+    its_invoices = (invoice.customer_id == row.customer_id) & invoice.status.in_(ISSUED)
+    last = select(func.max(invoice.issued_on).label("issued_on")).where(its_invoices).correlate(row).lateral("last")
     since = func.greatest(last.c.issued_on, row.starts_on)
     spoken = case(
         (last.c.issued_on.is_(None), literal("Never invoiced; active since ") + row.starts_on.cast(Text)),

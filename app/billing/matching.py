@@ -191,6 +191,7 @@ def _is_alone() -> Query:
     is_shared = exists().where(other.customer_id == link.customer_id, other.id != link.id, other.matched_by != "merged")
     return (
         select(~is_shared)
+        .select_from(link)
         .join(Customer, Customer.id == link.customer_id)
         .where(link.id == bindparam("link_id"), Customer.psa_external_id.is_(None))
     )

@@ -8,7 +8,7 @@ from app.billing import timeline
 from app.billing.mirror.contacts import write_contacts
 from app.billing.mirror.documents import Written, write_credit_memos, write_invoices, write_payments
 from app.billing.mirror.organisations import infer_base_currency
-from app.billing.mirror.origin import Origin
+from app.billing.mirror.origin import Origin, newest_of_each
 from app.billing.mirror.settlement import join_waiting, replace_allocations, replace_applied_credits
 from app.billing.records import Batch, Counts, CreditMemoRecord, InvoiceRecord
 from app.billing.turns import take_turn
@@ -35,7 +35,7 @@ async def upsert(session: Session, source: str, tenant_id: str, batch: Batch, re
         What became of the rows, for each of `contacts`, `invoices`, `credit_memos`, `payments` that the batch holds.
     """
     await take_turn(session, source, tenant_id)
-    origin = Origin(source, tenant_id, read_at)
+    origin, batch = Origin(source, tenant_id, read_at), newest_of_each(batch)
     contacts = await write_contacts(session, origin, batch)
     invoices = await write_invoices(session, origin, batch.invoices)
     memos = await write_credit_memos(session, origin, batch.credit_memos)

@@ -68,8 +68,7 @@ def _contacts_of_documents(batch: Batch) -> Iterable[ContactRecord]:
 
 
 def _own_rows(contacts: Sequence[ContactRecord], named: dict[str, ContactRecord]) -> Iterable[dict[str, object]]:
-    newest = {contact.external_id: contact for contact in sorted(contacts, key=_stamp)}
-    for contact in newest.values():
+    for contact in contacts:
         yield _row(contact, is_customer=bool(contact.is_customer) or contact.external_id in named)
 
 
@@ -78,10 +77,6 @@ def _named_rows(named: dict[str, ContactRecord], contacts: Sequence[ContactRecor
     for external_id, contact in named.items():
         if external_id not in own:
             yield {**_row(contact, is_customer=True), "vendor_updated_at": None}
-
-
-def _stamp(contact: ContactRecord) -> float:
-    return contact.vendor_updated_at.timestamp() if contact.vendor_updated_at else 0.0
 
 
 def _row(contact: ContactRecord, *, is_customer: bool) -> dict[str, object]:

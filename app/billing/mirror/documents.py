@@ -1,6 +1,6 @@
 """Invoices, credit memos and payments: one statement each, whatever the page holds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from uuid import UUID
@@ -91,19 +91,8 @@ async def write_payments(session: Session, origin: Origin, payments: Sequence[Pa
 async def _write(session: Session, origin: Origin, statement: Query, documents: Sequence[Document]) -> Written:
     if not documents:
         return Written()
-    rows = (await session.execute(statement, {**origin.parameters(), "page": encode(_once(documents))})).all()
+    rows = (await session.execute(statement, {**origin.parameters(), "page": encode(documents)})).all()
     return Written({row.verdict: row.external_ids for row in rows}, (rows[0].ids if rows else None) or ())
-
-
-def _once(documents: Iterable[Document]) -> list[Document]:
-    """Keep the newest of each key, sorted by key."""
-    newest = {_key(document): document for document in sorted(documents, key=lambda one: one.vendor_updated_at)}
-    return [newest[key] for key in sorted(newest)]
-
-
-def _key(document: Document) -> tuple[str, str]:
-    touched = document.invoice_external_id if isinstance(document, PaymentRecord) else ""
-    return document.external_id, touched
 
 
 @cache

@@ -1,13 +1,18 @@
 """Where the rows of one answer come from, and the rule that decides between two versions of a row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, cast, func, literal, tuple_
 
+from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord
 from app.billing.rows import Clause, Relation
 from app.billing.tables import Instant
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+Row = TypeVar("Row", bound=ContactRecord | InvoiceRecord | PaymentRecord | CreditMemoRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +48,22 @@ def is_own(table: Relation, key: Mapping[str, Clause]) -> Clause:
     """Say whether a table's row is the organisation's and carries that key."""
     own = {"source": bindparam("of_source"), "source_tenant_id": bindparam("of_tenant"), **key}
     return and_(*(getattr(table, name) == value for name, value in own.items()))
+
+
+def newest_of_each(batch: Batch) -> Batch:
+    """Keep the newest version of each row, sorted by key: a statement may not write a row twice."""
+    return Batch(
+        contacts=_newest(batch.contacts),
+        invoices=_newest(batch.invoices),
+        payments=_newest(batch.payments),
+        credit_memos=_newest(batch.credit_memos),
+    )
+
+
+def _newest(rows: Sequence[Row]) -> list[Row]:
+    newest = {_key(row): row for row in sorted(rows, key=lambda row: row.vendor_updated_at or LONG_AGO)}
+    return [newest[key] for key in sorted(newest)]
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row.external_id, row.invoice_external_id if isinstance(row, PaymentRecord) else ""

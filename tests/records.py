@@ -1,0 +1,144 @@
+"""What a vendor says, as records that are short where a test does not care, and a ledger to write them into."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import text
+
+from app.billing.records import AllocationRecord, Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord
+from app.billing.store import upsert
+
+MONEY = {"total": "115.00", "paid": "0", "credited": "0"}
+START = datetime(2026, 11, 1, 8, tzinfo=UTC)
+
+
+def at(minutes):
+    """Return the instant so many minutes after the start of the test's world."""
+    return START + timedelta(minutes=minutes)
+
+
+def contact(external_id="c1", name="Acme Ltd", minute=None, **more):
+    stamp = None if minute is None else at(minute)
+    more.setdefault("is_customer", True if minute is not None else None)
+    return ContactRecord(external_id=external_id, name=name, vendor_updated_at=stamp, **more)
+
+
+def invoice(external_id="i1", minute=0, *, of=None, **more):
+    money = {name: Decimal(more.pop(name, usual)) for name, usual in MONEY.items()}
+    balance = money["total"] - money["paid"] - money["credited"]
+    facts: dict[str, Any] = {
+        "number": f"INV-{external_id}",
+        "reference": None,
+        "status": "open" if balance else "paid",
+        "vendor_status": "AUTHORISED",
+        "currency": "NZD",
+        "exchange_rate": Decimal(1),
+        "subtotal": None,
+        "tax": None,
+        "balance": balance,
+        "issued_on": date(2026, 10, 1),
+        "due_on": date(2026, 10, 20),
+        "paid_on": None if balance else date(2026, 10, 30),
+        "vendor_url": f"https://books.example/{external_id}",
+    }
+    facts.update(money, **more)
+    return InvoiceRecord(external_id=external_id, contact=of or contact(), vendor_updated_at=at(minute), **facts)
+
+
+def payment(external_id="p1", minute=0, *, of=None, to="i1", amount="115.00", **more):
+    facts: dict[str, Any] = {
+        "currency": "NZD",
+        "exchange_rate": Decimal(1),
+        "paid_on": date(2026, 10, 30),
+        "reference": None,
+        "status": "active",
+    }
+    return PaymentRecord(
+        external_id=external_id,
+        contact=of,
+        invoice_external_id=to,
+        amount=Decimal(amount),
+        vendor_updated_at=at(minute),
+        **{**facts, **more},
+    )
+
+
+def memo(external_id="m1", minute=0, *, of=None, total="50.00", parts=(), **more):
+    allocations = tuple(allocation(external_id, to, amount) for to, amount in parts)
+    facts: dict[str, Any] = {
+        "number": f"CN-{external_id}",
+        "reference": None,
+        "status": "open",
+        "vendor_status": "AUTHORISED",
+        "currency": "NZD",
+        "exchange_rate": Decimal(1),
+        "remaining": Decimal(total) - sum(part.amount for part in allocations),
+        "issued_on": date(2026, 10, 5),
+        "vendor_url": None,
+    }
+    return CreditMemoRecord(
+        external_id=external_id,
+        contact=of or contact(),
+        total=Decimal(total),
+        allocations=allocations,
+        vendor_updated_at=at(minute),
+        **{**facts, **more},
+    )
+
+
+def allocation(credit, to, amount, kind="credit_memo", **more):
+    return AllocationRecord(
+        kind=kind,
+        credit_external_id=credit,
+        invoice_external_id=to,
+        amount=Decimal(amount),
+        applied_on=date(2026, 10, 6),
+        **more,
+    )
+
+
+class Ledger:
+    """One organisation's way into the tables, and every table's way back out."""
+
+    def __init__(self, db, source="xero", tenant_id="t1"):
+        self.db = db
+        self.source = source
+        self.tenant_id = tenant_id
+
+    def of(self, tenant_id, source=None):
+        return Ledger(self.db, source or self.source, tenant_id)
+
+    async def write(self, *records, read=60):
+        """Write records as one answer, read at that minute; return the counts."""
+        kinds: dict[type, str] = {
+            ContactRecord: "contacts",
+            InvoiceRecord: "invoices",
+            PaymentRecord: "payments",
+            CreditMemoRecord: "credit_memos",
+        }
+        batch: dict[str, Any] = {
+            name: [record for record in records if type(record) is kind] for kind, name in kinds.items()
+        }
+        async with self.db.transaction() as session:
+            return await upsert(session, self.source, self.tenant_id, Batch(**batch), at(read))
+
+    async def rows(self, table, where="true", order="1"):
+        """Return rows as mappings."""
+        return (await self._execute(f"SELECT * FROM {table} WHERE {where} ORDER BY {order}")).mappings().all()  # noqa: S608 - the test's own words
+
+    async def row(self, table, where="true"):
+        rows = await self.rows(table, where)
+        assert len(rows) == 1, rows
+        return rows[0]
+
+    async def count(self, table, where="true"):
+        return len(await self.rows(table, where))
+
+    async def run(self, statement, **parameters):
+        """Write straight into the tables, as somebody else would."""
+        return (await self._execute(statement, parameters)).rowcount
+
+    async def _execute(self, statement, parameters=None):
+        async with self.db.transaction() as session:
+            return await session.execute(text(statement), parameters or {})
