@@ -7,7 +7,20 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import insert
 
-from app.api import assembly, billing, credit_memos, customers, health, invoices, metrics, payments, timeline
+from app.api import (
+    alerts,
+    assembly,
+    billing,
+    credit_memos,
+    customers,
+    health,
+    invoices,
+    matches,
+    metrics,
+    payments,
+    psa,
+    timeline,
+)
 from app.api.auth import TokenVerifier, mint_token
 from app.api.deps import Services
 from app.api.metrics import Metrics
@@ -18,8 +31,9 @@ from app.settings import Settings
 
 SECRET = "a secret of at least thirty-two bytes"
 AUDIENCE = "vectis-billing"
+MOST_WALKED = 1000
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
-ROUTERS = (health, metrics, customers, billing, invoices, payments, credit_memos, timeline)
+ROUTERS = (health, metrics, customers, billing, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 
 
 class HandClock:
@@ -65,13 +79,14 @@ class Api:
     async def walk(self, path, limit, **params):
         """Return every item of a list, page by page."""
         found, cursor = [], None
-        while True:
+        while len(found) < MOST_WALKED:
             turn = {"cursor": cursor} if cursor else {}
             page = (await self.get(path, params={**params, "limit": limit, **turn})).json()
             found += page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
                 return found
+        raise AssertionError("The pages never end.")
 
 
 def make_services(db, clock, **settings):

@@ -47,7 +47,7 @@ class Alert(Answer):
 class Mute(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    hours: Annotated[int, Field(ge=1, le=LONGEST_MUTE, examples=[24])]
+    hours: Annotated[int, Field(strict=True, ge=1, le=LONGEST_MUTE, examples=[24])]
 
 
 @router.get("", responses=documented("invalid_cursor"))

@@ -1,0 +1,118 @@
+"""The review queue: contacts with their candidates, and decisions by hand."""
+
+import pytest
+from sqlalchemy import select
+
+from app.billing.tables import AuditEntry, CustomerLink
+from tests.api import NOON, add, add_customer, add_invoice
+
+NOBODY = "8c0f4a5e-0000-4000-8000-000000000000"
+
+
+async def add_link(session, customer, name, **values):
+    row = {"source": "xero", "source_tenant_id": "org-1", "external_id": f"c-{name}", "name": name}
+    return await add(session, CustomerLink, customer_id=customer, **{**row, **values})
+
+
+@pytest.fixture
+async def queue(db, api):
+    """Two PSA customers of one name, and a contact that could be either; returns their ids."""
+    twins = [{"external_id": f"psa-{number}", "name": "Acme Ltd"} for number in (1, 2)]
+    assert (await api.put("/api/psa/customers", {"items": twins}, role="service")).status_code == 200
+    customers = [each["id"] for each in await api.items("/api/customers")]
+    async with db.transaction() as session:
+        own = await add_customer(session, "ACME Limited")
+        link = await add_link(session, own, "ACME Limited", state="suggested", vendor_read_at=NOON)
+        await add_invoice(session, own, contact_external_id="c-ACME Limited")
+    return str(link), str(own), customers
+
+
+async def test_a_waiting_contact_shows_whom_it_could_be(api, queue):
+    link, own, customers = queue
+    shown = (await api.items("/api/matches"))[0]
+    candidates = shown.pop("candidates")
+    assert shown == {
+        "link_id": link,
+        "source": "xero",
+        "tenant_id": "org-1",
+        "external_id": "c-ACME Limited",
+        "name": "ACME Limited",
+        "state": "suggested",
+        "customer_id": own,
+    }
+    assert {each["customer_id"] for each in candidates} == set(customers)
+    assert all(each["name"] == "Acme Ltd" and 0 < each["score"] <= 1 and each["signals"] for each in candidates)
+
+
+async def test_linking_moves_the_contact_with_its_invoices_and_is_written_down(api, db, queue):
+    link, own, customers = queue
+    body = {"action": "link", "customer_id": customers[0]}
+    decided = await api.put(f"/api/matches/{link}", body, role="analyst", subject="ann")
+    assert decided.status_code == 200, decided.text
+    shown = decided.json()
+    assert (shown["state"], shown["customer_id"], shown["candidates"]) == ("matched", customers[0], [])
+    assert [each["number"] for each in await api.items("/api/invoices", params={"customer_id": customers[0]})] == [
+        "INV-1"
+    ]
+    assert (await api.get(f"/api/customers/{customers[0]}")).json()["links"][0]["matched_by"] == "manual"
+    async with db.transaction() as session:
+        entry = (await session.scalars(select(AuditEntry))).one()
+    assert (entry.actor, entry.action, entry.target) == ("ann", "match_linked", link)
+    assert (entry.details["from_customer"], entry.details["to_customer"]) == (own, customers[0])
+
+
+async def test_a_decision_can_be_undone(api, queue):
+    link, _, customers = queue
+    await api.put(f"/api/matches/{link}", {"action": "link", "customer_id": customers[0]}, role="admin")
+    undone = (await api.put(f"/api/matches/{link}", {"action": "unlink"}, role="admin")).json()
+    assert undone["customer_id"] not in customers
+    assert undone["state"] == "suggested"
+    ignored = (await api.put(f"/api/matches/{link}", {"action": "ignore"}, role="admin")).json()
+    created = (await api.put(f"/api/matches/{link}", {"action": "create"}, role="admin")).json()
+    assert (ignored["state"], created["state"]) == ("ignored", "matched")
+
+
+async def test_the_queue_is_filtered_by_state_and_paged_by_name(api, db):
+    async with db.transaction() as session:
+        own = await add_customer(session)
+        for name, state in [
+            ("b", "unmatched"),
+            ("A", "suggested"),
+            ("c", "matched"),
+            ("a", "ignored"),
+            ("B", "unmatched"),
+        ]:
+            await add_link(session, own, name, state=state)
+    names = [each["name"] for each in await api.walk("/api/matches", limit=1)]
+    assert [name.lower() for name in names] == ["a", "a", "b", "b", "c"]
+    found = {
+        state: {each["name"] for each in await api.items("/api/matches", params={"state": state})}
+        for state in ("unmatched", "suggested", "matched", "ignored")
+    }
+    assert found == {"unmatched": {"b", "B"}, "suggested": {"A"}, "matched": {"c"}, "ignored": {"a"}}
+    assert (await api.get("/api/matches", params={"state": "odd"})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointer"),
+    [
+        ({"action": "link"}, "validation_failed", "/customer_id"),
+        ({"action": "link", "customer_id": "x"}, "validation_failed", "/customer_id"),
+        ({"action": "link", "customer_id": NOBODY}, "unknown_customer", None),
+        ({"action": "merge"}, "validation_failed", "/action"),
+        ({}, "validation_failed", "/action"),
+    ],
+)
+async def test_what_cannot_be_decided_changes_nothing(api, queue, body, code, pointer):
+    before = await api.items("/api/matches")
+    refused = await api.put(f"/api/matches/{queue[0]}", body, role="admin")
+    assert (refused.status_code, refused.json()["code"]) == (422, code)
+    assert [each["pointer"] for each in refused.json().get("errors", [])] == ([pointer] if pointer else [])
+    assert await api.items("/api/matches") == before
+
+
+async def test_a_contact_that_is_not_there_is_404_and_a_reader_decides_nothing(api, queue):
+    for link in (NOBODY, "x"):
+        assert (await api.put(f"/api/matches/{link}", {"action": "ignore"}, role="admin")).status_code == 404
+    for role in ("viewer", "service"):
+        assert (await api.put(f"/api/matches/{queue[0]}", {"action": "ignore"}, role=role)).status_code == 403
