@@ -5,9 +5,10 @@ another onto a page already read. So the walk stays on page 1 and moves the boun
 last row's, since Xero does not say whether the bound is inclusive and compares whole seconds (facts.md section 4).
 Whatever was not read then has a stamp at or after the bound, whoever edits what.
 
-Where most of a page falls into its last two seconds the bound can hardly move. Such a crowd is read page by page to
-its end. If every row of the answer was then seen once, nothing moved and nothing is missing. If not, the pages are read
-once more backwards: a row can only move towards earlier pages, so reading against its direction must meet it.
+Moving the bound reads its own seconds again. Where that would cost more than one call in a whole walk, or where most of
+a page falls into its last two seconds, so that the bound can hardly move, the walk goes on page by page to its end. If
+each row of the answer was then seen, by the vendor's own count, nothing is missing. If not, the pages are read once
+more backwards: a row can only move towards earlier pages, so reading against its direction must meet it.
 """
 
 from dataclasses import dataclass, replace
@@ -16,8 +17,9 @@ from datetime import datetime, timedelta
 from app.connector import Page
 
 SECOND = timedelta(seconds=1)
-# Beyond this many pages a crowd is left as soon as the bound can move, so that reading it back stays cheap.
+# Beyond this many pages a crowd is left once rows are sparse again, if more lies ahead than has to be read back.
 LONG_CROWD = 20
+SPARSE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,10 @@ class Walk:
     Attributes:
         since: the bound of the next request, whole seconds; None asks for everything.
         page: the page of the next request.
-        then_since: set while a crowded second is read backwards: the bound to go on with after page 1.
+        then_since: set while pages are read backwards: the bound to go on with after page 1.
         high_water: the newest stamp seen in any walk.
         walk_read_at: the vendor's clock at this walk's first answer.
-        next_since: where the next walk starts, known once this one is complete.
+        next_since: where the next walk starts, known once this one is complete; until then where this one started.
         is_walking: whether a walk is under way.
         seen: ids read since page 1 of the present bound; None when that is not known, as after a restart.
     """
@@ -52,24 +54,30 @@ def begin(walk: Walk) -> Walk:
     return Walk(since=walk.next_since, high_water=walk.high_water, next_since=walk.next_since, is_walking=True)
 
 
+def begin_pages_anew(walk: Walk) -> Walk:
+    """Return the walk back on the first page of its bound: the pages counted so far were those of another question."""
+    return replace(walk, page=1, then_since=None, seen=None)
+
+
 def advance(walk: Walk, page: Page, overlap: timedelta) -> Walk:
     """Return where the walk stands once a page is stored.
 
     Args:
         walk: where it stood when the page was asked for.
         page: the answer.
-        overlap: how far before the newest stamp the next walk starts, because late stamps exist.
+        overlap: how far before the newest stamp the next walk starts, because late stamps exist; at least a second.
     """
-    stamps = [key.changed_at for key in page.keys]
+    # A stamp from the vendor's own future is nonsense, and believed it would hide every change until then.
+    stamps = [min(key.changed_at, page.read_at) for key in page.keys]
     known = [*stamps, walk.high_water] if walk.high_water else stamps
     walk = replace(walk, high_water=max(known, default=None), walk_read_at=walk.walk_read_at or page.read_at)
     if walk.then_since is not None:
         return _step_back(walk, overlap)
     walk = replace(walk, seen=_seen(walk, page))
     if page.is_last:
-        return _end(walk, page, overlap)
+        return _end(walk, page, stamps, overlap)
     bound = _bound(stamps, walk.since)
-    if bound is None or not _is_worth_moving(stamps, bound, walk.page):
+    if bound is None or not _is_worth_moving(walk, page, sum(stamp >= bound for stamp in stamps)):
         return replace(walk, page=walk.page + 1)
     if walk.page > 1:
         return replace(walk, page=walk.page - 1, then_since=bound)
@@ -93,18 +101,38 @@ def _bound(stamps: list[datetime], since: datetime | None) -> datetime | None:
     return bound if since is None or bound > since else None
 
 
-def _is_worth_moving(stamps: list[datetime], bound: datetime, page_number: int) -> bool:
-    """Say whether moving re-reads less than half a page, and would not break off a crowd halfway through."""
-    read_again = sum(stamp >= bound for stamp in stamps)
-    return read_again * 2 <= len(stamps) and (page_number == 1 or page_number >= LONG_CROWD)
+def _is_worth_moving(walk: Walk, page: Page, read_again: int) -> bool:
+    """Say whether the bound should move, which reads so many rows again.
+
+    It should where that fits into the room the last page leaves anyway; the first page of a walk may cost one call,
+    which is room enough for the rest of all but the longest. In a crowd, moving costs reading its pages backwards.
+    """
+    size = page.row_count
+    if read_again * 2 > size:
+        return False
+    if page.total_rows is None:
+        return walk.page == 1
+    pages_ahead = _pages(page.total_rows - size * walk.page, size)
+    if walk.page > 1:
+        return LONG_CROWD <= walk.page < pages_ahead and read_again * SPARSE <= size
+    is_first = walk.since == walk.next_since
+    return _pages(page.total_rows - size + read_again, size) <= pages_ahead + is_first
 
 
-def _end(walk: Walk, page: Page, overlap: timedelta) -> Walk:
-    """Finish on the last page, or turn back when a row may have slipped past between the pages."""
-    is_whole = walk.seen is not None and page.total_rows is not None and len(walk.seen) >= page.total_rows
+def _pages(rows: int, size: int) -> int:
+    return -(-rows // size)
+
+
+def _end(walk: Walk, page: Page, stamps: list[datetime], overlap: timedelta) -> Walk:
+    """Finish on the last page, or turn back when a row may have slipped past between the pages.
+
+    More rows seen than the vendor counts is no proof either: then it does not count what we take it to count.
+    """
+    is_whole = walk.seen is not None and len(walk.seen) == page.total_rows
     if walk.page == 1 or is_whole:
         return _complete(walk, overlap)
-    turn = _bound([key.changed_at for key in page.keys], walk.since) or walk.since or page.read_at
+    # Without any stamp the instant of this answer serves: what is edited from now on comes after it.
+    turn = _bound(stamps or [page.read_at], walk.since) or walk.since
     return replace(walk, page=walk.page - 1, then_since=turn)
 
 
@@ -120,15 +148,16 @@ def _complete(walk: Walk, overlap: timedelta) -> Walk:
     """End the walk and say where the next one starts.
 
     Normally that is `overlap` before the newest stamp, which needs no trust in anyone's clock. When more than a page
-    lies within that overlap, re-reading it at every tick would cost more than it protects, so the vendor's own clock
-    at the beginning of this walk is taken where it is later.
+    lies within that overlap, re-reading it at every tick would cost more than it protects, and where pages were counted
+    an edit under way may have been seen in its old version. Both are well with the vendor's clock at the beginning of
+    this walk.
     """
     high = walk.high_water
-    if high is None:
-        return replace(walk, since=None, page=1, next_since=None, is_walking=False, seen=None)
+    if high is None or walk.walk_read_at is None:
+        return replace(walk, since=None, page=1, then_since=None, next_since=None, is_walking=False, seen=None)
     is_crowded = (
         walk.page > 1 or walk.then_since is not None or (walk.since is not None and walk.since > high - overlap)
     )
-    newest = max(high, walk.walk_read_at or high) if is_crowded else high
+    newest = walk.walk_read_at if is_crowded else high
     next_since = newest.replace(microsecond=0) - overlap
     return replace(walk, since=None, page=1, then_since=None, next_since=next_since, is_walking=False, seen=None)
