@@ -101,12 +101,16 @@ def migrate(dsn: str, revision: str = "head") -> None:
     Args:
         dsn: `postgresql+asyncpg://…`.
         revision: an Alembic revision; `base` takes everything down.
+
+    Raises:
+        DatabaseUnavailable: the server cannot be reached, or refuses us.
     """
     config = alembic_config(dsn)
-    if revision == "base" or revision.startswith("-"):
-        command.downgrade(config, revision)
-    else:
-        command.upgrade(config, revision)
+    move = command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade
+    try:
+        move(config, revision)
+    except (OSError, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL cannot be used; check DATABASE_URL and the server: {error}.") from error
 
 
 def alembic_config(dsn: str) -> Config:

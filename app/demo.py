@@ -129,6 +129,7 @@ async def _walk(stage: Stage, settings: Settings) -> None:
     await _connect(stage)
     await _pick(stage)
     await _sync(stage)
+    await _reconcile(stage)
     customer_id = await _webhook(stage)
     await _summary(stage, settings, customer_id)
 
@@ -206,14 +207,31 @@ def _figures(stage: Stage, run: Mapping[str, Any]) -> Table:
     found = {(row["tenant_id"], row["resource"]): row for row in run["resources"]}
     for tenant_id, name in stage.names.items():
         rows = [found[tenant_id, resource] for resource in RESOURCES]
-        table.add_row(f"   {name}", *(f"{row['fetched'] - row['skipped']:,} kept" for row in rows))
+        table.add_row(f"   {name}", *(f"{row['fetched'] - row['skipped']:,} ({row['created']:,} new)" for row in rows))
     return table
+
+
+async def _reconcile(stage: Stage) -> None:
+    """Prove the mirror equal; a pretend Xero that began anew has forgotten an earlier demo's edits, and this heals it."""
+    stage.announce("Compare the mirror with the books, whole")
+    run = await stage.send("POST", "/api/integrations/xero/reconcile")
+    while run["status"] == "running":
+        await asyncio.sleep(LOOK_SECONDS)
+        run = await stage.get(f"/api/integrations/xero/runs/{run['id']}")
+    found = (await stage.get("/api/integrations/xero/reconciliations", limit="200"))["items"]
+    found = [finding for finding in found if finding["run_id"] == run["id"]]
+    names = ("checked", "missing", "stale", "orphaned", "healed")
+    figures = [f"{sum(finding[name] for finding in found):,} {name}" for name in names]
+    stage.console.print(f"   {run['status']}: {', '.join(figures)}")
+    if run["status"] != "succeeded":
+        raise DemoFailed(f"the comparison ended {run['status']}: {run['error']}")
 
 
 async def _webhook(stage: Stage) -> str:
     """Have an invoice paid in the pretend Xero, and wait for it to be visible here."""
     stage.announce("Take a webhook")
-    await stage.control("POST", "/webhook/probe", {})
+    probes = await stage.control("POST", "/webhook/probe", {})
+    stage.console.print(f"   intent to receive: [green]{_verdict(probes)}[/]")
     invoice = await _open_invoice(stage)
     await stage.control(
         "POST",
@@ -231,6 +249,13 @@ async def _webhook(stage: Stage) -> str:
         f"[green]{seen['status']}[/] here [bold]{took:.2f} s[/] after the webhook"
     )
     return str(invoice["customer_id"])
+
+
+def _verdict(probes: Mapping[str, Any]) -> str:
+    if not probes["ok"]:
+        problems = {problem for delivery in probes["deliveries"] for problem in delivery["problems"]}
+        raise DemoFailed(f"the webhook's probes were not answered as Xero wants: {', '.join(sorted(problems))}")
+    return f"OK ({len(probes['deliveries'])} probes, most of them wrongly signed on purpose)"
 
 
 async def _open_invoice(stage: Stage) -> Any:  # noqa: ANN401 - JSON

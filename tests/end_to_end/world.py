@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 from sqlalchemy import text
+from typing_extensions import override
 
 from app.api.auth import mint_token
 from app.clock import SystemClock
@@ -27,6 +28,7 @@ SMALL = {"contacts": 12, "invoices": 60, "payments": 30, "credit_notes": 6, "aut
 class QuickClock(SystemClock):
     """Real time, but waits are a hundredth as long: what is waited for here is other work, not the hour."""
 
+    @override
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds / 100, 0.05))
 
@@ -63,7 +65,8 @@ class World:
         now = SystemClock().now()
         token = mint_token(SECRET, role, "tester", hours=1, audience="vectis-billing", now=now)
         sent = {"Authorization": f"Bearer {token}", **(headers or {})}
-        return await self.client.request(method, path, headers=sent, **given)
+        response: httpx.Response = await self.client.request(method, path, headers=sent, **given)
+        return response
 
     async def read(self, path: str, **params: Any) -> Any:
         response = await self.call("GET", path, params=params)
@@ -83,7 +86,7 @@ class World:
         page = await self.xero.get(started.json()["authorization_url"])
         back = await self.client.get(page.headers["location"])
         assert back.status_code == 303, back.text
-        return back.headers["location"]
+        return str(back.headers["location"])
 
     async def connect(self) -> list[str]:
         """Consent and return the ids of what may be picked."""
@@ -145,7 +148,8 @@ async def open_world(dsn: str, *, options: dict[str, Any] | None = None, **setti
     wired: dict[str, Any] = {}
 
     async def deliver(request: httpx.Request) -> httpx.Response:
-        return await wired["webhooks"].handle_async_request(request)
+        response: httpx.Response = await wired["webhooks"].handle_async_request(request)
+        return response
 
     xero_app = simulator.create_app(
         SimulatorOptions(**{**SMALL, **(options or {}), "webhook_url": f"{HOME}/api/webhooks/xero"}),
