@@ -212,7 +212,7 @@ def _figures(stage: Stage, run: Mapping[str, Any]) -> Table:
 
 
 async def _reconcile(stage: Stage) -> None:
-    """Prove the mirror equal; a pretend Xero that began anew has forgotten an earlier demo's edits, and this heals it."""
+    """Prove the mirror equal; a pretend Xero begun anew has forgotten an earlier demo's edits, which this heals."""
     stage.announce("Compare the mirror with the books, whole")
     run = await stage.send("POST", "/api/integrations/xero/reconcile")
     while run["status"] == "running":
