@@ -1,14 +1,14 @@
 """How the doors hang together: the middlewares in their order, the handlers, and what holds for every route."""
 
-from typing import Any
-
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.api.auth import AuthenticationMiddleware, is_guarded
-from app.api.errors import FieldError, ProblemMiddleware, add_schema, install_handlers, invalid, pointer_to
-from app.api.idempotency import IdempotencyMiddleware, add_parameter
+from app.api.description import describe_common
+from app.api.errors import FieldError, install_handlers, invalid, pointer_to
+from app.api.failures import ProblemMiddleware
+from app.api.idempotency import IdempotencyMiddleware
 from app.api.limits import BodyMiddleware, HeadersMiddleware
 from app.api.metrics import MetricsMiddleware
 
@@ -21,7 +21,7 @@ def install(app: FastAPI, *, is_https: bool) -> None:
         is_https: whether `PUBLIC_URL` is.
     """
     install_handlers(app)
-    _describe_common(app)
+    describe_common(app)
     app.router.generate_unique_id_function = name_operation
     app.router.dependencies.append(Depends(refuse_unknown_parameters))
     # The last one added is the first one a request meets.
@@ -54,19 +54,6 @@ def declared_parameters(dependant: Dependant) -> frozenset[str]:
 def name_operation(route: APIRoute) -> str:
     """Return the operation id: the function's own name, so that generated clients read well."""
     return route.name
-
-
-def _describe_common(app: FastAPI) -> None:
-    describe = app.openapi
-
-    def describe_all() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = describe()
-            add_schema(schema)
-            add_parameter(schema)
-        return describe()
-
-    app.openapi = describe_all  # type: ignore[method-assign]  # the framework's documented way to extend the schema
 
 
 def _unknown(name: str) -> FieldError:

@@ -141,18 +141,3 @@ def _read_key(scope: Scope) -> RequestKey | None:
 
 def _place(request: RequestKey) -> str:
     return f"idempotent_requests/{request.actor}/{request.key}/reply"
-
-
-def add_parameter(openapi: dict[str, Any]) -> None:
-    """Document the header at every mutation of the API."""
-    parameter = {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        "description": "The same key and body get the same reply for 24 hours.",
-    }
-    for path, operations in openapi["paths"].items():
-        for method, operation in operations.items():
-            if method.upper() in MUTATIONS and is_guarded(path):
-                operation.setdefault("parameters", []).append(parameter)
