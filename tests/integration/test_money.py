@@ -32,7 +32,7 @@ class Books:
         self.payments: list[dict[str, Any]] = []
         self.allocations: list[tuple[int, int, Decimal]] = []
         self.overpaid: list[tuple[int, Decimal]] = []
-        self.told: list[object] = []
+        self.told: list[Any] = []
         for number in INVOICES:
             self.tell_invoice(number)
         for number in MEMOS:
@@ -115,6 +115,8 @@ async def test_every_invoice_is_paid_and_credited_by_the_rows_that_say_so(db, de
     ledger = Ledger(db, tenant_id=f"t{next(TENANTS)}")
     told = books.told + order.sample(books.told, len(books.told) // 2)
     order.shuffle(told)
+    # A deletion that is first news leaves no row, so an older version may come after it; the next read says it again.
+    told += [record for record in books.told if record.status == "deleted"]
     for at in range(0, len(told), size):
         await ledger.write(*told[at : at + size], read=9999)
 
