@@ -171,7 +171,9 @@ async def _sync(stage: Stage) -> None:
         run = await _follow(stage, run["id"], bars)
     stage.console.print(_figures(stage, run))
     calls = sum(resource["calls"] for resource in run["resources"])
-    stage.console.print(f"   {run['status']} in {time.monotonic() - began:.1f} s with {calls} calls")
+    created = sum(resource["created"] for resource in run["resources"])
+    took = time.monotonic() - began
+    stage.console.print(f"   {run['status']} in {took:.1f} s with {calls} calls; {created:,} of the rows are new")
     if run["status"] != "succeeded":
         raise DemoFailed(f"the sync ended {run['status']}: {run['error']}")
 
@@ -201,13 +203,13 @@ async def _events(stream: httpx.Response) -> AsyncIterator[tuple[str, Mapping[st
 
 def _figures(stage: Stage, run: Mapping[str, Any]) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2))
-    table.add_column("   organisation")
+    table.add_column("   rows kept", no_wrap=True)
     for resource in RESOURCES:
         table.add_column(resource.replace("_", " "), justify="right")
     found = {(row["tenant_id"], row["resource"]): row for row in run["resources"]}
     for tenant_id, name in stage.names.items():
         rows = [found[tenant_id, resource] for resource in RESOURCES]
-        table.add_row(f"   {name}", *(f"{row['fetched'] - row['skipped']:,} ({row['created']:,} new)" for row in rows))
+        table.add_row(f"   {name}", *(f"{row['fetched'] - row['skipped']:,}" for row in rows))
     return table
 
 
@@ -275,9 +277,9 @@ async def _summary(stage: Stage, settings: Settings, customer_id: str) -> None:
     summary = await stage.get(f"/api/customers/{customer_id}/billing")
     truth = await _truth(stage, customer)
     table = Table(title=f"{customer['name']}, {summary['month']}", header_style="dim", title_justify="left")
-    table.add_column("currency")
-    for column in ("invoiced this month", "outstanding", "the pretend Xero says", "overdue", "unapplied credit"):
-        table.add_column(column, justify="right")
+    table.add_column("")
+    for column in ("this month", "outstanding", "in Xero", "overdue", "credit left"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in summary["currencies"]:
         overdue = f"{row['overdue']} ({row['overdue_count']})"
         owed = f"{truth.get(row['currency'], Decimal(0)):.2f}"
@@ -288,7 +290,8 @@ async def _summary(stage: Stage, settings: Settings, customer_id: str) -> None:
                 f"{row['currency']} {row['outstanding']} is outstanding here, and {owed} in the pretend Xero"
             )
     stage.console.print(table)
-    stage.console.print(f"   [dim]data as of {summary['data_as_of']}, month in {settings.billing_timezone}[/]")
+    stage.console.print("   [dim]'in Xero' is added up from the pretend Xero's own books.[/]")
+    stage.console.print(f"   [dim]As of {summary['data_as_of']}, months in {settings.billing_timezone}.[/]")
 
 
 async def _truth(stage: Stage, customer: Mapping[str, Any]) -> dict[str, Decimal]:
