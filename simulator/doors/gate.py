@@ -18,7 +18,6 @@ from simulator.world import World
 
 TRANSPORT = "simulator.transport"
 _GZIP_WBITS = 31
-_FLUSH_SECONDS = 0.02
 _DOORS: tuple[tuple[str, Door], ...] = (
     ("/api.xro/2.0/", answer_accounting),
     ("/connections", answer_connections),
@@ -81,8 +80,6 @@ async def _send(visit: Visit, answer: Answer, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": _headers(visit, answer, len(body))})
     if answer.cut is Cut.MID_BODY:
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-        # An aborted transport drops what it has not written yet; the client shall see the half.
-        await sleep(_FLUSH_SECONDS)
         return _abort(scope)
     entry.bytes_wire = len(body)
     return await send({"type": "http.response.body", "body": body})

@@ -98,6 +98,7 @@ GUID = "00000000-0000-0000-0000-000000000001"
         ("Invoices", 'Type=="ACCREC" && Date>DateTime(2026,1,1)', 200),
         ("Invoices", f'InvoiceID==Guid("{GUID}") OR InvoiceID==Guid("{GUID}")', 200),
         ("Invoices", 'Status=="PAID" OR Status=="DRAFT"', 400),
+        ("Invoices", 'Type=="ACCREC" && Total>1', 400),
         ("Invoices", 'Status!="PAID"', 400),
         ("Invoices", 'Reference.Contains("x")', 400),
         ("Invoices", "UpdatedDateUTC>DateTime(2026,1,1)", 400),
