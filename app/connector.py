@@ -264,6 +264,10 @@ class Connector(Protocol):
     def vendor(self) -> str:
         """The word in `source`."""
 
+    @property
+    def signature_header(self) -> str:
+        """The header, in lower case, that carries the signature of a webhook delivery."""
+
     def ids_per_read(self, resource: Resource) -> int:
         """Return how many rows of that resource one read may name, at least 1."""
 

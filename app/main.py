@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -41,6 +41,7 @@ from app.api.pagination import CursorSigner
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
 from app.connections.apps import VendorConfig
+from app.connector import Connector
 from app.crypto import Sealer
 from app.db import Database
 from app.embedded import EmbeddedPostgres
@@ -52,6 +53,7 @@ from app.sync.engine import Engine, Plan
 from app.xero.connector import XeroConnector
 
 CONSOLE = Path(__file__).parent / "console"
+VendorFactory = Callable[[Settings, httpx.AsyncClient], Sequence[tuple[Connector, VendorConfig]]]
 BILLING_ROUTERS = (customers, billing, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 
 
@@ -98,6 +100,7 @@ def create_app(
     clock: Clock | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     when_closed: Callable[[], None] | None = None,
+    vendors: VendorFactory | None = None,
 ) -> FastAPI:
     """Put the service together.
 
@@ -106,10 +109,11 @@ def create_app(
         clock: the machine's, unless a test brings its own.
         transport: how vendors are reached, unless by the network.
         when_closed: called last at shutdown.
+        vendors: makes the vendors' connectors; Xero's, unless told otherwise.
     """
     clock = clock or SystemClock()
     http = httpx.AsyncClient(transport=transport, limits=httpx.Limits(max_connections=100), follow_redirects=False)
-    services = make_services(settings, clock, http)
+    services = make_services(settings, clock, http, vendors or make_vendors)
     scheduler = Scheduler(list(services.engines.values()))
     if settings.scheduler_enabled:
         services = replace(services, is_alive=scheduler.is_alive)
@@ -153,13 +157,21 @@ def describe() -> str:
     return json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
-def make_services(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> Services:
+def make_vendors(settings: Settings, http: httpx.AsyncClient) -> list[tuple[Connector, VendorConfig]]:
+    """Return every vendor there is: another one is one folder and one line here."""
+    urls = (settings.xero_login_url, settings.xero_identity_url, settings.xero_api_url)
+    return [(XeroConnector(http, *urls), _xero_config(settings))]
+
+
+def make_services(
+    settings: Settings, clock: Clock, http: httpx.AsyncClient, vendors: VendorFactory = make_vendors
+) -> Services:
     """Make what routes, jobs and commands share."""
     db = Database(_secret(settings.database_url))
     keys = parse_keys(_secret(settings.encryption_keys))
     sealer = Sealer(keys)
-    connector = XeroConnector(http, settings.xero_login_url, settings.xero_identity_url, settings.xero_api_url)
-    engine = Engine(db, clock, sealer, connector, _xero_config(settings), _plan(settings))
+    plan = _plan(settings)
+    engines = [Engine(db, clock, sealer, connector, config, plan) for connector, config in vendors(settings, http)]
     return Services(
         settings=settings,
         db=db,
@@ -168,7 +180,7 @@ def make_services(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> 
         verifier=_verifier(settings, clock, http),
         cursors=CursorSigner(next(reversed(keys.values()))),
         metrics=Metrics(),
-        engines={connector.vendor: engine},
+        engines={engine.vendor: engine for engine in engines},
     )
 
 
@@ -221,7 +233,8 @@ def _plan(settings: Settings) -> Plan:
         gap_days=settings.service_gap_days,
     )
     interval = timedelta(seconds=settings.sync_interval_seconds)
-    return Plan(interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled)
+    is_empty = settings.xero_webhook_ack == "empty"
+    return Plan(interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled, is_empty)
 
 
 def _verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> TokenVerifier:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.api.deps import Admin, Reader, ServicesDep, SessionDep
+from app.api.deps import Admin, Reader, SessionDep
 from app.api.errors import Problem, documented
 from app.api.pagination import Page, PagingDep
 from app.api.vendor import EngineDep
@@ -21,7 +21,6 @@ router = APIRouter(tags=["webhooks"])
 
 log = structlog.get_logger(__name__)
 
-SIGNATURE = b"x-xero-signature"
 Status = Literal["pending", "processed", "ignored", "failed", "dead"]
 
 
@@ -79,12 +78,13 @@ class Replayed(BaseModel):
 
 
 @receiver.post("", response_model=Stored, responses=documented("invalid_signature", "body_too_large", is_public=True))
-async def receive_webhook(engine: EngineDep, request: Request, services: ServicesDep) -> Response:
+async def receive_webhook(engine: EngineDep, request: Request) -> Response:
     """Check a delivery's signature over its raw bytes, store what it tells of, and answer."""
-    signatures = [value for name, value in request.scope["headers"] if name == SIGNATURE]
+    header = engine.connector.signature_header.encode()
+    signatures = [value for name, value in request.scope["headers"] if name == header]
     body = await request.body()
     receipt = await engine.receive(body, signatures)
-    if services.settings.xero_webhook_ack == "empty":
+    if engine.plan.is_acknowledged_empty:
         return Response(status_code=200 if receipt.is_signed else 401)
     if not receipt.is_signed:
         raise Problem("invalid_signature", "The signature is not one of this endpoint's key; copy the key again.")

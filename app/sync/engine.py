@@ -21,6 +21,7 @@ from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, Session
 from app.sync import budget, inbox, progress, reconcile, replies, runs
 from app.sync.budget import Limits, Spender
+from app.sync.desk import WRITERS
 from app.sync.inbox import InboxState
 from app.sync.owner import Tools
 from app.sync.tables import Usage
@@ -37,13 +38,14 @@ RECONCILE_EVERY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The settings the sync goes by."""
+    """The settings one vendor goes by; `is_acknowledged_empty`: webhooks are answered without a body."""
 
     interval: timedelta
     page_size: int
     limits: Limits
     alerts: AlertPolicy
     is_scheduled: bool
+    is_acknowledged_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ class Engine:
         self._known_keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
         self._clock = clock
         spender = Spender(db, clock, connector.vendor, plan.limits)
-        tools = Tools(db, clock, connector, self.tokens, spender, plan.page_size, self.refresh_alerts)
+        writers = asyncio.Semaphore(WRITERS)
+        tools = Tools(db, clock, connector, self.tokens, spender, plan.page_size, writers, self.refresh_alerts)
         self.worker = Worker(tools)
 
     async def tick(self) -> UUID | None:
@@ -165,6 +168,7 @@ class Engine:
             await progress.forget_old(session)
             await runs.forget_old(session)
             await replies.forget_replies(session)
+            await inbox.forget_old(session)
 
     async def refresh_alerts(self) -> None:
         """Open and resolve alerts by what the tables say now, whatever the vendor."""

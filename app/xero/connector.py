@@ -29,6 +29,7 @@ class XeroConnector:
     """
 
     vendor = "xero"
+    signature_header = "x-xero-signature"
 
     def __init__(self, http: httpx.AsyncClient, login_url: str, identity_url: str, api_url: str) -> None:
         self._http = http

@@ -10,10 +10,10 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for folder in ("app", "simulator") for path in (ROOT / folder).rglob("*.py"))
 ROOMS = {"billing", "sync", "connections", "api"}
 NEUTRAL = [path for path in MODULES if ROOMS & set(path.relative_to(ROOT).parts[1:2])]
-# Names that others rely on, whatever the vendor: table, header, settings, banner codes, public addresses, the command,
+# Names that others rely on, whatever the vendor: a table, a banner's code, the command,
 # and the values of `source` and a link as the documentation's examples.
 FIXED_NAMES = re.compile(
-    r"xero_webhook_events|x-xero-signature|xero_webhook_ack|xero_unavailable|/api/(integrations|webhooks)/xero"
+    r"xero_webhook_events|xero_unavailable"
     r"|vectis-xero|^xero$|^https://go\.xero\.com/…$"
 )
 
