@@ -88,11 +88,6 @@ async def grant_reaching(session: Session, vendor: str, tenant_id: str) -> Grant
     return await session.scalar(select(Grant).join(Tenant, Tenant.grant_id == Grant.id).where(*reaching))
 
 
-async def grant_of_tenant(session: Session, vendor: str, tenant_id: str) -> UUID | None:
-    statement = select(Tenant.grant_id).where(Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-    return await session.scalar(statement)
-
-
 def access_place(grant_id: UUID) -> str:
     return f"grants/{grant_id}/access_token"
 

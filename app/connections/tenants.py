@@ -88,6 +88,17 @@ async def selected_ids(session: Session, vendor: str) -> list[str]:
     return list((await session.scalars(statement)).all())
 
 
+async def grant_at_work(session: Session, vendor: str, tenant_id: str) -> UUID | None:
+    """Return the grant an organisation is to be read by, or None when it is not: deselected, removed, disconnected."""
+    statement = (
+        select(Tenant.grant_id)
+        .join(Grant, Grant.id == Tenant.grant_id)
+        .where(Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
+        .where(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != "disconnected")
+    )
+    return await session.scalar(statement)
+
+
 async def list_tenants(
     session: Session, vendor: str, search: str | None, after: TenantKey | None, limit: int
 ) -> list[Tenant]:

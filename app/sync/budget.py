@@ -10,6 +10,7 @@ import math
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -42,6 +43,14 @@ class Paused(RuntimeError):
         return now + timedelta(seconds=self.seconds)
 
 
+class Lane(Enum):
+    """Whose calls they are: a sync's, a person's who waits, or a webhook's. The later ones find room kept for them."""
+
+    SYNC = "sync"
+    PERSON = "person"
+    WEBHOOK = "webhook"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The settings: calls a minute and at once per organisation, calls a day, the share of them a tick may use."""
@@ -52,13 +61,13 @@ class Limits:
     pause_at: float = 0.9
     app_per_minute: int = 9000
 
-    def minute_share(self, *, is_urgent: bool) -> int:
+    def minute_share(self, lane: Lane) -> int:
         """Return the calls a minute one may use; a fifteenth is kept for webhooks and people who wait."""
-        return self.per_minute if is_urgent else self.per_minute - self.per_minute // 15
+        return self.per_minute - self.per_minute // 15 if lane is Lane.SYNC else self.per_minute
 
-    def day_share(self, *, is_urgent: bool) -> tuple[int, int]:
+    def day_share(self, lane: Lane) -> tuple[int, int]:
         """Return the calls a day one may use, and how many must remain by the vendor's own count."""
-        if is_urgent:
+        if lane is Lane.WEBHOOK:
             return self.per_day, 0
         share = math.floor(self.per_day * self.pause_at)
         return share, self.per_day - share
@@ -86,33 +95,34 @@ class Spender:
         """Return the gate an owner passes its calls through, so that no more than `at_once` are under way."""
         return asyncio.Semaphore(self.limits.at_once)
 
-    async def take(self, tenant_id: str, *, is_urgent: bool) -> None:
-        """Return when a call may be made; it is counted.
+    async def take(self, tenant_id: str, lane: Lane = Lane.SYNC) -> float:
+        """Return 0 when a call may be made now, and count it; else the seconds after which to ask again.
 
         Raises:
             Paused: it would be too long a wait.
         """
-        while True:
-            decision, seconds = await self._ask(tenant_id, is_urgent=is_urgent)
-            if decision == "go":
-                await self._clock.sleep(seconds)
-                return
-            if decision == "day" or seconds > self._patience:
-                raise Paused(await self._why(tenant_id, decision), seconds)
-            await self._clock.sleep(min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01))  # noqa: S311 - jitter
+        decision, seconds = await self._ask(tenant_id, lane)
+        if decision == "go":
+            await self._clock.sleep(seconds)
+            return 0
+        if decision == "day" or seconds > self._patience:
+            raise Paused(await self._why(tenant_id, decision), seconds)
+        return min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01)  # noqa: S311 - jitter
 
-    async def _ask(self, tenant_id: str, *, is_urgent: bool) -> tuple[str, float]:
-        share, reserve = self.limits.day_share(is_urgent=is_urgent)
+    async def _ask(self, tenant_id: str, lane: Lane) -> tuple[str, float]:
+        share, reserve = self.limits.day_share(lane)
         answer = func.take_call(
             self._vendor,
             tenant_id,
-            self.limits.minute_share(is_urgent=is_urgent),
+            self.limits.minute_share(lane),
             self.limits.app_per_minute,
             share,
             reserve,
         ).table_valued("decision", "seconds")
         async with self._db.transaction() as session:
-            row = (await session.execute(select(answer.c.decision, answer.c.seconds))).one()
+            # Committed by the server itself: a process stopped at this moment would keep every call of the app waiting.
+            connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            row = (await connection.execute(select(answer.c.decision, answer.c.seconds))).one()
         return row.decision, row.seconds
 
     async def _why(self, tenant_id: str, decision: str) -> str:

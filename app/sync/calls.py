@@ -24,7 +24,7 @@ from app.connector import (
     VendorUnavailable,
 )
 from app.db import Database
-from app.sync.budget import Paused, Spender, pause_of, record_traffic
+from app.sync.budget import Lane, Paused, Spender, pause_of, record_traffic
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class Caller:
         self._check = is_ours
         self._gate = spender.gate()
 
-    async def fetch(self, request: PageRequest, *, is_urgent: bool = False) -> Fetched:
+    async def fetch(self, request: PageRequest, lane: Lane = Lane.SYNC) -> Fetched:
         """Return one page; the caller stores it together with `page.traffic`.
 
         Raises:
@@ -89,7 +89,7 @@ class Caller:
         while True:
             token = await self._tokens.access(self._grant_id, rejected)
             try:
-                return Fetched(await self._call(token, request, is_urgent=is_urgent), request)
+                return Fetched(await self._call(token, request, lane), request)
             except AccessExpired:
                 if rejected is not None:
                     raise
@@ -110,15 +110,22 @@ class Caller:
         token = await self._tokens.access(self._grant_id)
         return {organisation.tenant_id for organisation in await self._connector.list_organisations(token)}
 
-    async def _call(self, token: str, request: PageRequest, *, is_urgent: bool) -> Page:
-        async with self._gate:
-            await self._spender.take(self._tenant_id, is_urgent=is_urgent)
-            self._check()
-            try:
-                return await self._connector.fetch_page(Access(token, self._tenant_id), request)
-            except ConnectorError as error:
-                await self._account(error.traffic)
-                raise
+    async def _call(self, token: str, request: PageRequest, lane: Lane) -> Page:
+        while True:
+            # Waiting for the budget is done outside the gate, where pulls that wait long let a webhook's read pass.
+            async with self._gate:
+                seconds = await self._spender.take(self._tenant_id, lane)
+                if not seconds:
+                    return await self._exchange(token, request)
+            await self._clock.sleep(seconds)
+
+    async def _exchange(self, token: str, request: PageRequest) -> Page:
+        self._check()
+        try:
+            return await self._connector.fetch_page(Access(token, self._tenant_id), request)
+        except ConnectorError as error:
+            await self._account(error.traffic)
+            raise
 
     async def _account(self, traffic: Traffic) -> None:
         async with self._db.transaction() as session:

@@ -16,26 +16,36 @@ from app.billing.records import Counts
 from app.billing.store import upsert
 from app.connections.tokens import GrantUnusable
 from app.connector import (
+    AccessExpired,
+    AppRejected,
     Connector,
     ConnectorError,
     OrganisationForbidden,
+    OrganisationOffline,
     Page,
     PageRequest,
     PermissionMissing,
     Resource,
 )
-from app.db import Database, Session
+from app.db import DatabaseUnavailable, Session
 from app.sync import progress, quarantine, runs
-from app.sync.budget import Paused, record_traffic
+from app.sync.budget import Lane, Paused, record_traffic
 from app.sync.calls import Caller
-from app.sync.leases import Held, guard
+from app.sync.desk import Desk
+from app.sync.leases import Held, LeaseLost
 from app.sync.tables import RunResource, WebhookEvent
 
 log = structlog.get_logger(__name__)
 
 MOST_AT_ONCE = 1000
-MOST_ATTEMPTS = 6
+# An event is tried after 5 seconds, 15, 45 and so on, and given up after about an hour and a half; the tick that read
+# the vendor's changes meanwhile has brought its row long before.
+MOST_ATTEMPTS = 8
+FIRST_RETRY = timedelta(seconds=5)
+RETRY_GROWTH = 3
 PUT_OFF = timedelta(minutes=5)
+# What says nothing about an event: then none of them counts an attempt.
+PUT_OFF_BY = (Paused, GrantUnusable, OrganisationForbidden, OrganisationOffline, AppRejected, AccessExpired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +70,44 @@ class Tally:
     counts: Counts = Counts()  # noqa: RUF009 - frozen, so sharing it is harmless
 
 
-async def drain(db: Database, caller: Caller, connector: Connector, held: Held) -> int:
+async def drain(desk: Desk, caller: Caller, connector: Connector) -> int:
     """Work off what is due for the organisation; return how many events were taken up.
 
     Raises:
         LeaseLost: the organisation has another owner.
     """
-    async with db.transaction() as session:
-        await guard(session, held)
+    held = desk.held
+    async with desk.transaction() as session:
         due = await _due(session, held)
     tallies: dict[Resource, Tally] = {}
+    unreadable: set[Resource] = set()
     for batch in _batches(due, connector):
-        tally = tallies.setdefault(batch[0].resource, Tally())
+        resource = batch[0].resource
+        if resource in unreadable:
+            continue
+        tally = tallies.setdefault(resource, Tally())
         try:
-            await _work_off(db, caller, held, batch, tally)
-        except (Paused, GrantUnusable, OrganisationForbidden, PermissionMissing) as error:
-            await _put_off(db, held, str(error))
+            await _work_off(desk, caller, batch, tally)
+        except PermissionMissing as error:
+            unreadable.add(resource)
+            await _put_off(desk, error.detail, PUT_OFF, resource)
+        except PUT_OFF_BY as error:
+            await _put_off(desk, str(error), _until_next_try(error))
             break
-        except ConnectorError as error:
-            log.warning("drain_failed", tenant_id=held.tenant_id, error=error.detail, events=len(batch))
+        except (LeaseLost, DatabaseUnavailable):
+            raise
+        except Exception as error:
+            # Whatever is wrong with it, one event must not keep the others from being worked off.
+            log.warning("drain_failed", tenant_id=held.tenant_id, events=len(batch), exc_info=error)
             tally.failed += len(batch)
-            await _fail(db, held, [event.id for event in batch], error.detail)
-    if tallies:
-        await _write_down(db, held, due, tallies)
+            await _fail(desk, batch, error)
+    if done := {resource: tally for resource, tally in tallies.items() if tally.fetched or tally.failed}:
+        await _write_down(desk, due, done)
     return len(due)
+
+
+def _until_next_try(error: Exception) -> timedelta:
+    return min(PUT_OFF, timedelta(seconds=error.seconds)) if isinstance(error, Paused) else PUT_OFF
 
 
 async def _due(session: Session, held: Held) -> list[Due]:
@@ -119,12 +143,11 @@ def _batches(due: Sequence[Due], connector: Connector) -> list[list[Due]]:
     return batches
 
 
-async def _work_off(db: Database, caller: Caller, held: Held, batch: Sequence[Due], tally: Tally) -> None:
-    resource = batch[0].resource
+async def _work_off(desk: Desk, caller: Caller, batch: Sequence[Due], tally: Tally) -> None:
+    resource, held = batch[0].resource, desk.held
     ids = tuple(dict.fromkeys(event.resource_id for event in batch))
-    page = (await caller.fetch(PageRequest(resource, ids=ids), is_urgent=True)).page
-    async with db.transaction() as session:
-        await guard(session, held)
+    page = (await caller.fetch(PageRequest(resource, ids=ids), Lane.WEBHOOK)).page
+    async with desk.page() as session:
         counts = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
         await quarantine.set_aside(session, held, resource, page)
         await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
@@ -138,6 +161,7 @@ async def _work_off(db: Database, caller: Caller, held: Held, batch: Sequence[Du
 
 async def _settle(session: Session, batch: Sequence[Due], page: Page, resource: Resource) -> int:
     """Close the events whose rows came; return how many did not."""
+    await _lock(session, [event.id for event in batch])
     kept = {record.external_id for record in getattr(page.batch, resource.value)}
     delivered = {key.external_id for key in page.keys}
     done = [event.id for event in batch if event.resource_id in kept]
@@ -149,6 +173,13 @@ async def _settle(session: Session, batch: Sequence[Due], page: Page, resource: 
     return len(unread)
 
 
+async def _lock(session: Session, ids: Sequence[UUID]) -> None:
+    """Lock events in the order in which a delivery of the same events would, so that the two cannot deadlock."""
+    event = WebhookEvent
+    key = (event.tenant_id, event.resource_id, event.category, event.event_type, event.event_at)
+    await session.execute(select(event.id).where(event.id.in_(ids)).order_by(*key).with_for_update())
+
+
 async def _close(session: Session, ids: Sequence[UUID], status: str, error: str | None) -> None:
     attempts = WebhookEvent.attempts + 1
     values = {"status": status, "error": error, "processed_at": func.wall_clock(), "attempts": attempts}
@@ -156,9 +187,9 @@ async def _close(session: Session, ids: Sequence[UUID], status: str, error: str 
 
 
 async def _postpone(session: Session, ids: Sequence[UUID], reason: str) -> None:
-    """Count a failed attempt: wait twice as long each time, from 5 seconds on, and give up after the last."""
+    """Count a failed attempt, wait longer each time, and give up after the last."""
     is_last = WebhookEvent.attempts + 1 >= MOST_ATTEMPTS
-    wait = timedelta(seconds=5) * func.power(2, WebhookEvent.attempts)
+    wait = FIRST_RETRY * func.power(RETRY_GROWTH, WebhookEvent.attempts)
     values = {
         "attempts": WebhookEvent.attempts + 1,
         "status": case((is_last, "dead"), else_="failed"),
@@ -169,30 +200,34 @@ async def _postpone(session: Session, ids: Sequence[UUID], reason: str) -> None:
     await session.execute(update(WebhookEvent).where(WebhookEvent.id.in_(ids)).values(values))
 
 
-async def _fail(db: Database, held: Held, ids: Sequence[UUID], reason: str) -> None:
-    async with db.transaction() as session:
-        await guard(session, held)
+async def _fail(desk: Desk, batch: Sequence[Due], error: Exception) -> None:
+    reason = error.detail if isinstance(error, ConnectorError) else "An internal error; the log says what."
+    ids = [event.id for event in batch]
+    async with desk.transaction() as session:
+        await _lock(session, ids)
         await _postpone(session, ids, reason)
 
 
-async def _put_off(db: Database, held: Held, reason: str) -> None:
-    """Leave everything due for later without counting an attempt: the events are not to blame."""
-    async with db.transaction() as session:
-        await guard(session, held)
-        waiting = (
-            WebhookEvent.vendor == held.vendor,
-            WebhookEvent.tenant_id == held.tenant_id,
+async def _put_off(desk: Desk, reason: str, wait: timedelta, resource: Resource | None = None) -> None:
+    """Leave what is due, of one resource or all, for later without counting an attempt: the events are not to blame."""
+    async with desk.transaction() as session:
+        waiting = [
+            WebhookEvent.vendor == desk.held.vendor,
+            WebhookEvent.tenant_id == desk.held.tenant_id,
             WebhookEvent.status.in_(("pending", "failed")),
-        )
-        later = {"due_at": func.wall_clock() + PUT_OFF, "error": literal(reason)}
+        ]
+        if resource:
+            waiting.append(WebhookEvent.resource == resource.value)
+        await _lock(session, list((await session.scalars(select(WebhookEvent.id).where(*waiting))).all()))
+        later = {"due_at": func.wall_clock() + wait, "error": literal(reason)}
         await session.execute(update(WebhookEvent).where(*waiting).values(later))
 
 
-async def _write_down(db: Database, held: Held, due: Sequence[Due], tallies: dict[Resource, Tally]) -> None:
+async def _write_down(desk: Desk, due: Sequence[Due], tallies: dict[Resource, Tally]) -> None:
+    held = desk.held
     trigger = "replay" if any(event.is_replay for event in due) else "webhook"
     results = [_result(held.tenant_id, resource, tally) for resource, tally in tallies.items()]
-    async with db.transaction() as session:
-        await guard(session, held)
+    async with desk.transaction() as session:
         await runs.record_pass(session, held.vendor, trigger, held.tenant_id, results)
         await progress.tell(session, "inbox_drained", {"tenant_id": held.tenant_id, "events": len(due)})
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Text, bindparam, func, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Text, bindparam, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.audit import record as audit
@@ -16,6 +16,8 @@ from app.db import Session
 from app.sync.tables import SignatureFailure, WebhookEvent
 
 RAW_KEPT = 16_384
+KEPT = timedelta(days=90)
+FORGOTTEN_AT_ONCE = 10_000
 NO_TENANT = ""
 
 # One event is one row however often it is delivered: what makes it the same is what it tells, not the delivery's bytes,
@@ -131,6 +133,21 @@ async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str,
     replayed = len((await session.scalars(statement.returning(WebhookEvent.id))).all())
     await audit(session, actor, "webhook_events_replayed", vendor, {"reason": reason, "count": replayed})
     return replayed
+
+
+async def ignore_waiting(session: Session, vendor: str, tenant_id: str) -> None:
+    """Close what waits for an organisation that is no longer read; picked again, its next sync brings all of it."""
+    waiting = (WebhookEvent.vendor == vendor, WebhookEvent.tenant_id == tenant_id)
+    statement = update(WebhookEvent).where(*waiting, WebhookEvent.status.in_(("pending", "failed")))
+    await session.execute(statement.values(status="ignored", error=NOT_OURS, processed_at=func.wall_clock()))
+
+
+async def forget_old(session: Session) -> None:
+    """Drop events that came long ago and are done with; the vendor repeats an event for 31 days at most."""
+    old = (WebhookEvent.received_at < func.wall_clock() - KEPT, WebhookEvent.status.not_in(("pending", "failed")))
+    some = select(WebhookEvent.id).where(*old).limit(FORGOTTEN_AT_ONCE)
+    await session.execute(delete(WebhookEvent).where(WebhookEvent.id.in_(some)))
+    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - KEPT))
 
 
 async def inbox_state(session: Session, vendor: str) -> InboxState:

@@ -7,7 +7,7 @@ is wrong owns neither more nor less.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db import Session
@@ -15,6 +15,8 @@ from app.sync.tables import Lease
 
 LEASE_SECONDS = 15
 HEARTBEAT_SECONDS = 4
+# A process that is stopped within a transaction holds its locks until the server ends it; takeover waits that long.
+LONGEST_PAUSE = "10s"
 
 
 class LeaseLost(RuntimeError):
@@ -32,20 +34,17 @@ class Held:
 
 
 async def claim_lease(session: Session, vendor: str, tenant_id: str, owner: str) -> Held | None:
-    """Become the owner, or return None while another owner's heartbeat is fresh."""
-    expires_at = func.wall_clock() + timedelta(seconds=LEASE_SECONDS)
-    fresh = {"owner": owner, "expires_at": expires_at}
-    statement = (
-        insert(Lease)
-        .values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **fresh)
-        .on_conflict_do_update(
-            index_elements=["vendor", "tenant_id"],
-            set_={**fresh, "fencing_token": Lease.fencing_token + 1},
-            where=Lease.expires_at <= func.wall_clock(),
-        )
-        .returning(Lease.fencing_token)
-    )
-    token = await session.scalar(statement)
+    """Become the owner, or return None while another's heartbeat is fresh or a transaction of another's is open."""
+    here = (Lease.vendor == vendor, Lease.tenant_id == tenant_id)
+    fresh = {"owner": owner, "expires_at": func.wall_clock() + timedelta(seconds=LEASE_SECONDS)}
+    expired = select(Lease.fencing_token).where(*here, Lease.expires_at <= func.wall_clock())
+    # FOR UPDATE is what `guard` conflicts with: an owner in the middle of a page commits it first.
+    if await session.scalar(expired.with_for_update(skip_locked=True)) is not None:
+        taken = update(Lease).where(*here).values(**fresh, fencing_token=Lease.fencing_token + 1)
+        token = await session.scalar(taken.returning(Lease.fencing_token))
+    else:
+        first = insert(Lease).values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **fresh)
+        token = await session.scalar(first.on_conflict_do_nothing().returning(Lease.fencing_token))
     return None if token is None else Held(vendor, tenant_id, owner, token)
 
 
@@ -64,12 +63,14 @@ async def release_lease(session: Session, held: Held) -> None:
 async def guard(session: Session, held: Held) -> None:
     """Make sure, until this transaction ends, that the organisation is ours.
 
-    The row is locked for share: whoever would take the lease over waits for our commit, and sees what we wrote.
+    The row is locked, by the weakest lock that whoever takes the lease over has to wait for: our own heartbeat does
+    not, although page after page is being written.
 
     Raises:
         LeaseLost: another replica owns it now.
     """
-    statement = select(Lease.fencing_token).where(*_ours(held)).with_for_update(read=True)
+    impatient = func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, true())
+    statement = select(impatient).where(*_ours(held)).with_for_update(read=True, key_share=True, of=Lease)
     if await session.scalar(statement) is None:
         raise LeaseLost(f"The organisation {held.tenant_id} has another owner now.")
 

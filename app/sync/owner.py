@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,14 +14,15 @@ from app.connections.tenants import Trouble
 from app.connections.tokens import Tokens
 from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing, Resource
 from app.db import Database, DatabaseUnavailable
-from app.sync import quarantine, runs
+from app.sync import inbox, quarantine, runs
 from app.sync.budget import Paused, Spender
 from app.sync.calls import Caller
+from app.sync.desk import Desk
 from app.sync.drain import drain
-from app.sync.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Held, LeaseLost, guard, release_lease, renew_lease
-from app.sync.pull import Job, pull
+from app.sync.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Held, LeaseLost, release_lease, renew_lease
+from app.sync.pull import Job, NotWanted, pull
 from app.sync.reconcile import reconcile
-from app.sync.runs import Work
+from app.sync.runs import PULLS, Work
 from app.sync.troubles import REMOVED, describe, gravest
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Tools:
 
     Attributes:
         page_size: rows asked for at a time.
+        writers: passed by whoever writes a page.
         when_run_ends: called after a run of several resources is closed.
     """
 
@@ -44,6 +46,7 @@ class Tools:
     tokens: Tokens
     spender: Spender
     page_size: int
+    writers: asyncio.Semaphore
     when_run_ends: Callable[[], Awaitable[None]]
 
 
@@ -57,13 +60,20 @@ class Ended:
 
 
 class Ownership:
-    """A lease kept alive. By our own monotonic clock it ends before anyone else may take it."""
+    """A lease kept alive. By our own monotonic clock it ends before anyone else may take it.
 
-    def __init__(self, db: Database, clock: Clock, held: Held) -> None:
+    Args:
+        db: where the lease is.
+        clock: waits between heartbeats.
+        held: the lease.
+        claimed_at: our monotonic time before it was claimed.
+    """
+
+    def __init__(self, db: Database, clock: Clock, held: Held, claimed_at: float) -> None:
         self._db = db
         self._clock = clock
         self._held = held
-        self._good_until = time.monotonic() + LEASE_SECONDS
+        self._good_until = claimed_at + LEASE_SECONDS
 
     def check(self) -> None:
         """Make sure that a call may still be made; a process that was stopped for long learns here that it may not.
@@ -75,13 +85,15 @@ class Ownership:
             raise LeaseLost(f"The lease of {self._held.tenant_id} has run out.")
 
     async def beat(self) -> None:
-        while True:
+        """Renew the lease until cancelled, or until it is another's."""
+        while self._good_until:
             await self._clock.sleep(HEARTBEAT_SECONDS)
             began = time.monotonic()
             try:
                 async with self._db.transaction() as session:
                     is_ours = await renew_lease(session, self._held)
-            except DatabaseUnavailable:
+            except DatabaseUnavailable as error:
+                log.warning("heartbeat_missed", tenant_id=self._held.tenant_id, error=str(error))
                 continue
             self._good_until = began + LEASE_SECONDS if is_ours else 0
 
@@ -93,132 +105,146 @@ class Ownership:
             log.warning("lease_not_handed_back", tenant_id=self._held.tenant_id, error=str(error))
 
 
-async def serve(tools: Tools, held: Held) -> None:
+async def serve(tools: Tools, held: Held, claimed_at: float) -> None:
     """Own one organisation until there is nothing to do for it, the lease is lost, or this replica stops."""
-    ownership = Ownership(tools.db, tools.clock, held)
+    ownership = Ownership(tools.db, tools.clock, held, claimed_at)
     heart = asyncio.create_task(ownership.beat())
     try:
-        await _work(tools, held, ownership)
+        await _work(tools, Desk(tools.db, held, tools.writers), ownership)
     except LeaseLost as error:
         log.warning("lease_lost", tenant_id=held.tenant_id, error=str(error))
     except DatabaseUnavailable as error:
         log.warning("database_unavailable", tenant_id=held.tenant_id, error=str(error))
     finally:
-        heart.cancel()
-        await asyncio.gather(heart, return_exceptions=True)
+        await _end([heart])
         await asyncio.shield(ownership.hand_back())
 
 
-async def _work(tools: Tools, held: Held, ownership: Ownership) -> None:
-    async with tools.db.transaction() as session:
-        grant_id = await grants.grant_of_tenant(session, held.vendor, held.tenant_id)
+async def _work(tools: Tools, desk: Desk, ownership: Ownership) -> None:
+    """Do what there is to do: runs, and the inbox beside them, so that a long first sync delays no webhook."""
+    held = desk.held
+    async with desk.transaction() as session:
+        grant_id = await tenants.grant_at_work(session, held.vendor, held.tenant_id)
     if grant_id is None:
-        await _give_up(tools, held)
+        await _give_up(desk)
         return
     caller = Caller(
         tools.db, tools.clock, tools.connector, tools.tokens, tools.spender, held.tenant_id, grant_id, ownership.check
     )
-    while True:
-        async with tools.db.transaction() as session:
-            await guard(session, held)
-            work = await runs.take_work(session, held.vendor, held.tenant_id)
-        if work:
-            await _pull_and_drain(tools, held, caller, work)
-        elif not await drain(tools.db, caller, tools.connector, held):
-            return
-
-
-async def _pull_and_drain(tools: Tools, held: Held, caller: Caller, work: Sequence[Work]) -> None:
-    """Pull every resource side by side, and work the inbox off meanwhile: a long first sync delays no webhook."""
-    draining = asyncio.create_task(_drain_meanwhile(tools, held, caller))
+    passes: dict[asyncio.Task[None], str] = {}
     try:
-        await _pull_all(tools, held, caller, work)
+        while await _begin_pass(tools, desk, caller, passes) or await drain(desk, caller, tools.connector) or passes:
+            await _until_something_ends(tools.clock, passes)
     finally:
-        draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
+        await _end(passes)
 
 
-async def _drain_meanwhile(tools: Tools, held: Held, caller: Caller) -> None:
-    while True:
-        await drain(tools.db, caller, tools.connector, held)
-        await tools.clock.sleep(DRAIN_SECONDS)
+async def _begin_pass(tools: Tools, desk: Desk, caller: Caller, passes: dict[asyncio.Task[None], str]) -> bool:
+    """Begin the oldest run that may go beside those under way: a pull beside a reconciliation, never beside a pull."""
+    busy = {alike for trigger in passes.values() for alike in runs.alike(trigger)}
+    async with desk.transaction() as session:
+        work = await runs.take_work(session, desk.held.vendor, desk.held.tenant_id, busy)
+    if work:
+        passes[asyncio.create_task(_pass(tools, desk, caller, work))] = work[0].trigger
+    return bool(work)
 
 
-async def _pull_all(tools: Tools, held: Held, caller: Caller, work: Sequence[Work]) -> None:
-    async with tools.db.transaction() as session:
-        await guard(session, held)
-        await tenants.mark_attempt(session, held.vendor, held.tenant_id)
-    pulls = [asyncio.create_task(_pull(tools, held, caller, one)) for one in work]
+async def _until_something_ends(clock: Clock, passes: dict[asyncio.Task[None], str]) -> None:
+    """Return when a pass ends, or when it is time to look into the inbox again; what broke a pass is raised."""
+    if not passes:
+        return
+    rest = asyncio.create_task(clock.sleep(DRAIN_SECONDS))
+    try:
+        done, _ = await asyncio.wait({rest, *passes}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _end([rest])
+    for task in done & passes.keys():
+        del passes[task]
+        task.result()
+
+
+async def _pass(tools: Tools, desk: Desk, caller: Caller, work: Sequence[Work]) -> None:
+    """Bring every resource of one run up to date, side by side."""
+    if work[0].trigger in PULLS:
+        async with desk.transaction() as session:
+            await tenants.mark_attempt(session, desk.held.vendor, desk.held.tenant_id)
+    pulls = [asyncio.create_task(_pull(tools, desk, caller, one)) for one in work]
     try:
         ended = await asyncio.gather(*pulls)
-    except BaseException:
+    finally:
         # Whatever ends one of them outside its own errors ends the ownership: the others must not go on without it.
-        for task in pulls:
-            task.cancel()
-        await asyncio.gather(*pulls, return_exceptions=True)
-        raise
-    await _conclude(tools, held, caller, ended)
+        await _end(pulls)
+    await _conclude(tools, desk, caller, ended)
 
 
-async def _pull(tools: Tools, held: Held, caller: Caller, work: Work) -> Ended:
-    run_id, resource = work.run_id, work.resource
-    job = Job(run_id, resource, held, tools.page_size)
+async def _end(tasks: Iterable[asyncio.Task[None] | asyncio.Task[Ended]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _pull(tools: Tools, desk: Desk, caller: Caller, work: Work) -> Ended:
+    job = Job(work.run_id, work.resource, desk.held, tools.page_size, is_waited_for=work.trigger == "manual")
     error: Exception | None = None
     try:
         if work.is_reconciliation:
-            await reconcile(tools.db, caller, job, tools.connector.ids_per_read(resource))
+            await reconcile(desk, caller, job, tools.connector.ids_per_read(work.resource))
         else:
-            await pull(tools.db, caller, job)
+            await pull(desk, caller, job)
     except (LeaseLost, DatabaseUnavailable):
         raise
-    except (Paused, ConnectorError) as refusal:
+    except (Paused, NotWanted, ConnectorError) as refusal:
         error = refusal
     except Exception as defect:
         # A defect ends this resource's pull and says so; left to fly it would be met again at once, call by call.
-        log.exception("pull_failed", tenant_id=held.tenant_id, resource=resource.value)
+        log.exception("pull_failed", tenant_id=desk.held.tenant_id, resource=work.resource.value)
         error = defect
-    async with tools.db.transaction() as session:
-        await guard(session, held)
-        await runs.finish_resource(session, run_id, held.tenant_id, resource, _outcome(error))
-    return Ended(run_id, resource, error)
+    return Ended(work.run_id, work.resource, error)
 
 
 def _outcome(error: Exception | None) -> tuple[str, str] | None:
     if error is None:
         return None
-    if isinstance(error, Paused | ConnectorError):
-        return "paused" if isinstance(error, Paused) else "failed", str(error)
+    if isinstance(error, Paused | NotWanted | ConnectorError):
+        return "failed" if isinstance(error, ConnectorError) else "paused", str(error)
     return "failed", "An internal error; the log says what."
 
 
-async def _conclude(tools: Tools, held: Held, caller: Caller, ended: Sequence[Ended]) -> None:
-    """Say how the organisation is, and close the runs this was the last part of."""
-    trouble = await _trouble(tools, held, caller, ended)
-    closed = False
-    async with tools.db.transaction() as session:
-        await guard(session, held)
-        for run_id in {one.run_id for one in ended}:
-            as_of = await runs.whole_since(session, run_id, held.tenant_id)
-            if trouble:
-                await tenants.mark_trouble(session, held.vendor, held.tenant_id, trouble)
-            elif as_of:
-                aside = await quarantine.count_of(session, held.vendor, held.tenant_id)
-                await tenants.mark_success(session, held.vendor, held.tenant_id, as_of, aside)
-            closed |= await runs.finish_if_done(session, run_id)
-    if closed:
+async def _conclude(tools: Tools, desk: Desk, caller: Caller, ended: Sequence[Ended]) -> None:
+    """Close the resources of a run, say how the organisation is, and close the run if this was its last part.
+
+    All in one transaction: a replica that dies before leaves unfinished work behind, which another takes up, and never
+    a run that nobody would close.
+    """
+    held, run_id = desk.held, ended[0].run_id
+    trouble = await _trouble(tools, desk, caller, ended)
+    async with desk.transaction() as session:
+        is_wanted = await tenants.grant_at_work(session, held.vendor, held.tenant_id) is not None
+        for one in ended:
+            error = one.error if is_wanted or one.error is None else NotWanted()
+            await runs.finish_resource(session, run_id, held.tenant_id, one.resource, _outcome(error))
+        as_of = await runs.whole_since(session, run_id, held.tenant_id)
+        if trouble and is_wanted:
+            await tenants.mark_trouble(session, held.vendor, held.tenant_id, trouble)
+        elif as_of:
+            aside = await quarantine.count_of(session, held.vendor, held.tenant_id)
+            await tenants.mark_success(session, held.vendor, held.tenant_id, as_of, aside)
+        is_closed = await runs.finish_if_done(session, run_id)
+    if is_closed:
         await tools.when_run_ends()
 
 
-async def _trouble(tools: Tools, held: Held, caller: Caller, ended: Sequence[Ended]) -> Trouble | None:
-    errors = {one.error: one.resource for one in ended if one.error is not None}
+async def _trouble(tools: Tools, desk: Desk, caller: Caller, ended: Sequence[Ended]) -> Trouble | None:
+    errors = {one.error: one.resource for one in ended if one.error and not isinstance(one.error, NotWanted)}
     if not errors:
         return None
     worst = gravest(list(errors))
     if isinstance(worst, PermissionMissing):
-        await _note_missing_permission(tools, held, errors[worst])
-    if isinstance(worst, OrganisationForbidden | NotFound) and await _is_gone(held, caller):
-        async with tools.db.transaction() as session:
-            await tenants.mark_removed(session, held.vendor, held.tenant_id)
+        await _note_missing_permission(tools, desk, errors[worst])
+    if isinstance(worst, OrganisationForbidden | NotFound) and await _is_gone(desk.held, caller):
+        async with desk.transaction() as session:
+            await tenants.mark_removed(session, desk.held.vendor, desk.held.tenant_id)
         return REMOVED
     return describe(worst, tools.clock.now())
 
@@ -230,17 +256,23 @@ async def _is_gone(held: Held, caller: Caller) -> bool:
         return False
 
 
-async def _note_missing_permission(tools: Tools, held: Held, resource: Resource) -> None:
-    async with tools.db.transaction() as session:
+async def _note_missing_permission(tools: Tools, desk: Desk, resource: Resource) -> None:
+    held = desk.held
+    async with desk.transaction() as session:
         if grant := await grants.grant_reaching(session, held.vendor, held.tenant_id):
             scope = tools.connector.scope_of(resource, grant.scope_set)
             await grants.note_missing_permission(session, grant.id, sorted({*grant.missing_scopes, scope}))
 
 
-async def _give_up(tools: Tools, held: Held) -> None:
-    async with tools.db.transaction() as session:
-        await guard(session, held)
-        for work in await runs.take_work(session, held.vendor, held.tenant_id):
-            error = ("failed", "This organisation is not connected any more.")
-            await runs.finish_resource(session, work.run_id, held.tenant_id, work.resource, error)
-            await runs.finish_if_done(session, work.run_id)
+async def _give_up(desk: Desk) -> None:
+    """Close whatever waits for an organisation that is not to be read any more."""
+    held = desk.held
+    while True:
+        async with desk.transaction() as session:
+            await inbox.ignore_waiting(session, held.vendor, held.tenant_id)
+            work = await runs.take_work(session, held.vendor, held.tenant_id)
+            for one in work:
+                await runs.finish_resource(session, one.run_id, held.tenant_id, one.resource, _outcome(NotWanted()))
+            if not work:
+                return
+            await runs.finish_if_done(session, work[0].run_id)

@@ -10,11 +10,17 @@ from app.db import Session
 from app.sync.tables import ProgressEvent
 
 KEPT = timedelta(hours=6)
+IN_ORDER = 0x70726F6772657373
 MOST = 500
 
 
 async def tell(session: Session, kind: str, data: Mapping[str, object]) -> None:
-    """Add one step in the caller's transaction: it is told exactly when what it tells of stands."""
+    """Add one step in the caller's transaction: it is told exactly when what it tells of stands.
+
+    It should be the last thing a transaction does. Until it ends others wait to tell theirs, so that steps become
+    visible in the order of their ids and a reader who goes on after the newest one misses none.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(IN_ORDER)))
     await session.execute(insert(ProgressEvent).values(kind=kind, data=dict(data)))
 
 

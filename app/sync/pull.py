@@ -9,47 +9,63 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.records import Counts
 from app.billing.store import upsert
+from app.connections import tenants
 from app.connector import Page, PageRequest, Resource
-from app.db import Database, Session
+from app.db import Session
 from app.sync import progress, quarantine, runs
-from app.sync.budget import record_traffic
+from app.sync.budget import Lane, record_traffic
 from app.sync.calls import Caller, Fetched
-from app.sync.cursor import Walk, advance, begin
-from app.sync.leases import Held, guard
+from app.sync.cursor import Walk, advance, begin, begin_pages_anew
+from app.sync.desk import Desk
+from app.sync.leases import Held
 from app.sync.tables import Cursor
 
 OVERLAP = timedelta(minutes=5)
 
 
+class NotWanted(RuntimeError):
+    """The organisation was deselected or disconnected; its cursor stays for the day it is picked again."""
+
+    def __init__(self) -> None:
+        super().__init__("Deselected or disconnected before its end; picked again, it goes on from here.")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is pulled, for which run, under whose lease."""
+    """What is pulled, for which run, under whose lease, and whether a person waits for it."""
 
     run_id: UUID
     resource: Resource
     held: Held
     page_size: int
     overlap: timedelta = OVERLAP
+    is_waited_for: bool = False
 
 
-async def pull(db: Database, caller: Caller, job: Job) -> None:
+async def pull(desk: Desk, caller: Caller, job: Job) -> None:
     """Walk the resource to its end; whatever stops it, everything up to the last whole page is kept.
 
     Raises:
-        LeaseLost, Paused, ConnectorError: why it stopped before the end.
+        LeaseLost, Paused, NotWanted, ConnectorError: why it stopped before the end.
     """
-    async with db.transaction() as session:
-        await guard(session, job.held)
+    async with desk.transaction() as session:
         row = await _load(session, job)
         walk, is_filtered = begin(_walk_of(row)), row.is_filtered
+        lane = Lane.PERSON if job.is_waited_for and row.completed_at else Lane.SYNC
     while walk.is_walking:
-        fetched = await caller.fetch(_request(job, walk, is_filtered=is_filtered))
+        fetched = await caller.fetch(_request(job, walk, is_filtered=is_filtered), lane)
+        after = _advance(walk, fetched, job.overlap, was_filtered=is_filtered)
         is_filtered = fetched.request.is_filtered
-        after = advance(walk, fetched.page, job.overlap)
-        async with db.transaction() as session:
-            await guard(session, job.held)
+        async with desk.page() as session:
             await _store(session, job, walk, after, fetched)
         walk = after
+
+
+def _advance(walk: Walk, fetched: Fetched, overlap: timedelta, *, was_filtered: bool) -> Walk:
+    """Return where the walk stands after the answer; without the filters the same page number means other rows."""
+    if walk.page > 1 and fetched.request.is_filtered != was_filtered:
+        return begin_pages_anew(walk)
+    return advance(walk, fetched.page, overlap)
 
 
 def _request(job: Job, walk: Walk, *, is_filtered: bool) -> PageRequest:
@@ -58,6 +74,8 @@ def _request(job: Job, walk: Walk, *, is_filtered: bool) -> PageRequest:
 
 async def _store(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fetched) -> None:
     page, held = fetched.page, job.held
+    if await tenants.grant_at_work(session, held.vendor, held.tenant_id) is None:
+        raise NotWanted
     counts = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
     await quarantine.set_aside(session, held, job.resource, page)
     await record_traffic(session, held.vendor, held.tenant_id, page.traffic)

@@ -17,12 +17,12 @@ from app.billing.presence import Shelf
 from app.billing.records import Counts
 from app.billing.store import upsert
 from app.connector import NotFound, PageRequest
-from app.db import Database, Session
+from app.db import Session
 from app.sync import progress, quarantine, runs
 from app.sync.budget import record_traffic
 from app.sync.calls import Caller, Fetched
 from app.sync.cursor import Walk, advance, begin
-from app.sync.leases import guard
+from app.sync.desk import Desk
 from app.sync.pull import Job
 from app.sync.tables import Cursor, Reconciliation, Run
 
@@ -42,14 +42,14 @@ class Findings:
     present: set[str] = field(default_factory=set)
 
 
-async def reconcile(db: Database, caller: Caller, job: Job, ids_per_read: int) -> None:
+async def reconcile(desk: Desk, caller: Caller, job: Job, ids_per_read: int) -> None:
     """Compare one resource whole and heal it; a crash begins it anew, since nothing of it is half done.
 
     Raises:
         LeaseLost, Paused, ConnectorError: why it stopped before the end; what was healed stays healed.
     """
     found = Findings()
-    async with db.transaction() as session:
+    async with desk.transaction() as session:
         began_at = (await session.scalars(select(func.wall_clock()))).one()
         is_filtered = await _is_filtered(session, job)
     walk = begin(Walk())
@@ -57,13 +57,11 @@ async def reconcile(db: Database, caller: Caller, job: Job, ids_per_read: int) -
         request = PageRequest(job.resource, walk.since, walk.page, job.page_size, is_filtered=is_filtered)
         fetched = await caller.fetch(request)
         is_filtered = fetched.request.is_filtered
-        async with db.transaction() as session:
-            await guard(session, job.held)
+        async with desk.page() as session:
             await _heal_page(session, job, fetched, found)
         walk = advance(walk, fetched.page, timedelta(0))
-    await _heal_absent(db, caller, job, found, began_at, ids_per_read)
-    async with db.transaction() as session:
-        await guard(session, job.held)
+    await _heal_absent(desk, caller, job, found, began_at, ids_per_read)
+    async with desk.transaction() as session:
         await _write_down(session, job, found)
 
 
@@ -117,30 +115,26 @@ async def _heal_page(session: Session, job: Job, fetched: Fetched, found: Findin
 
 
 async def _heal_absent(  # noqa: PLR0913, PLR0917 - what a lookup needs
-    db: Database, caller: Caller, job: Job, found: Findings, began_at: datetime, ids_per_read: int
+    desk: Desk, caller: Caller, job: Job, found: Findings, began_at: datetime, ids_per_read: int
 ) -> None:
     """Ask by name for rows the walk did not bring, and mark those the vendor does not know."""
-    held = job.held
-    async with db.transaction() as session:
-        await guard(session, held)
+    async with desk.transaction() as session:
         absent = await presence.find_absent(session, _shelf(job), found.present, began_at)
     found.orphaned = len(absent)
     most = MOST_LOOKUPS * ids_per_read
     for start in range(0, min(len(absent), most), ids_per_read):
         asked = absent[start : start + ids_per_read]
-        gone = set(asked) - await _known(db, caller, job, asked)
-        async with db.transaction() as session:
-            await guard(session, held)
+        gone = set(asked) - await _known(desk, caller, job, asked)
+        async with desk.page() as session:
             found.healed += await presence.mark_gone(session, _shelf(job), gone)
 
 
-async def _known(db: Database, caller: Caller, job: Job, asked: Sequence[str]) -> set[str]:
+async def _known(desk: Desk, caller: Caller, job: Job, asked: Sequence[str]) -> set[str]:
     try:
         page = (await caller.fetch(PageRequest(job.resource, ids=tuple(asked)))).page
     except NotFound:
         return set()
-    async with db.transaction() as session:
-        await guard(session, job.held)
+    async with desk.page() as session:
         await upsert(session, job.held.vendor, job.held.tenant_id, page.batch, page.read_at)
         await record_traffic(session, job.held.vendor, job.held.tenant_id, page.traffic)
     return {record.external_id for record in getattr(page.batch, job.resource.value)}

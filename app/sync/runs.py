@@ -36,7 +36,8 @@ async def open_run(session: Session, order: Order) -> UUID:
     second click never doubles the work.
     """
     await _lock_schedule(session, order.vendor)
-    running = await session.scalar(_running(order.vendor, _alike(order.trigger)))
+    # Locked, because its last part may be ending this very moment: work added to a closed run would never be done.
+    running = await session.scalar(_running(order.vendor, alike(order.trigger)).with_for_update())
     run_id = running or uuid4()
     if running is None:
         only = order.tenant_ids[0] if len(order.tenant_ids) == 1 else None
@@ -50,8 +51,9 @@ async def open_run(session: Session, order: Order) -> UUID:
             )
         )
         await session.flush()
-        await progress.tell(session, "run_started", {"run_id": str(run_id), "trigger": order.trigger})
     await _add_work(session, run_id, order.tenant_ids)
+    if running is None:
+        await progress.tell(session, "run_started", {"run_id": str(run_id), "trigger": order.trigger})
     return run_id
 
 
@@ -97,7 +99,7 @@ async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[s
     pulls = (
         select(RunResource.tenant_id, Run.started_at.label("since"))
         .join(Run, Run.id == RunResource.run_id)
-        .where(Run.vendor == vendor, RunResource.status.in_(UNFINISHED), free)
+        .where(Run.vendor == vendor, Run.status == "running", RunResource.status.in_(UNFINISHED), free)
     )
     unowned = ~exists().where(
         Lease.vendor == vendor, Lease.tenant_id == WebhookEvent.tenant_id, Lease.expires_at > func.wall_clock()
@@ -116,23 +118,36 @@ class Work:
 
     run_id: UUID
     resource: Resource
-    is_reconciliation: bool
+    trigger: str
+
+    @property
+    def is_reconciliation(self) -> bool:
+        return self.trigger == "reconcile"
 
 
-async def take_work(session: Session, vendor: str, tenant_id: str) -> list[Work]:
-    """Mark the organisation's unfinished resources as running and return them; a crashed owner's are among them."""
-    of_vendor = select(Run.id).where(Run.vendor == vendor, Run.status == "running")
+async def take_work(session: Session, vendor: str, tenant_id: str, busy: Iterable[str] = ()) -> list[Work]:
+    """Mark what is unfinished of the organisation's oldest run as running and return it; a crashed owner's is too.
+
+    One run at a time, since two would walk by the same cursor; runs by a trigger that is `busy` are left out.
+    """
+    unfinished = (RunResource.tenant_id == tenant_id, RunResource.status.in_(UNFINISHED))
+    oldest = (
+        select(Run.id)
+        .join(RunResource, RunResource.run_id == Run.id)
+        .where(Run.vendor == vendor, Run.status == "running", Run.trigger.not_in(list(busy)), *unfinished)
+        .order_by(Run.started_at, Run.id)
+        .limit(1)
+        .scalar_subquery()
+    )
     trigger = select(Run.trigger).where(Run.id == RunResource.run_id).scalar_subquery()
     statement = (
         update(RunResource)
-        .where(
-            RunResource.tenant_id == tenant_id, RunResource.status.in_(UNFINISHED), RunResource.run_id.in_(of_vendor)
-        )
+        .where(*unfinished, RunResource.run_id == oldest)
         .values(status="running")
         .returning(RunResource.run_id, RunResource.resource, trigger.label("trigger"))
     )
     rows = (await session.execute(statement)).all()
-    return [Work(row.run_id, Resource(row.resource), row.trigger == "reconcile") for row in rows]
+    return [Work(row.run_id, Resource(row.resource), row.trigger) for row in rows]
 
 
 async def count_page(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
@@ -274,7 +289,7 @@ def _running(vendor: str, triggers: tuple[str, ...]) -> Select[UUID]:
     return select(Run.id).where(*running).order_by(Run.started_at).limit(1)
 
 
-def _alike(trigger: str) -> tuple[str, ...]:
+def alike(trigger: str) -> tuple[str, ...]:
     """Return the triggers whose runs do the same work."""
     return PULLS if trigger in PULLS else (trigger,)
 

@@ -13,7 +13,8 @@ from app.sync.owner import Tools, serve
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 8
+# Most of an owner's time is waiting for the vendor's limits, so many can be at work; `desk.WRITERS` bounds the rest.
+AT_ONCE = 24
 LOOK_SECONDS = 1.0
 
 
@@ -81,10 +82,12 @@ class Worker:
         for tenant_id in waiting:
             if tenant_id in self._serving:
                 continue
+            claimed_at = time.monotonic()
             async with self._tools.db.transaction() as session:
                 held = await claim_lease(session, vendor, tenant_id, self.owner)
             if held:
-                self._serving[tenant_id] = asyncio.create_task(serve(self._tools, held), name=f"serve {tenant_id}")
+                serving = serve(self._tools, held, claimed_at)
+                self._serving[tenant_id] = asyncio.create_task(serving, name=f"serve {tenant_id}")
                 started += 1
         return started
 
