@@ -115,8 +115,9 @@ class Directory:
 
 
 def compare_names(one: str, other: str) -> float:
-    """Say how alike two keys are, from 0 to 1, whatever the order of their words."""
-    return max(fuzz.token_sort_ratio(one, other), fuzz.token_set_ratio(one, other) * CONTAINED) / 100
+    """Say how alike two keys are, from 0 to 1, whatever the order of their words and the spaces between them."""
+    joined = fuzz.ratio(one.replace(" ", ""), other.replace(" ", ""))
+    return max(fuzz.token_sort_ratio(one, other), fuzz.token_set_ratio(one, other) * CONTAINED, joined) / 100
 
 
 def mail_domain(email: str | None) -> str | None:
