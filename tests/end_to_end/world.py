@@ -143,7 +143,7 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(dsn: str, *, options: dict[str, Any] | None = None, **settings: Any):
+async def open_world(dsn: str, *, options: dict[str, Any] | None = None, vendors: Any = None, **settings: Any):
     """Open a world; settings by their lower-case names."""
     wired: dict[str, Any] = {}
 
@@ -156,7 +156,7 @@ async def open_world(dsn: str, *, options: dict[str, Any] | None = None, **setti
         webhook_transport=httpx.MockTransport(deliver),
     )
     transport = httpx.ASGITransport(xero_app)
-    app = create_app(settings_for(dsn, **settings), clock=QuickClock(), transport=transport)
+    app = create_app(settings_for(dsn, **settings), clock=QuickClock(), transport=transport, vendors=vendors)
     wired["webhooks"] = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

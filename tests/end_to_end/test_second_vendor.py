@@ -1,0 +1,67 @@
+"""A second vendor: one folder, one line, and everything works for it; neither touches the other's rows."""
+
+from urllib.parse import parse_qs, urlsplit
+
+from app.connections.apps import VendorConfig
+from app.main import make_vendors
+from tests.end_to_end.oracle import assert_mirror_equals
+from tests.end_to_end.world import CARD, HOME, open_world
+from tests.paper.connector import LEDGER, PaperConnector
+
+PAPER = "/api/integrations/paper"
+
+
+def with_paper(settings, http):
+    config = VendorConfig(
+        vendor="paper",
+        redirect_uri=f"{HOME}{PAPER}/callback",
+        return_url=f"{HOME}/console",
+        webhook_url=f"{HOME}/api/webhooks/paper",
+        scope_set="broad",
+        client_id="id",
+        client_secret="secret",
+    )
+    return [*make_vendors(settings, http), (PaperConnector(), config)]
+
+
+async def connect_paper(world):
+    started = (await world.call("POST", f"{PAPER}/connect", json={})).json()
+    state = parse_qs(urlsplit(started["authorization_url"]).query)["state"][0]
+    back = await world.client.get(f"{PAPER}/callback", params={"state": state, "code": "c"})
+    assert back.headers["location"] == f"{HOME}/console?paper=connected"
+    await world.call("PUT", f"{PAPER}/tenants", json={"tenant_ids": [LEDGER]})
+    await world.services.engines["paper"].worker.run_until_idle()
+
+
+async def test_a_second_vendor_is_connected_synced_and_answered_like_the_first(dsn):
+    async with open_world(dsn, vendors=with_paper) as world:
+        [tenant_id] = await world.ready()
+        await connect_paper(world)
+
+        [invoice] = (await world.read("/api/invoices", source="paper"))["items"]
+        assert (invoice["number"], invoice["balance"], invoice["tenant_id"]) == ("P1", "60.00", LEDGER)
+        summary = await world.read(f"/api/customers/{invoice['customer_id']}/billing")
+        assert [row["currency"] for row in summary["currencies"]] == ["CHF"]
+        assert summary["currencies"][0]["unapplied_credit"] == "5.00"
+        assert summary["sources"] == ["paper"]
+        one = await world.read(f"/api/invoices/{invoice['id']}")
+        assert [payment["amount"] for payment in one["payments"]] == ["40.00"]
+        await assert_mirror_equals(world, tenant_id)
+
+
+async def test_each_vendor_has_a_card_runs_and_webhooks_of_its_own(dsn):
+    async with open_world(dsn, vendors=with_paper) as world:
+        await connect_paper(world)
+        assert (await world.read(PAPER))["state"] == "connected"
+        assert (await world.card())["state"] == "not_connected"
+        assert [run["trigger"] for run in (await world.read(f"{PAPER}/runs"))["items"]] == ["manual"]
+        assert (await world.read(f"{CARD}/runs"))["items"] == []
+
+        hook = "/api/webhooks/paper"
+        assert (await world.client.post(hook, content=b"p-1", headers={"x-paper-seal": "broken"})).status_code == 401
+        told = await world.client.post(hook, content=b"p-1", headers={"x-paper-seal": "sealed"})
+        assert told.json() == {"stored": 1}
+        await world.services.engines["paper"].worker.run_until_idle()
+        [event] = (await world.read(f"{PAPER}/webhook-events"))["items"]
+        assert event["status"] == "processed"
+        assert (await world.read(f"{CARD}/webhook-events"))["items"] == []
