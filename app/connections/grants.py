@@ -67,10 +67,14 @@ async def store_tokens(session: Session, sealer: Sealer, grant_id: UUID, tokens:
     await session.execute(update(Grant).where(Grant.id == grant_id).values(values))
 
 
-async def mark_dead(session: Session, grant_id: UUID, reason: str) -> None:
-    """Say that only a person can bring this grant back; no token call is made for it any more."""
+async def mark_dead(session: Session, grant_id: UUID, version: int, reason: str) -> None:
+    """Say that only a person can bring this grant back; no token call is made for it any more.
+
+    Nothing is said of a newer version of its tokens: somebody has connected again meanwhile.
+    """
+    here = (Grant.id == grant_id, Grant.version == version, Grant.state == "active")
     dead = {"state": "reconnect_required", "reason": reason, "state_since": func.wall_clock(), "refresh_claim": None}
-    await session.execute(update(Grant).where(Grant.id == grant_id, Grant.state == "active").values(dead))
+    await session.execute(update(Grant).where(*here).values(dead))
 
 
 async def note_missing_permission(session: Session, grant_id: UUID, scopes: list[str]) -> None:

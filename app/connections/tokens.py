@@ -5,6 +5,8 @@ answer in hand loses it after CLAIM_SECONDS. The next one then asks with the old
 30 minutes after its use (facts.md section 1, token-types page).
 """
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -13,7 +15,7 @@ import structlog
 from sqlalchemy import func, or_, select, update
 
 from app.clock import Clock
-from app.connections.apps import VendorConfig, load_app
+from app.connections.apps import NotConfigured, VendorConfig, load_app
 from app.connections.grants import access_place, mark_dead, refresh_place, store_tokens
 from app.connections.tables import Grant
 from app.connector import (
@@ -26,13 +28,15 @@ from app.connector import (
     VendorUnavailable,
 )
 from app.crypto import Sealer
-from app.db import Database
+from app.db import Database, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
 EARLY = timedelta(minutes=5)
 KEEP_ALIVE = timedelta(hours=24)
 CLAIM_SECONDS = 45
+# All tries of one claim together; past that another caller may have the claim.
+ANSWER_SECONDS = 40
 WAIT_SECONDS = 0.1
 # A refusal may be a passing confusion at the vendor, so it is asked again, spaced, before a person is troubled.
 RETRY_AFTER_REFUSAL = (1.0, 4.0)
@@ -108,16 +112,19 @@ class Tokens:
             grant_ids = (await session.scalars(statement)).all()
         refreshed = 0
         for grant_id in grant_ids:
-            held = await self._read(grant_id)
-            claim = None if held.is_backing_off else await self._claim(held)
-            if claim is None:
-                continue
             try:
-                await self._refresh(held, claim, None)
-                refreshed += 1
+                refreshed += await self._keep_one_alive(grant_id)
             except ConnectorError as error:
                 log.warning("keep_alive_failed", grant_id=str(grant_id), error=error.detail)
         return refreshed
+
+    async def _keep_one_alive(self, grant_id: UUID) -> bool:
+        held = await self._read(grant_id)
+        claim = None if held.is_backing_off else await self._claim(held)
+        if claim is None:
+            return False
+        await self._refresh(held, claim, None)
+        return True
 
     async def _read(self, grant_id: UUID) -> Held:
         async with self._db.transaction() as session:
@@ -160,11 +167,13 @@ class Tokens:
 
     async def _refresh(self, held: Held, claim: UUID, rejected: str | None) -> str:
         try:
-            async with self._db.transaction() as session:
-                app = await load_app(session, self._sealer, self._config)
-            tokens = await self._ask(app.credentials(), held)
+            tokens = await self._ask(await self._app(), held)
+        except asyncio.CancelledError:
+            # Whoever needs a token next need not wait for our claim to run out.
+            await asyncio.shield(self._let_go(held, claim))
+            raise
         except GrantRefused as error:
-            return await self._refused(held, claim, error)
+            return await self._refused(held, error)
         except ConnectorError as error:
             await self._back_off(held, claim, error)
             if held.is_usable and held.access_token != rejected:
@@ -172,7 +181,22 @@ class Tokens:
             raise
         return await self._commit(held, claim, tokens)
 
+    async def _app(self) -> AppCredentials:
+        async with self._db.transaction() as session:
+            app = await load_app(session, self._sealer, self._config)
+        try:
+            return app.credentials()
+        except NotConfigured as error:
+            raise AppRejected(str(error)) from error
+
     async def _ask(self, app: AppCredentials, held: Held) -> TokenSet:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._ask_patiently(app, held)
+        except TimeoutError:
+            raise VendorUnavailable("The vendor did not answer the token refresh in time.") from None
+
+    async def _ask_patiently(self, app: AppCredentials, held: Held) -> TokenSet:
         for pause in (*RETRY_AFTER_REFUSAL, None):
             try:
                 return await self._connector.refresh(app, held.refresh_token)
@@ -185,13 +209,19 @@ class Tokens:
     async def _was_rotated(self, held: Held) -> bool:
         return (await self._read(held.id)).version != held.version
 
-    async def _refused(self, held: Held, claim: UUID, error: GrantRefused) -> str:
+    async def _refused(self, held: Held, error: GrantRefused) -> str:
         if await self._was_rotated(held):
             return await self.access(held.id)
         log.warning("grant_refused", grant_id=str(held.id), error=error.detail)
         async with self._db.transaction() as session:
-            await mark_dead(session, held.id, error.detail)
+            await mark_dead(session, held.id, held.version, error.detail)
         raise GrantUnusable(error.detail) from error
+
+    async def _let_go(self, held: Held, claim: UUID) -> None:
+        mine = update(Grant).where(Grant.id == held.id, Grant.refresh_claim == claim)
+        with contextlib.suppress(DatabaseUnavailable):
+            async with self._db.transaction() as session:
+                await session.execute(mine.values(refresh_claim=None))
 
     async def _back_off(self, held: Held, claim: UUID, error: ConnectorError) -> None:
         log.warning("token_refresh_failed", grant_id=str(held.id), error=error.detail, kind=type(error).__name__)
