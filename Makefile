@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lint types contracts migrations openapi dockerfile bench lock clean
+.PHONY: help install demo test browser check format lint types contracts migrations openapi dockerfile bench lock clean .install-chromium
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -22,8 +22,16 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## Run the main job on the embedded PostgreSQL and the pretend Xero (ONCE=1 ends after the walk)
 	$(BIN)/vectis-xero demo $(if $(ONCE),--once)
 
-test: $(STAMP) ## Pass every test
+test: $(STAMP) browser ## Pass every test
 	$(BIN)/python -m pytest -q
+
+browser: ## Install Chromium for the browser tests where root and apt-get are there; without one those tests are skipped
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(MAKE) --no-print-directory -s .install-chromium
+
+.install-chromium:
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "Installing Chromium for the browser tests..." \
+	  && { timeout 120 apt-get -qq update; DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 \
+	  && command -v chromium >/dev/null || echo "There is no Chromium and it could not be installed here: the browser tests will be skipped."
 
 check: format lint types contracts migrations openapi dockerfile test ## What CI runs
 

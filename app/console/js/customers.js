@@ -31,7 +31,7 @@ export function showCustomers(page) {
   });
   linked.addEventListener("change", show);
   const form = h("form", { class: "filters", role: "search", onsubmit: (event) => { event.preventDefault(); show(); } }, field("Find a customer", search), field("Show", linked));
-  fill(page, h("h1", { tabindex: "-1" }, "Customers"), form, list.node);
+  fill(page, h("h1", { tabindex: "-1" }, "Customers"), form, h("div", { class: "panel" }, list.node));
   show();
   return () => clearTimeout(typing);
 }

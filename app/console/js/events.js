@@ -39,7 +39,7 @@ export function showEvents(page, session) {
     h("p", { class: "lead" }, "Every event Xero delivered with a good signature is kept, with what became of it. Working one off again reads the record from Xero anew; doing so twice changes nothing twice."),
     h("div", { class: "filters" }, field("Status", status), field("About", category)),
     replay ? replay.node : h("p", { class: "hint" }, "An administrator can have events worked off again."),
-    list.node,
+    h("div", { class: "panel" }, list.node),
   );
   show();
 }

@@ -8,8 +8,19 @@ const MONTH = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric
 
 export function billingFigures(billing) {
   const month = MONTH.format(new Date(`${billing.month}-01T00:00:00Z`));
-  return h("div", { class: "currencies" }, billing.currencies.map((figures) => currencyBox(figures, month)), baseBox(billing));
+  const busy = billing.currencies.filter((figures) => !isQuiet(figures));
+  const shown = busy.length ? busy : billing.currencies;
+  const quiet = busy.length ? billing.currencies.filter(isQuiet).map((figures) => figures.currency) : [];
+  return h("div", { class: "currencies" },
+    shown.map((figures) => currencyBox(figures, month)),
+    quiet.length > 0 && h("p", { class: "base hint" }, `Also billed in ${quiet.join(", ")} before; nothing this month and nothing open there.`),
+    baseBox(billing));
 }
+
+const AMOUNTS = ["invoiced_this_month", "outstanding", "overdue", "unapplied_credit", "contracted_mrr"];
+
+/** A currency of old invoices only would be a row of noughts. */
+const isQuiet = (figures) => AMOUNTS.every((name) => isNothing(figures[name]));
 
 function currencyBox(figures, month) {
   const overdue = figures.overdue_count ? `${plural(figures.overdue_count, "invoice")} past due` : "nothing past due";

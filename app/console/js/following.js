@@ -14,7 +14,7 @@ const RECONNECT_MS = 2000;
  */
 export function follow(begin, { onRun, onStep }) {
   const stop = new AbortController();
-  const state = { runId: null, isStreaming: false, lastId: null, wake: () => undefined };
+  const state = { runId: null, isStreaming: false, isBlind: false, lastId: null, wake: () => undefined };
   return { stop: () => stop.abort(), done: walk(begin, { onRun, onStep }, state, stop) };
 }
 
@@ -29,7 +29,7 @@ async function walk(begin, { onRun, onStep }, state, stop) {
     onRun(run);
     while (run.status === "running" && !stop.signal.aborted) {
       await pause(state);
-      run = await look(run);
+      run = await look(run, state);
       onRun(run);
     }
     return run;
@@ -39,10 +39,13 @@ async function walk(begin, { onRun, onStep }, state, stop) {
 }
 
 /** A look that fails is no news; the next one may not. */
-async function look(run) {
+async function look(run, state) {
   try {
-    return await get(`${XERO}/runs/${run.id}`);
+    const seen = await get(`${XERO}/runs/${run.id}`);
+    state.isBlind = false;
+    return seen;
   } catch (problem) {
+    state.isBlind = true;
     if (problem.status === 401 || problem.status === 404) throw problem;
     return run;
   }
@@ -51,7 +54,7 @@ async function look(run) {
 function pause(state) {
   return new Promise((resolve) => {
     state.wake = resolve;
-    setTimeout(resolve, state.isStreaming ? LOOK_MS : LOOK_WITHOUT_STREAM_MS);
+    setTimeout(resolve, state.isStreaming && !state.isBlind ? LOOK_MS : LOOK_WITHOUT_STREAM_MS);
   });
 }
 

@@ -14,8 +14,8 @@ export function pickerPart({ session, refresh }) {
   const search = h("input", { type: "search", autocomplete: "off" });
   const list = h("ul", { class: "picks" });
   const more = h("button", { type: "button", hidden: true }, "Show more");
-  const selectAll = h("button", { type: "button", class: "quiet" }, "Select all");
-  const selectNone = h("button", { type: "button", class: "quiet" }, "Select none");
+  const selectAll = h("button", { type: "button" }, "Select all");
+  const selectNone = h("button", { type: "button" }, "Select none");
   const save = h("button", { class: "primary" }, "Save selection");
   const tally = h("span", { class: "hint" });
   const form = h("form", null,

@@ -14,7 +14,7 @@ import { webhookPart } from "/console/js/webhook_part.js";
 import { outcomeOf } from "/console/js/words.js";
 
 const LOOK_MS = 8000;
-const RUNS_SHOWN = 8;
+const RUNS_SHOWN = 5;
 
 export function showSetup(page, session) {
   const trouble = h("div", { class: "outlet" });
@@ -75,7 +75,7 @@ export function showSetup(page, session) {
 function orderFor(state, isAdmin) {
   const rest = isAdmin ? ["webhook", "check"] : ["webhook"];
   if (state === "not_configured" || state === "not_connected") return ["card", "app", ...rest];
-  const middle = state === "choose_tenants" ? ["picker", "health", "sync"] : ["health", "sync", "picker"];
+  const middle = state === "choose_tenants" ? ["picker", "sync", "health"] : ["sync", "health", "picker"];
   return ["card", ...middle, "app", ...rest, ...(isAdmin ? ["disconnect"] : [])];
 }
 

@@ -1,0 +1,210 @@
+"""The console in a real browser: signing in, setting up, watching a sync, reading a customer's figures."""
+
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import expect
+
+from app.db import Database
+from tests.api import add_customer
+from tests.browser.site import token
+from tests.end_to_end.world import CARD
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FIGURES = ("invoiced_this_month", "outstanding", "overdue", "unapplied_credit", "contracted_mrr")
+OUTCOMES = {
+    "connected": "Xero is connected",
+    "denied": "Access was not allowed",
+    "invalid_state": "not started here",
+    "expired_state": "took too long",
+    "exchange_failed": "refused to finish",
+    "missing_scope": "permission is missing",
+    "missing_offline_access": "30 minutes only",
+    "no_tenants": "No organisation to sync",
+    "different_tenants": "different organisations",
+}
+
+
+async def test_a_pasted_token_signs_in_and_stays_in_the_tab(page, synced):
+    await page.goto(f"{synced.url}/console")
+    await page.get_by_label("Access token").fill("Bearer not-a-token")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(notice(page, "This is not a token")).to_be_visible()
+
+    await page.get_by_label("Access token").fill(token("admin"))
+    await page.get_by_role("button", name="Sign in").click()
+
+    await expect(page.locator("[data-state=connected]")).to_be_visible()
+    card = await synced.read(CARD)
+    await expect(page.get_by_label("Redirect URI", exact=True)).to_have_value(card["redirect_uri"])
+    assert await page.evaluate("[Object.keys(localStorage), document.cookie]") == [[], ""]
+
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_label("Access token")).to_be_visible()
+    assert await page.evaluate("Object.keys(sessionStorage)") == []
+
+
+async def test_a_token_the_service_refuses_is_told_in_the_services_words(page, synced, complaints):
+    head, claims, _ = token("admin").split(".")
+    await page.goto(f"{synced.url}/console#token={head}.{claims}.forged")
+
+    await expect(notice(page, "The token is not good here.")).to_be_visible()
+    complaints.expect("401")
+
+
+async def test_connect_pick_organisations_and_watch_the_sync(page, site):
+    await page.goto(site.link())
+    await expect(page.locator("[data-state=not_connected]")).to_be_visible()
+    assert urlsplit(page.url).fragment == ""
+    await page.get_by_role("button", name="Connect Xero").click()
+
+    await expect(notice(page, "Xero is connected")).to_be_visible()
+    assert urlsplit(page.url).query == ""
+    await expect(page.get_by_label("Tasman IT UK Limited")).not_to_be_checked()
+    await page.get_by_role("button", name="Select all").click()
+    await expect(page.locator("main").get_by_text("3 of 3 selected, not saved yet")).to_be_visible()
+    await page.get_by_role("button", name="Save selection").click()
+
+    await expect(page.get_by_role("progressbar", name="Sync progress")).to_be_visible()
+    await expect(page.get_by_text("of 12 lists done")).to_be_visible()
+    await expect(notice(page, "Sync succeeded")).to_be_visible()
+    await expect(page.get_by_text("3 organisations, none in trouble.")).to_be_visible()
+    card = await site.read(CARD)
+    assert (card["state"], card["tenants"]) == ("connected", {"available": 3, "selected": 3})
+
+
+async def test_progress_is_streamed_while_the_run_itself_cannot_be_looked_at(page, synced, complaints):
+    await page.goto(synced.link())
+    await page.route("**/runs/*", lambda route: route.abort())
+    async with page.expect_event("requestfailed"):
+        await page.get_by_role("button", name="Sync now").click()
+        await expect(page.get_by_text("12 of 12 lists done")).to_be_visible()
+
+    await page.unroute("**/runs/*")
+
+    await expect(notice(page, "Sync succeeded")).to_be_visible()
+    complaints.expect("ERR_FAILED")
+
+
+async def test_a_sync_is_followed_without_the_stream(page, synced, complaints):
+    await page.route("**/progress", lambda route: route.abort())
+    await page.goto(synced.link())
+    await page.get_by_role("button", name="Sync now").click()
+
+    await expect(notice(page, "Sync succeeded")).to_be_visible()
+    complaints.expect("ERR_FAILED")
+
+
+async def test_a_refusal_is_told_with_the_request_id_to_quote(page, synced, complaints):
+    await page.goto(synced.link())
+    await expect(page.get_by_label("Tasman IT UK Limited")).to_be_checked()
+    await page.get_by_role("button", name="Select none").click()
+    await page.get_by_role("button", name="Save selection").click()
+
+    box = notice(page, "No organisation is selected")
+    await expect(box).to_contain_text("Pick at least one organisation; nothing syncs until one is saved.")
+    await expect(box.locator("code")).not_to_be_empty()
+    assert (await synced.read(CARD))["tenants"]["selected"] == 3
+    complaints.expect("422")
+
+
+async def test_a_customers_figures_equal_the_apis(page, synced):
+    summaries = [await synced.read(f"/api/customers/{one['id']}/billing") for one in await customers(synced)]
+    busiest = max(summaries, key=lambda each: (len(each["currencies"]), len(each["recent_invoices"])))
+    name = (await synced.read(f"/api/customers/{busiest['customer_id']}"))["name"]
+
+    await page.goto(synced.link())
+    await page.get_by_role("link", name="Customers").click()
+    await page.get_by_label("Find a customer").fill(name)
+    await page.locator(f"a[href='#/customers/{busiest['customer_id']}']").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    await expect(page.locator(".figures").first).to_be_visible()
+
+    told = {each["currency"]: {figure: each[figure] for figure in FIGURES} for each in busiest["currencies"]}
+    quiet = {currency for currency, figures in told.items() if set(figures.values()) == {"0.00"}}
+    assert await figures_shown(page) == {currency: told[currency] for currency in told.keys() - quiet} != {}
+    rows = page.get_by_role("table", name="Recent invoices").locator("tbody tr")
+    assert await rows.count() == len(busiest["recent_invoices"])
+    for row, invoice in zip(await rows.all(), busiest["recent_invoices"], strict=True):
+        await expect(row).to_contain_text(invoice["number"])
+        await expect(row).to_contain_text(f"{invoice['currency']} {invoice['balance']}")
+        issued = row.locator(f"time[datetime='{invoice['issued_on']}']").first
+        await expect(issued).to_contain_text(str(int(invoice["issued_on"][-2:])))
+        assert await row.get_by_role("link").get_attribute("href") == invoice["vendor_url"]
+    await expect(page.locator(".timeline li").first).to_be_visible()
+
+
+async def test_no_page_is_wider_than_a_small_phone(page, synced):
+    customer = (await customers(synced))[0]["id"]
+    await page.set_viewport_size({"width": 320, "height": 700})
+    await page.goto(synced.link())
+    ready = {"setup": ".run", "customers": "tbody tr", f"customers/{customer}": ".figures", "events": ".empty"}
+    for route, sign in ready.items():
+        await page.goto(f"{synced.url}/console#/{route}")
+        await expect(page.locator(sign).first).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 320, route
+
+
+async def test_every_outcome_of_a_consent_is_told_in_words(page, synced):
+    await page.goto(synced.link())
+    for code, words in OUTCOMES.items():
+        await page.goto(f"{synced.url}/console?xero={code}")
+        await expect(page.locator(f"[data-outcome={code}]")).to_contain_text(words)
+        assert urlsplit(page.url).query == ""
+
+
+async def test_a_viewer_reads_but_is_offered_nothing_to_change(page, synced):
+    await page.goto(synced.link(role="viewer"))
+
+    await expect(page.get_by_text("none in trouble")).to_be_visible()
+    offered = [await button.text_content() for button in await page.get_by_role("button").all()]
+    assert offered == ["Sign out", "Copy", "Copy"]
+
+
+async def test_names_are_text_and_never_markup(page, synced, module_dsn):
+    name = "<img src=x onerror=alert(1)> & Sons"
+    db = Database(module_dsn)
+    async with db.transaction() as session:
+        customer_id = await add_customer(session, name)
+    await db.close()
+
+    await page.goto(synced.link())
+    await page.goto(f"{synced.url}/console#/customers")
+    await page.get_by_role("link", name=name).click()
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    assert page.url.endswith(str(customer_id))
+    await expect(notice(page, "Not linked to a billing contact")).to_be_visible()
+
+
+async def test_disconnecting_says_first_what_stops_and_what_stays(page, site):
+    await site.sync()
+    await page.goto(site.link())
+    await page.get_by_role("button", name="Disconnect…").click()
+    dialog = page.get_by_role("dialog", name="Disconnect Xero?")
+    await expect(dialog.get_by_role("button", name="Keep connected")).to_be_focused()
+    await expect(dialog).to_contain_text("3 organisations will no longer be synced")
+
+    await dialog.get_by_role("button", name="Disconnect Xero").click()
+
+    await expect(page.locator("[data-state=not_connected]")).to_be_visible()
+    assert (await site.read(CARD))["state"] == "not_connected"
+
+
+def notice(page, text):
+    return page.locator(".notice", has_text=text)
+
+
+async def customers(site):
+    return (await site.read("/api/customers", limit=200))["items"]
+
+
+async def figures_shown(page):
+    """Return what the page says, by currency and figure."""
+    return {
+        await box.get_attribute("data-currency"): {
+            figure: await box.locator(f"[data-figure={figure}]").text_content() for figure in FIGURES
+        }
+        for box in await page.locator(".figures").all()
+    }
