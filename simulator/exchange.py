@@ -54,5 +54,7 @@ class Answer:
     headers: list[tuple[str, str]] = field(default_factory=list)
     compress: bool = True
     cut: Cut | None = None
+    keep: float = 0.5
+    """The share of the body that is sent before a cut within it."""
     note: str | None = None
     """What the ledger shall say of it, such as the OAuth error code."""

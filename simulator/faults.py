@@ -7,12 +7,15 @@ from http import HTTPStatus
 from itertools import count
 from random import Random
 from typing import Annotated
-from zlib import compress
+from zlib import compress, compressobj
 
 import msgspec
 
 from simulator.exchange import Answer, Call, Cut
 from simulator.wire import errors
+
+_GZIP_WBITS = 31
+_MEGABYTE = 1 << 20
 
 Produce = Callable[[], Awaitable[Answer]]
 
@@ -20,7 +23,8 @@ Produce = Callable[[], Awaitable[Answer]]
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Of the calls that match every given field, the first `times` (all if null) fail, each with chance `share`.
 
-    `path` and `query` are parts of the call's; the others must be equal, letter case aside. `kind` is one of KINDS.
+    `path` and `query` are parts of the call's; the others must be equal, letter case aside. `kind` is one of KINDS;
+    `keep` is the share of the body that truncated and reset leave, `megabytes` what a gzip_bomb unpacks to.
     """
 
     kind: str
@@ -37,6 +41,8 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     content_type: str = "text/plain; charset=utf-8"
     retry_after: str | None = None
     seconds: float = 0.0
+    keep: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
+    megabytes: int = 64
 
     def matches(self, call: Call) -> bool:
         wanted = (
@@ -95,8 +101,8 @@ def _given(make: Callable[[Fault], Answer]) -> Callable[[Fault, Answer], Answer]
     return lambda fault, _answer: make(fault)
 
 
-def _truncated(_fault: Fault, answer: Answer) -> Answer:
-    answer.body = answer.body[: len(answer.body) // 2]
+def _truncated(fault: Fault, answer: Answer) -> Answer:
+    answer.body = answer.body[: int(len(answer.body) * fault.keep)]
     return answer
 
 
@@ -107,14 +113,24 @@ def _wrong_type(_fault: Fault, answer: Answer) -> Answer:
 
 def _bad_gzip(_fault: Fault, answer: Answer) -> Answer:
     # A gzip header and then a kind of block that does not exist, so that every decoder must notice.
-    answer.body = compress(answer.body, wbits=31)[:10] + b"\xff" * 64
+    answer.body = compress(answer.body, wbits=_GZIP_WBITS)[:10] + b"\xff" * 64
     answer.headers.append(("Content-Encoding", "gzip"))
     answer.compress = False
     return answer
 
 
-def _reset(_fault: Fault, answer: Answer) -> Answer:
-    answer.cut = Cut.MID_BODY
+def _gzip_bomb(fault: Fault, answer: Answer) -> Answer:
+    """A thousandth of what it unpacks to: spaces, which JSON allows before anything."""
+    packer = compressobj(wbits=_GZIP_WBITS)
+    parts = [packer.compress(b" " * _MEGABYTE) for _ in range(fault.megabytes)]
+    answer.body = b"".join(parts) + packer.compress(answer.body) + packer.flush()
+    answer.headers.append(("Content-Encoding", "gzip"))
+    answer.compress = False
+    return answer
+
+
+def _reset(fault: Fault, answer: Answer) -> Answer:
+    answer.cut, answer.keep = Cut.MID_BODY, fault.keep
     return answer
 
 
@@ -164,12 +180,13 @@ KINDS: dict[str, Callable[[Fault, Answer], Answer]] = {
     "truncated": _truncated,
     "wrong_type": _wrong_type,
     "bad_gzip": _bad_gzip,
+    "gzip_bomb": _gzip_bomb,
     "reset": _reset,
     "lost_answer": _lost,
     "delay": lambda _fault, answer: answer,
 }
 # These act on the real answer, so the call has its effect: a lost answer to a refresh has rotated the token.
-EFFECTIVE = frozenset(("truncated", "wrong_type", "bad_gzip", "reset", "lost_answer", "delay"))
+EFFECTIVE = frozenset(("truncated", "wrong_type", "bad_gzip", "gzip_bomb", "reset", "lost_answer", "delay"))
 
 
 async def with_fault(fault: Fault | None, produce: Produce) -> Answer:

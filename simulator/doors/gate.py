@@ -79,7 +79,7 @@ async def _send(visit: Visit, answer: Answer, scope: Scope, send: Send) -> None:
         return _abort(scope)
     await send({"type": "http.response.start", "status": answer.status, "headers": _headers(visit, answer, len(body))})
     if answer.cut is Cut.MID_BODY:
-        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        await send({"type": "http.response.body", "body": body[: int(len(body) * answer.keep)], "more_body": True})
         return _abort(scope)
     entry.bytes_wire = len(body)
     return await send({"type": "http.response.body", "body": body})

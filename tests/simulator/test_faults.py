@@ -154,6 +154,22 @@ async def test_a_truncated_answer_is_no_json(xero):
         response.json()
 
 
+@pytest.mark.parametrize("sixteenth", range(16))
+async def test_an_answer_can_be_cut_anywhere(xero, sixteenth):
+    whole = len((await xero.get("CreditNotes", page=1)).content)
+    await order(xero, "truncated", keep=sixteenth / 16)
+    response = await xero.get("CreditNotes", page=1)
+    assert len(response.content) == int(whole * sixteenth / 16)
+
+
+async def test_a_gzip_bomb_is_small_on_the_wire(xero):
+    await order(xero, "gzip_bomb", megabytes=8)
+    response = await xero.get("CreditNotes", page=1)
+    assert len(response.content) > 8 << 20
+    assert response.json()["CreditNotes"]
+    assert xero.world.ledger.entries[-1].bytes_wire < 20_000
+
+
 async def test_a_wrong_type_is_in_the_header_alone(xero):
     await order(xero, "wrong_type")
     response = await xero.get("Invoices", page=1)

@@ -8,6 +8,15 @@ import httpx
 import pytest
 
 
+def end(process: subprocess.Popen[str]) -> None:
+    """A process that does not end by itself is a failure, and must not stop the tests that follow."""
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
 @contextmanager
 def running(*arguments: str):
     """A simulator in a process of its own, ended with its standard input."""
@@ -19,7 +28,7 @@ def running(*arguments: str):
             yield process, process.stdout.readline()
         finally:
             process.stdin.close()
-            process.wait(10)
+            end(process)
 
 
 def test_it_prints_its_address_and_serves_what_was_asked_for():
@@ -40,7 +49,7 @@ def test_it_ends_when_its_parent_does():
     with running("--invoices", "1", "--payments", "0") as (process, line):
         assert line
         process.stdin.close()
-        process.wait(5)
+        end(process)
         with pytest.raises(httpx.ConnectError):
             httpx.get(line.split()[-1])
 
