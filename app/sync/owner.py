@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -28,6 +29,7 @@ from app.sync.troubles import REMOVED, describe, gravest
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 1.0
+LAST_BEAT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Ownership:
         self._clock = clock
         self._held = held
         self._good_until = claimed_at + LEASE_SECONDS
+        self._is_over = asyncio.Event()
 
     def check(self) -> None:
         """Make sure that a call may still be made; a process that was stopped for long learns here that it may not.
@@ -85,9 +88,8 @@ class Ownership:
             raise LeaseLost(f"The lease of {self._held.tenant_id} has run out.")
 
     async def beat(self) -> None:
-        """Renew the lease until cancelled, or until it is another's."""
-        while self._good_until:
-            await self._clock.sleep(HEARTBEAT_SECONDS)
+        """Renew the lease until it is handed back, or another's."""
+        while self._good_until and not await self._is_over_after(HEARTBEAT_SECONDS):
             began = time.monotonic()
             try:
                 async with self._db.transaction() as session:
@@ -97,7 +99,19 @@ class Ownership:
                 continue
             self._good_until = began + LEASE_SECONDS if is_ours else 0
 
-    async def hand_back(self) -> None:
+    async def _is_over_after(self, seconds: float) -> bool:
+        waits = [asyncio.create_task(self._is_over.wait()), asyncio.create_task(self._clock.sleep(seconds))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(waits)
+        return self._is_over.is_set()
+
+    async def hand_back(self, heart: asyncio.Task[None]) -> None:
+        """End the heartbeat, between two beats if it can be, and the lease."""
+        self._is_over.set()
+        await asyncio.wait({heart}, timeout=LAST_BEAT_SECONDS)
+        await _end([heart])
         try:
             async with self._db.transaction() as session:
                 await release_lease(session, self._held)
@@ -116,8 +130,7 @@ async def serve(tools: Tools, held: Held, claimed_at: float) -> None:
     except DatabaseUnavailable as error:
         log.warning("database_unavailable", tenant_id=held.tenant_id, error=str(error))
     finally:
-        await _end([heart])
-        await asyncio.shield(ownership.hand_back())
+        await asyncio.shield(ownership.hand_back(heart))
 
 
 async def _work(tools: Tools, desk: Desk, ownership: Ownership) -> None:
@@ -177,7 +190,7 @@ async def _pass(tools: Tools, desk: Desk, caller: Caller, work: Sequence[Work]) 
     await _conclude(tools, desk, caller, ended)
 
 
-async def _end(tasks: Iterable[asyncio.Task[None] | asyncio.Task[Ended]]) -> None:
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

@@ -18,7 +18,8 @@ async def set_aside(session: Session, held: Held, resource: Resource, page: Page
         again = {**seen, "attempts": QuarantinedRow.attempts + 1}
         await session.execute(statement.on_conflict_do_update(index_elements=[*here, "external_id"], set_=again))
     if await count_of(session, held.vendor, held.tenant_id):
-        read = [key.external_id for key in page.keys]
+        aside = {row.external_id for row in page.rejected}
+        read = [key.external_id for key in page.keys if key.external_id not in aside]
         mine = [QuarantinedRow.__table__.c[name] == value for name, value in here.items()]
         await session.execute(delete(QuarantinedRow).where(*mine, QuarantinedRow.external_id.in_(read)))
 

@@ -1,6 +1,7 @@
 """The whole service with the pretend Xero at its transport, driven by hand: consent, tick, webhook, answer."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
@@ -26,11 +27,11 @@ SMALL = {"contacts": 12, "invoices": 60, "payments": 30, "credit_notes": 6, "aut
 
 
 class QuickClock(SystemClock):
-    """Real time, but waits are a hundredth as long: what is waited for here is other work, not the hour."""
+    """Real time, but no wait is longer than a twentieth of a second: what is waited for here is other work."""
 
     @override
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds / 100, 0.05))
+        await asyncio.sleep(min(seconds / 20, 0.05))
 
 
 def settings_for(dsn: str, **more: Any) -> Settings:
@@ -50,11 +51,27 @@ def settings_for(dsn: str, **more: Any) -> Settings:
     return Settings.model_validate({**Settings.model_construct().model_dump(), **values, **more})
 
 
+class Between(httpx.AsyncBaseTransport):
+    """The pretend Xero's transport with a moment after each accounting call, in which a test may do something."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self.act: Callable[[httpx.Request], Awaitable[Any]] | None = None
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if self.act and "/api.xro/" in request.url.path:
+            await self.act(request)
+        return response
+
+
 class World:
     """One service and one pretend Xero. Calls are made as `admin` unless told otherwise."""
 
-    def __init__(self, app, xero_app, client, xero):
+    def __init__(self, app, xero_app, client, xero, between):
         self.app = app
+        self.between = between
         self.services = app.state.services
         self.engine = self.services.engines["xero"]
         self.xero_app = xero_app
@@ -155,15 +172,15 @@ async def open_world(dsn: str, *, options: dict[str, Any] | None = None, vendors
         SimulatorOptions(**{**SMALL, **(options or {}), "webhook_url": f"{HOME}/api/webhooks/xero"}),
         webhook_transport=httpx.MockTransport(deliver),
     )
-    transport = httpx.ASGITransport(xero_app)
-    app = create_app(settings_for(dsn, **settings), clock=QuickClock(), transport=transport, vendors=vendors)
+    between = Between(httpx.ASGITransport(xero_app))
+    app = create_app(settings_for(dsn, **settings), clock=QuickClock(), transport=between, vendors=vendors)
     wired["webhooks"] = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HOME) as client,
         httpx.AsyncClient(transport=httpx.ASGITransport(xero_app), base_url=XERO) as xero,
     ):
-        yield World(app, xero_app, client, xero)
+        yield World(app, xero_app, client, xero, between)
 
 
 def money(value: Any) -> Decimal:
