@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.deps import Analyst, Reader, ServicesDep, SessionDep
+from app.api.deps import Analyst, Reader, ServicesDep, SessionDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.shapes import Answer, Id, Instant
@@ -52,7 +52,7 @@ class Mute(BaseModel):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_alerts(
-    _actor: Reader, session: SessionDep, paging: PagingDep, wanted: Annotated[queries.AlertFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.AlertFilter, Depends()]
 ) -> Page[Alert]:
     """List alerts, those seen first most lately first."""
     rows = await queries.list_alerts(session, wanted, paging.after, paging.limit + 1)

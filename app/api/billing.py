@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.deps import Reader, ServicesDep, SessionDep
+from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.invoices import Invoice
 from app.api.payments import Payment
@@ -83,7 +83,7 @@ class Summaries(Answer):
 
 @router.get("/customers/{customer_id}/billing", responses=documented("not_found"))
 async def get_customer_billing(
-    _actor: Reader, session: SessionDep, services: ServicesDep, customer_id: UUID
+    _actor: Reader, session: SnapshotDep, services: ServicesDep, customer_id: UUID
 ) -> BillingSummary:
     """Return all that a customer's billing panel shows, in one answer."""
     day = billing_day(services)
@@ -120,7 +120,7 @@ async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, An
 
 @router.post("/billing/summaries", responses=documented())
 async def summarise_customers(
-    _actor: Reader, session: SessionDep, services: ServicesDep, wanted: SummariesRequest
+    _actor: Reader, session: SnapshotDep, services: ServicesDep, wanted: SummariesRequest
 ) -> Summaries:
     """Return the figures of up to 500 customers; those nobody knows are left out, the others keep their order."""
     figures = await summary.summarise(session, wanted.customer_ids, billing_day(services))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from app.api.deps import Reader, SessionDep
+from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented
 from app.api.pagination import Page, PagingDep
 from app.api.shapes import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink
@@ -47,7 +47,7 @@ class CreditMemo(Answer):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_credit_memos(
-    _actor: Reader, session: SessionDep, paging: PagingDep, wanted: Annotated[queries.CreditMemoFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.CreditMemoFilter, Depends()]
 ) -> Page[CreditMemo]:
     """List credit memos, newest first. `search` looks into numbers, references and customers' names."""
     rows = await queries.list_credit_memos(session, wanted, paging.after, paging.limit + 1)

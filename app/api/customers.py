@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from app.api.deps import Reader, SessionDep
+from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.shapes import Answer, Id, Source, TenantId
@@ -42,7 +42,7 @@ class Customer(Answer):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_customers(
-    _actor: Reader, session: SessionDep, paging: PagingDep, wanted: Annotated[queries.CustomerFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.CustomerFilter, Depends()]
 ) -> Page[Customer]:
     """List customers by name. `search` looks into their names and their contacts'; `linked` asks for a contact."""
     rows = await queries.list_customers(session, wanted, paging.after, paging.limit + 1)
@@ -51,7 +51,7 @@ async def list_customers(
 
 
 @router.get("/{customer_id}", responses=documented("not_found"))
-async def get_customer(_actor: Reader, session: SessionDep, customer_id: UUID) -> Customer:
+async def get_customer(_actor: Reader, session: SnapshotDep, customer_id: UUID) -> Customer:
     row = await queries.find_customer(session, customer_id)
     if row is None:
         raise not_found("customer")

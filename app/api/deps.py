@@ -60,6 +60,15 @@ async def open_session(services: ServicesDep) -> AsyncIterator[Session]:
 # The scope makes the transaction end with the route's function: nobody is told of a write that is not committed.
 SessionDep = Annotated[Session, Depends(open_session, scope="function")]
 
+
+async def open_snapshot(session: SessionDep) -> Session:
+    _connection = await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    return session
+
+
+# For answers of several statements: all of them see the tables as they are at one moment, so that the parts agree.
+SnapshotDep = Annotated[Session, Depends(open_snapshot)]
+
 # The middleware has checked the token by now; this only puts it into the documentation.
 BEARER = Security(HTTPBearer(auto_error=False, bearerFormat="JWT", description="Claim `role` says what it allows."))
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from app.api.deps import Reader, ServicesDep, SessionDep
+from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.payments import Payment
@@ -66,7 +66,7 @@ class InvoiceWithSettlement(Invoice):
 @router.get("", responses=documented("invalid_cursor"))
 async def list_invoices(
     _actor: Reader,
-    session: SessionDep,
+    session: SnapshotDep,
     services: ServicesDep,
     paging: PagingDep,
     wanted: Annotated[queries.InvoiceFilter, Depends()],
@@ -79,7 +79,7 @@ async def list_invoices(
 
 @router.get("/{invoice_id}", responses=documented("not_found"))
 async def get_invoice(
-    _actor: Reader, session: SessionDep, services: ServicesDep, invoice_id: UUID
+    _actor: Reader, session: SnapshotDep, services: ServicesDep, invoice_id: UUID
 ) -> InvoiceWithSettlement:
     """Return one invoice with what was paid and credited on it."""
     row = await queries.find_invoice(session, invoice_id, billing_day(services).today)

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.deps import Analyst, Reader, SessionDep
+from app.api.deps import Analyst, Reader, SessionDep, SnapshotDep
 from app.api.errors import FieldError, documented, invalid, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.shapes import Answer, Id, Source, TenantId
@@ -50,7 +50,7 @@ class MatchDecision(BaseModel):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_matches(
-    _actor: Reader, session: SessionDep, paging: PagingDep, state: queries.LinkState | None = None
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, state: queries.LinkState | None = None
 ) -> Page[Match]:
     """List contacts by name; `state=suggested` and `state=unmatched` are what waits for a decision."""
     rows = await queries.list_matches(session, state, paging.after, paging.limit + 1)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.api.deps import Reader, SessionDep
+from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented
 from app.api.pagination import Page, PagingDep
 from app.api.shapes import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId
@@ -35,7 +35,7 @@ class Payment(Answer):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_payments(
-    _actor: Reader, session: SessionDep, paging: PagingDep, wanted: Annotated[queries.PaymentFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.PaymentFilter, Depends()]
 ) -> Page[Payment]:
     """List payments, newest first. `search` looks into references and customers' names."""
     rows = await queries.list_payments(session, wanted, paging.after, paging.limit + 1)

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.deps import Reader, SessionDep
+from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.shapes import Answer, Currency, Id, Instant, Money, Source, WebLink
@@ -42,7 +42,7 @@ class TimelineEvent(Answer):
 
 @router.get("/{customer_id}/timeline", responses=documented("not_found", "invalid_cursor"))
 async def list_timeline(
-    _actor: Reader, session: SessionDep, paging: PagingDep, customer_id: UUID, kind: Kind | None = None
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, customer_id: UUID, kind: Kind | None = None
 ) -> Page[TimelineEvent]:
     """List a customer's events, newest first."""
     if await queries.find_customer(session, customer_id) is None:
