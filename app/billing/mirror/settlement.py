@@ -127,26 +127,37 @@ def _insert() -> Clause:
 
 @cache
 def _join_payments() -> Clause:
-    payment, invoice = plain(Payment), plain(Invoice)
+    payment, come = plain(Payment), _come()
     values = {
-        "invoice_id": invoice.c.id,
-        "customer_id": func.coalesce(payment.c.customer_id, invoice.c.customer_id),
+        "invoice_id": come.c.id,
+        "customer_id": func.coalesce(payment.c.customer_id, come.c.customer_id),
         "updated_at": func.now(),
     }
-    return update(payment).where(_waits_for(payment, invoice)).values(values).returning(payment.c.id)
+    return update(payment).where(_waits_for(payment, come)).values(values).returning(payment.c.id)
 
 
 @cache
 def _join_allocations() -> Update:
-    part, invoice = plain(CreditAllocation), plain(Invoice)
-    return update(part).where(_waits_for(part, invoice)).values(invoice_id=invoice.c.id)
+    part, come = plain(CreditAllocation), _come()
+    return update(part).where(_waits_for(part, come)).values(invoice_id=come.c.id)
 
 
-def _waits_for(table: Relation, invoice: Relation) -> Clause:
+def _come() -> Relation:
+    """Return the invoices that have come.
+
+    They are read by id before anything is joined to them: during a first sync the tables have no statistics yet, and
+    left to itself PostgreSQL goes through all of the organisation's invoices for every payment that waits.
+    """
+    invoice = plain(Invoice)
+    columns = (invoice.c.id, invoice.c.source, invoice.c.source_tenant_id, invoice.c.external_id, invoice.c.customer_id)
+    chosen = select(*columns).where(invoice.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))))
+    return chosen.cte("come").prefix_with("MATERIALIZED")
+
+
+def _waits_for(table: Relation, come: Relation) -> Clause:
     return (
-        (invoice.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))))
-        & (table.c.source == invoice.c.source)
-        & (table.c.source_tenant_id == invoice.c.source_tenant_id)
-        & (table.c.invoice_external_id == invoice.c.external_id)
+        (table.c.source == come.c.source)
+        & (table.c.source_tenant_id == come.c.source_tenant_id)
+        & (table.c.invoice_external_id == come.c.external_id)
         & table.c.invoice_id.is_(None)
     )
