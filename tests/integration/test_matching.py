@@ -92,6 +92,7 @@ async def test_a_customer_that_comes_later_is_matched_then_and_takes_everything_
 
 async def test_without_a_psa_every_contact_has_a_customer_of_its_own(desk):
     await desk.write(contact("c1", "Acme", 0), contact("c2", "Acme", 0))
+    await desk.keep_up()
 
     assert await desk.standing("c1") == await desk.standing("c2") == OWN
     assert await desk.count("customers") == 2
@@ -162,6 +163,23 @@ async def test_a_customer_of_the_contacts_making_is_renamed_with_it_and_one_of_t
 
     names = {row["name"]: row["email"] for row in await desk.rows("customers")}
     assert names == {"Acme": None, "Solo New": "a@solo.example"}
+
+
+async def test_a_customer_of_a_persons_making_or_of_two_contacts_keeps_its_name(desk):
+    await desk.write(contact("c1", "One", 0), contact("c2", "Two", 0), contact("c3", "Three", 0))
+    await desk.decide("create", external_id="c1")
+    await desk.decide("link", (await desk.link("c2"))["customer_id"], external_id="c3")
+    await desk.write(contact("c1", "One New", 1), contact("c2", "Two New", 1))
+
+    assert {row["name"] for row in await desk.rows("customers")} == {"One", "Two"}
+
+
+async def test_a_link_that_another_vendors_writer_made_is_not_matched_behind_its_back(desk):
+    await write_quickbooks(desk)
+    await desk.run("UPDATE customer_links SET name_key = 'acme qb'")
+    await desk.send(p1="Acme QB")
+
+    assert await desk.standing("7", "q1") == OWN
 
 
 async def test_the_same_company_in_three_organisations_and_another_vendor_is_one_customer_with_four_links(desk):
@@ -256,11 +274,14 @@ async def test_a_decision_moves_every_row_alert_and_event_at_once_and_is_audited
 async def test_a_decision_is_undone_and_the_contact_waits_in_the_queue_again(desk):
     await desk.send(p1="Acme")
     await desk.write(contact(minute=0), invoice())
+    await desk.keep_up()
     await desk.decide("unlink")
-    undone = await desk.standing()
+    undone, own = await desk.standing(), (await desk.link())["customer_id"]
+    left = [await desk.owners(table) for table in ("billing_invoices", "timeline_events", "billing_alerts")]
     await desk.decide("link", await desk.customer("p1"))
 
     assert undone == (None, "manual", "suggested")
+    assert left == [{own}] * 3
     assert await desk.standing() == ("p1", "manual", "matched")
     assert await desk.owners("billing_invoices") == {await desk.customer("p1")}
 
@@ -328,6 +349,20 @@ async def test_another_vendors_link_is_moved_by_hand_with_rows_that_name_no_cont
     assert await desk.count("customers") == 1
 
 
+async def test_rows_that_name_no_contact_stay_when_it_cannot_be_told_whose_they_are(desk):
+    await desk.send(p1="Acme")
+    await write_quickbooks(desk)
+    await desk.run(
+        "INSERT INTO customer_links (customer_id, source, source_tenant_id, external_id, name, matched_by)"
+        " SELECT customer_id, source, source_tenant_id, '8', 'Other', 'new' FROM customer_links"
+    )
+    qb = await desk.link("7", "q1")
+    async with desk.db.transaction() as session:
+        await matching.decide(session, qb["id"], "link", await desk.customer("p1"), "an analyst")
+
+    assert await desk.owners("billing_invoices") == {(await desk.link("8", "q1"))["customer_id"]}
+
+
 async def write_quickbooks(desk):
     await desk.run("INSERT INTO customers (name) VALUES ('Acme QB')")
     at_it = "FROM customers WHERE name = 'Acme QB'"
@@ -391,6 +426,14 @@ async def test_a_merged_contact_waits_for_the_one_it_went_into_and_follows_its_l
     assert waiting[0] is None
     assert followed
     assert await desk.owners("customer_links") == await desk.owners("billing_invoices") == {await desk.customer("p1")}
+
+
+async def test_a_merged_contact_follows_a_decision_about_the_one_it_went_into(desk):
+    await desk.send(p1="Zenith")
+    await desk.write(contact("c1", "Loser", 0, merged_into="c2"), contact("c2", "Winner", 0))
+    await desk.decide("link", await desk.customer("p1"), "c2")
+
+    assert await desk.standing("c1") == ("p1", "merged", "matched")
 
 
 async def test_a_merge_does_not_undo_a_decision_by_hand(desk):

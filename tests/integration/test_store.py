@@ -105,6 +105,14 @@ async def test_with_equal_stamps_the_later_reading_wins(ledger):
     assert (await ledger.row("billing_invoices"))["due_on"] == at(9999).date()
 
 
+async def test_a_version_of_the_same_stamp_and_the_same_instant_is_as_good_as_the_one_known(ledger):
+    await ledger.write(invoice(reference="one"))
+    same = await ledger.write(invoice(reference="one"))
+    other = await ledger.write(invoice(reference="two"))
+
+    assert (same["invoices"], other["invoices"]) == (Counts(unchanged=1), Counts(updated=1))
+
+
 async def test_a_stamp_that_moves_alone_is_kept_so_that_a_version_between_cannot_win(ledger):
     await ledger.write(invoice(minute=1))
     await ledger.write(invoice(minute=3))
@@ -232,6 +240,16 @@ async def test_a_payment_after_its_invoice_is_joined_at_once(ledger):
     await ledger.write(payment())
 
     assert (await ledger.row("billing_payments"))["invoice_id"] == (await ledger.row("billing_invoices"))["id"]
+
+
+async def test_an_invoice_that_changes_leaves_its_payments_unwritten(ledger):
+    await ledger.write(invoice(), payment(), memo(parts=[("i1", "5.00")]))
+    before = await versions(ledger)
+    await ledger.write(invoice(minute=1, reference="touched"))
+    after = await versions(ledger)
+
+    for table in ("billing_payments", "billing_credit_allocations"):
+        assert after[table] == before[table]
 
 
 async def test_a_payment_and_its_invoice_that_come_at_the_same_moment_do_not_miss_each_other(ledger):
@@ -370,6 +388,14 @@ async def test_the_base_currency_is_kept_until_it_is_ruled_out(ledger):
         seen.append((await ledger.row("billing_organisations"))["base_currency"])
 
     assert seen == ["NZD", "NZD", "USD", "USD"]
+
+
+async def test_an_old_version_rules_no_base_currency_out(ledger):
+    await ledger.write(bill("i1", "NZD", "1"))
+    await ledger.write(bill("i2", "USD", None), bill("i3", "USD", None))
+    await ledger.write(invoice("i1", -1, exchange_rate=Decimal("1.6")))
+
+    assert (await ledger.row("billing_organisations"))["base_currency"] == "NZD"
 
 
 def bill(external_id, currency, rate):

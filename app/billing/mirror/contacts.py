@@ -76,7 +76,7 @@ def _named_rows(named: dict[str, ContactRecord], contacts: Sequence[ContactRecor
     own = {contact.external_id for contact in contacts}
     for external_id, contact in named.items():
         if external_id not in own:
-            yield {**_row(contact, is_customer=True), "vendor_updated_at": None}
+            yield _row(contact, is_customer=True)
 
 
 def _row(contact: ContactRecord, *, is_customer: bool) -> dict[str, object]:
