@@ -105,7 +105,8 @@ class KeySet:
         except (OSError, RuntimeError, ValueError) as error:
             log.warning("jwks_unavailable", reason=type(error).__name__)
         if not self._keys:
-            raise Problem("identity_unavailable", "The keys to check tokens with cannot be read now; try again.")
+            detail = "The keys to check tokens with cannot be read now; try again."
+            raise Problem("identity_unavailable", detail, headers={"Retry-After": str(REFETCH_SECONDS)})
 
 
 class TokenVerifier:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -11,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger(__name__)
+
 REFERENCE = "#/components/schemas/ProblemDetails"
 
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -49,6 +52,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 # What the framework itself refuses, by status; everything else it may say is a bad request.
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 
+NOT_LET_IN = frozenset({"not_authenticated", "not_allowed", "invalid_signature"})
 EVERYWHERE = ("not_authenticated", "not_allowed", "validation_failed", "database_unavailable")
 
 
@@ -124,6 +128,9 @@ def documented(*codes: str, is_public: bool = False) -> dict[int | str, dict[str
 
 
 def problem_response(problem: Problem, scope: Scope) -> JSONResponse:
+    """Write a problem down as an answer; who was not let in shows in the log."""
+    if problem.code in NOT_LET_IN:
+        log.info("not_let_in", method=scope["method"], path=scope["path"], code=problem.code)
     details = ProblemDetails(
         type=f"urn:vectis:problem:{problem.code}",
         title=problem.title,

@@ -212,6 +212,7 @@ async def test_without_any_key_an_outage_is_503_not_401():
     provider.is_away = True
     problem = await refusal(sign(RSA, "RS256", {"kid": "r"}), verifier(None, provider))
     assert (problem.status_code, problem.code) == (503, "identity_unavailable")
+    assert problem.headers["Retry-After"]
 
 
 @pytest.mark.parametrize(

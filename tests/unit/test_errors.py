@@ -176,6 +176,17 @@ async def test_what_breaks_is_500_logged_under_its_request_id_and_tells_nothing(
         assert events == [("request_failed", body["request_id"], "tester", path)]
 
 
+async def test_who_was_not_let_in_shows_in_the_log(api):
+    with capture_logs([structlog.contextvars.merge_contextvars]) as logs:
+        await api.client.get("/api/list")
+        await api.post("/api/orders", {"items": []}, role="viewer", subject="ann")
+    seen = [(each["event"], each["code"], each["path"], each.get("actor")) for each in logs]
+    assert seen == [
+        ("not_let_in", "not_authenticated", "/api/list", None),
+        ("not_let_in", "not_allowed", "/api/orders", "ann"),
+    ]
+
+
 async def test_the_database_away_is_503_and_when_to_try_again(api):
     answer = await api.get("/api/away")
     assert_problem(answer, 503, "database_unavailable")

@@ -108,7 +108,7 @@ async def test_of_fifty_at_once_one_works_and_the_others_hear_409(replicas, coun
     counter.gate.clear()
     calls = [asyncio.ensure_future(work(replicas[number % 2])) for number in range(50)]
     refused = []
-    for finished in asyncio.as_completed(calls):
+    for finished in asyncio.as_completed(calls, timeout=10):
         refused.append(await finished)
         if len(refused) == 49:
             counter.gate.set()
@@ -169,10 +169,10 @@ async def test_old_replies_are_forgotten(replicas, db):
 async def test_the_claim_of_a_replica_that_died_is_taken_over_and_its_late_reply_is_not_kept(replicas, counter, db):
     counter.gate.clear()
     late = asyncio.ensure_future(work(replicas[0]))
-    await counter.arrivals.get()
+    await asyncio.wait_for(counter.arrivals.get(), 10)
     await set_clock(db, timedelta(minutes=2, seconds=1))
     successor = asyncio.ensure_future(work(replicas[1]))
-    await counter.arrivals.get()
+    await asyncio.wait_for(counter.arrivals.get(), 10)
     assert (await work(replicas[1])).status_code == 409
     late.cancel()
     counter.gate.set()
