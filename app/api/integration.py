@@ -264,6 +264,7 @@ async def put_tenants(
 async def put_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin, given: WebhookKey) -> None:
     """Take a new signing key; the one before it stays good for 24 hours."""
     await apps.save_signing_key(session, engine.sealer, engine.config, given.signing_key)
+    engine.forget_keys()
     await audit(session, admin.subject, "webhook_key_updated", engine.vendor, {})
 
 
@@ -271,6 +272,7 @@ async def put_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin, 
 async def delete_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin) -> None:
     """Forget every signing key at once."""
     await apps.delete_signing_keys(session, engine.config)
+    engine.forget_keys()
     await audit(session, admin.subject, "webhook_key_deleted", engine.vendor, {})
 
 

@@ -1,6 +1,9 @@
 """The engine: one vendor's connections and sync on this replica, put together, and what may be asked of them."""
 
 import asyncio
+import contextlib
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +19,7 @@ from app.connections.apps import NoTenantSelected, UnknownTenant, VendorConfig
 from app.connections.card import Banner, Snapshot, State
 from app.connections.tables import Grant, Tenant
 from app.connections.tokens import Tokens
-from app.connector import BadSignature, Connector, NoticeUnreadable
+from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
 from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, Session
 from app.sync import budget, inbox, progress, reconcile, replies, runs
@@ -33,6 +36,8 @@ log = structlog.get_logger(__name__)
 # Xero waits 5 seconds for its answer (facts.md section 7); these two together stay below it.
 KEY_SECONDS = 1.5
 STORE_SECONDS = 2.5
+# How long a key deleted on one replica may still be good on another.
+KEYS_GOOD_SECONDS = 5.0
 RECONCILE_EVERY = timedelta(days=1)
 
 
@@ -104,6 +109,7 @@ class Engine:
         self.tokens = Tokens(db, sealer, connector, config, clock)
         self._db = db
         self._known_keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
+        self._keys_read_at = -math.inf
         self._clock = clock
         spender = Spender(db, clock, connector.vendor, plan.limits)
         writers = asyncio.Semaphore(WRITERS)
@@ -185,7 +191,7 @@ class Engine:
             DatabaseUnavailable: the events could not be stored.
         """
         try:
-            notices = self.connector.read_notices(body, signatures, await self._keys())
+            notices = await self._read_notices(body, signatures)
         except BadSignature:
             await self._note(inbox.count_bad_signature)
             return Receipt(is_signed=False)
@@ -204,14 +210,26 @@ class Engine:
         self.worker.nudge()
         return Receipt(is_signed=True, stored=stored)
 
-    async def _keys(self) -> Sequence[str]:
+    async def _read_notices(self, body: bytes, signatures: Sequence[bytes]) -> Sequence[Notice]:
+        """Check with the keys read lately; one that does not fit may be signed with a key just set elsewhere."""
+        if time.monotonic() - self._keys_read_at < KEYS_GOOD_SECONDS:
+            with contextlib.suppress(BadSignature):
+                return self.connector.read_notices(body, signatures, self._known_keys)
+        return self.connector.read_notices(body, signatures, await self._read_keys())
+
+    async def _read_keys(self) -> Sequence[str]:
         """Return the signing keys; those last read when the database is away, so that a probe can be answered."""
         try:
             async with asyncio.timeout(KEY_SECONDS), self._db.transaction() as session:
                 self._known_keys = await apps.signing_keys(session, self.sealer, self.config)
+            self._keys_read_at = time.monotonic()
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("signing_keys_not_read", error=str(error))
         return self._known_keys
+
+    def forget_keys(self) -> None:
+        """Read the signing keys anew at the next delivery, because they were just changed."""
+        self._keys_read_at = -math.inf
 
     async def _note(self, note: Callable[[Session, str], Awaitable[None]]) -> None:
         try:

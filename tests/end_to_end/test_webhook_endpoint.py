@@ -105,10 +105,20 @@ async def test_without_a_key_everything_is_401(dsn):
         assert (await post(world, PROBE, sign(PROBE, "second"))).status_code == 200
         assert (await post(world, PROBE, sign(PROBE, "first"))).status_code == 200
         await world.execute("UPDATE webhook_keys SET expires_at = wall_clock() WHERE expires_at IS NOT NULL")
+        world.engine.forget_keys()
         assert (await post(world, PROBE, sign(PROBE, "first"))).status_code == 401
 
         assert (await world.call("DELETE", f"{CARD}/webhook-key")).status_code == 204
         assert (await post(world, PROBE, sign(PROBE, "second"))).status_code == 401
+
+
+async def test_a_key_set_on_another_replica_is_good_at_once(dsn):
+    async with open_world(dsn, xero_webhook_key=None) as world, open_world(dsn, xero_webhook_key=None) as other:
+        await world.call("PUT", f"{CARD}/webhook-key", json={"signing_key": "first"})
+        assert (await post(other, PROBE, sign(PROBE, "first"))).status_code == 200
+        await world.call("PUT", f"{CARD}/webhook-key", json={"signing_key": "second"})
+        assert (await post(other, PROBE, sign(PROBE, "second"))).status_code == 200
+        assert (await post(other, PROBE, sign(PROBE, "first"))).status_code == 200
 
 
 async def test_the_acknowledgement_may_be_empty(dsn):
