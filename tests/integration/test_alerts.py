@@ -5,10 +5,12 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from app.billing import alerts
 from app.billing.alerts import AlertCounts, AlertIsResolved, AlertPolicy, UnknownAlert
 from app.billing.psa import PsaCustomer, PsaService, upsert_customers, upsert_services
+from app.db import DatabaseUnavailable
 from tests.records import Ledger, at, contact, invoice
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -164,6 +166,7 @@ async def test_an_acknowledged_alert_stays_so_until_its_condition_ends(watch):
     await watch.do(alerts.acknowledge, "ana")
     await watch.look(40)
     lasting = await watch.state()
+    by_whom = (await watch.alert())["changed_by"]
     await watch.bill(status="paid")
     await watch.look(41)
     ended = await watch.state()
@@ -171,6 +174,7 @@ async def test_an_acknowledged_alert_stays_so_until_its_condition_ends(watch):
     await watch.look(42)
 
     assert (lasting, ended, await watch.state()) == (("acknowledged", 1), ("resolved", 1), ("open", 2))
+    assert by_whom == "ana"
 
 
 async def test_an_alert_resolved_by_hand_comes_back_only_when_its_condition_recurs(watch):
@@ -243,6 +247,24 @@ async def test_nothing_is_left_to_do_about_a_resolved_alert_and_nothing_about_an
             await watch.do(deed, *args)
         with pytest.raises(UnknownAlert):
             await watch.do(deed, *args, alert_id=uuid4())
+
+
+async def test_a_person_waits_for_an_evaluation_under_way_so_that_neither_undoes_the_other(watch):
+    await watch.bill()
+    await watch.look(1)
+    alert = await watch.alert()
+    async with watch.db.transaction() as evaluating:
+        await alerts.evaluate(evaluating, NOON, AlertPolicy())
+        with pytest.raises(DatabaseUnavailable):
+            await watch.do(impatiently, alert_id=alert["id"])
+
+    await watch.do(alerts.acknowledge, "ana")
+    assert await watch.state() == ("acknowledged", 1)
+
+
+async def impatiently(session, alert_id):
+    await session.execute(text("SET LOCAL lock_timeout = '20ms'"))
+    await alerts.acknowledge(session, alert_id, "ana")
 
 
 async def test_a_service_without_invoice_is_told_of_when_the_gap_has_passed(watch):

@@ -121,6 +121,26 @@ async def test_two_customers_of_one_name_are_not_guessed(desk, is_first):
     assert await desk.owners("billing_invoices") == {(await desk.link())["customer_id"]}
 
 
+async def test_when_a_customers_namesake_is_renamed_the_contact_is_linked_to_the_other(desk):
+    await desk.send(p1="Acme", p2="Acme Ltd")
+    await desk.write(contact(minute=0))
+    await desk.send(p2="Zenith")
+
+    assert await desk.standing() == MATCHED
+
+
+async def test_rows_that_others_put_at_a_customer_go_with_it_when_the_psas_comes(desk):
+    await desk.write(contact(minute=0))
+    await desk.run(
+        "INSERT INTO billing_invoices (source, source_tenant_id, external_id, customer_id, status, currency, total,"
+        " balance) SELECT 'quickbooks', 'q1', 'i1', customer_id, 'open', 'USD', 10, 10 FROM customer_links"
+    )
+    await desk.send(p1="Acme")
+
+    assert await desk.owners("billing_invoices") == {await desk.customer("p1")}
+    assert await desk.count("customers") == 1
+
+
 async def test_when_a_namesake_is_renamed_the_other_is_linked(desk):
     await desk.send(p1="Acme")
     await desk.write(contact("c1", "Acme", 0), contact("c2", "Acme", 0))
@@ -227,6 +247,13 @@ async def test_signals_add_up_and_put_the_likelier_namesake_first(desk):
     best, other = await desk.candidates()
     assert (best.signals, other.signals) == (("same_name", "email_domain"), ("same_name",))
     assert best.score > other.score
+
+
+async def test_the_customer_a_contact_stands_for_already_is_not_proposed(desk):
+    await desk.send(p1="Acme", p2="Acme Holdings")
+    await desk.write(contact(minute=0))
+
+    assert [one.name for one in await desk.candidates()] == ["Acme Holdings"]
 
 
 async def test_another_vendors_contact_is_proposed_by_its_name_although_it_has_no_key(desk):
