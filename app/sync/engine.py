@@ -11,8 +11,8 @@ from uuid import UUID
 
 import structlog
 
-from app.billing import alerts
 from app.billing.alerts import AlertPolicy
+from app.billing.upkeep import keep_up
 from app.clock import Clock
 from app.connections import apps, card, consent, disconnect, grants, tenants
 from app.connections.apps import NoTenantSelected, UnknownTenant, VendorConfig
@@ -177,9 +177,9 @@ class Engine:
             await inbox.forget_old(session)
 
     async def refresh_alerts(self) -> None:
-        """Open and resolve alerts by what the tables say now, whatever the vendor."""
+        """Keep alerts, the review queue and other vendors' events equal to what the tables say now."""
         async with self._db.transaction() as session:
-            await alerts.evaluate(session, self._clock.now(), self.plan.alerts)
+            await keep_up(session, self._clock.now(), self.plan.alerts)
 
     async def receive(self, body: bytes, signatures: Sequence[bytes]) -> Receipt:
         """Take a webhook delivery: check it, and store what it tells of before anyone is told that we have it.
