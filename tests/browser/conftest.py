@@ -44,10 +44,13 @@ async def synced(module_dsn):
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def site(dsn):
+async def site(dsn, browser):
     """A site where nothing has been done yet."""
     async with open_site(dsn) as opened:
         yield opened
+        # A page that is still looking when its site goes would complain of that.
+        for context in browser.contexts:
+            await context.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -64,9 +64,9 @@ def token(role: Role) -> str:
 
 
 @asynccontextmanager
-async def open_site(dsn: str, **settings: Any):
+async def open_site(dsn: str, books: SimulatorOptions = BOOKS, **settings: Any):
     """Serve both on free ports, the service with its schedule on."""
-    async with _serving(simulator.create_app(BOOKS)) as xero_port:
+    async with _serving(simulator.create_app(books)) as xero_port:
         xero_url = f"http://127.0.0.1:{xero_port}"
         listener = simulator.listen("127.0.0.1", 0)
         url = f"http://localhost:{listener.getsockname()[1]}"
@@ -83,8 +83,7 @@ async def open_site(dsn: str, **settings: Any):
 @asynccontextmanager
 async def _serving(app: Any, listener: Any = None):
     listener = listener or simulator.listen("127.0.0.1", 0)
-    # A browser keeps its stream of progress open; nobody waits for that to end.
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     # Whoever calls before it is up waits in the socket's queue.
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,5 +1,6 @@
 """The console in a real browser: signing in, setting up, watching a sync, reading a customer's figures."""
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -7,7 +8,7 @@ from playwright.async_api import expect
 
 from app.db import Database
 from tests.api import add_customer
-from tests.browser.site import token
+from tests.browser.site import BOOKS, open_site, token
 from tests.end_to_end.world import CARD
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,6 +73,31 @@ async def test_connect_pick_organisations_and_watch_the_sync(page, site):
     await expect(page.get_by_text("3 organisations, none in trouble.")).to_be_visible()
     card = await site.read(CARD)
     assert (card["state"], card["tenants"]) == ("connected", {"available": 3, "selected": 3})
+
+
+async def test_hundreds_of_organisations_are_searched_and_paged(page, dsn):
+    async with open_site(
+        dsn, replace(BOOKS, organisations=55, contacts=1, invoices=1, payments=0, credit_notes=0)
+    ) as site:
+        await site.connect()
+        await page.goto(site.link())
+        picks = page.locator(".picks input")
+        await expect(picks).to_have_count(50)
+        await page.get_by_role("button", name="Show more").click()
+        await expect(picks).to_have_count(55)
+
+        names = [tenant["name"] for tenant in (await site.read(f"{CARD}/tenants", limit=200))["items"]]
+        wanted = sum("uk" in name.lower() for name in names)
+        assert 0 < wanted < 50
+        await page.get_by_label("Find an organisation").fill("UK")
+        await expect(picks).to_have_count(wanted)
+        await page.get_by_role("button", name="Select all").click()
+        await expect(page.locator("main").get_by_text(f"{wanted} of 55 selected")).to_be_visible()
+        await page.get_by_label("Find an organisation").fill("")
+        await expect(picks).to_have_count(50)
+        await page.get_by_role("button", name="Select all").click()
+        await expect(page.locator("main").get_by_text("55 of 55 selected")).to_be_visible()
+        await page.goto("about:blank")
 
 
 async def test_progress_is_streamed_while_the_run_itself_cannot_be_looked_at(page, synced, complaints):

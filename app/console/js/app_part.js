@@ -9,7 +9,7 @@ const SCOPE_SETS = {
   broad: ["Broad", "For an app created before 2 March 2026. Asks for accounting.transactions.read and accounting.contacts.read."],
   granular: ["Granular", "For an app created on or after 2 March 2026, which may not ask for the broad ones. Asks for accounting.invoices.read, accounting.payments.read and accounting.contacts.read."],
 };
-const EXACT = "Copy it into Xero (My Apps, Configuration, Redirect URIs) character for character: https, no slash at the end, nothing added.";
+const EXACT = "Copy it into Xero (My Apps, Configuration, Redirect URIs) character for character: no slash at the end, nothing added.";
 
 export function appPart({ session, refresh }) {
   const out = outlet();

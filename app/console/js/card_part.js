@@ -90,5 +90,6 @@ function describe(card) {
 function nextSync(sync) {
   if (sync.running) return "running now";
   if (!sync.enabled) return "by hand: this replica has no schedule";
+  if (sync.next_tick_at && new Date(sync.next_tick_at) <= Date.now()) return "due now";
   return sync.next_tick_at ? h("span", null, ago(sync.next_tick_at), `, ${every(sync.interval_seconds)}`) : every(sync.interval_seconds);
 }

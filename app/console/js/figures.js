@@ -31,7 +31,7 @@ function currencyBox(figures, month) {
       figure("Outstanding", "outstanding", figures, "open invoices, before credits"),
       figure("Overdue", "overdue", figures, overdue, isNothing(figures.overdue) ? "" : "late"),
       figure("Unapplied credit", "unapplied_credit", figures, "credit notes not used yet"),
-      figure("Contracted a month", "contracted_mrr", figures, "services active today")),
+      figure("Contracted MRR", "contracted_mrr", figures, "services active today")),
   );
 }
 

@@ -31,7 +31,7 @@ export function ago(iso, missing = "never") {
 export function distance(iso) {
   const seconds = Math.round((new Date(iso) - Date.now()) / 1000);
   const [unit, length] = STEPS.find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
-  if (unit === "second" && Math.abs(seconds) < 10) return "just now";
+  if (unit === "second" && Math.abs(seconds) < 10) return seconds > 0 ? "any moment" : "just now";
   return RELATIVE.format(Math.trunc(seconds / length), unit);
 }
 

@@ -15,7 +15,7 @@ export function syncPart({ session, refresh }) {
   const runs = h("div", null);
   const button = h("button", { type: "button", class: "primary" }, "Sync now");
   const node = section("Sync",
-    session.isAdmin && h("p", { class: "actions" }, button, h("span", { class: "hint" }, "Pulls what changed since the last time. While one runs, it is that one.")),
+    session.isAdmin && h("p", { class: "actions" }, button, h("span", { class: "hint" }, "Pulls what changed since the last time. While one is running, this follows it.")),
     out.node, live, h("h3", null, "Recent runs"), runs);
   const differs = changes();
   let names = new Map();
