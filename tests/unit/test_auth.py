@@ -202,7 +202,10 @@ async def test_keys_outlive_the_provider_s_outage_and_a_withdrawn_one_does_not_o
     provider.is_away = True
     clock.instant += timedelta(hours=2)
     assert await by.verify(token)
-    provider.is_away, provider.keys = False, [public(EC, "e")]
+    provider.is_away, provider.keys = False, []
+    clock.instant += timedelta(hours=2)
+    assert await by.verify(token)
+    provider.keys = [public(EC, "e")]
     clock.instant += timedelta(hours=2)
     assert (await refusal(token, by)).status_code == 401
 

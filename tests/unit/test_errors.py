@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from structlog.testing import capture_logs
 
+from app.api.auth import mint_token
 from app.api.deps import Admin, Reader
 from app.api.errors import PROBLEMS, Problem
 from app.api.pagination import PagingDep
 from app.db import DatabaseUnavailable
-from tests.api import HandClock, calling, make_app, make_services
+from tests.api import AUDIENCE, NOON, SECRET, HandClock, calling, make_app, make_services
 
 LEAK = "postgresql://user:hunter2@db.internal/vectis"
 
@@ -119,7 +120,9 @@ async def test_who_may_not(api):
     assert refused.headers["www-authenticate"] == "Bearer"
     assert_problem(await api.client.get("/api/nothing"), 401, "not_authenticated")
     assert_problem(await api.post("/api/orders", {"items": []}, role="analyst"), 403, "not_allowed")
-    doubled = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
+    good = mint_token(SECRET, "viewer", "ann", hours=1, audience=AUDIENCE, now=NOON)
+    doubled = [("Authorization", f"Bearer {good}"), ("Authorization", "Bearer b")]
+    assert (await api.client.get("/api/list", headers=doubled[:1])).status_code == 200
     assert_problem(await api.client.get("/api/list", headers=doubled), 401, "not_authenticated")
     for header in ("", "Bearer", "Bearer ", "Basic YTpi", "token"):
         refused = await api.client.get("/api/list", headers={"Authorization": header})

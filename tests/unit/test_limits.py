@@ -38,6 +38,11 @@ async def parse(_actor: Reader, body: dict[str, object]) -> dict[str, object]:
     return body
 
 
+@Routes.router.get("/api/named/{name}")
+async def read_named(_actor: Reader, name: str, search: str = "") -> str:
+    return name + search
+
+
 @pytest.fixture(scope="module")
 def app():
     return make_app(make_services(None, HandClock()), [Routes])
@@ -224,11 +229,17 @@ async def test_whatever_is_sent_is_answered_and_no_nul_or_surrogate_passes(app, 
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/api/echo%00", 404), ("/%00", 404), ("/api/echo?a=%00", 422), ("/api/%ED%A0%80", 404)]
+    ("path", "status"),
+    [("/api/named/a%00", 404), ("/%00", 404), ("/api/named/a?search=%00", 422), ("/api/named/a?search=b%00c", 422)],
 )
 async def test_no_nul_passes_in_an_address(api, path, status):
-    answer = await api.call("POST", path, json={})
+    answer = await api.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+async def test_bytes_that_are_no_text_arrive_as_text(api):
+    answer = await api.get("/api/named/%ED%A0%80?search=%FF")
+    assert answer.json().encode()
 
 
 async def test_every_answer_carries_its_headers(api):

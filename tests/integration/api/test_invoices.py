@@ -175,6 +175,25 @@ async def test_pages_are_newest_first_and_lose_nothing_while_rows_come_and_go(ap
     assert rest.json() == {"items": everything[5:], "next_cursor": None}
 
 
+async def test_a_cursor_leads_on_in_its_own_list_and_filters_alone(api, db):
+    async with db.transaction() as session:
+        acme = await add_customer(session)
+        for number in range(3):
+            await add_invoice(session, acme, str(number))
+    filters = {"status": "open", "search": "acme"}
+    cursor = (await api.get("/api/invoices", params={**filters, "limit": 1})).json()["next_cursor"]
+    changed_limit = await api.get("/api/invoices", params={"cursor": cursor, "limit": 2, **filters})
+    assert len(changed_limit.json()["items"]) == 2
+    for path, params in [
+        ("/api/invoices", {}),
+        ("/api/invoices", {**filters, "status": "paid"}),
+        ("/api/invoices", {**filters, "currency": "NZD"}),
+        ("/api/credit-memos", filters),
+    ]:
+        refused = await api.get(path, params={**params, "cursor": cursor})
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid_cursor")
+
+
 async def test_payments_are_listed_and_filtered(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
