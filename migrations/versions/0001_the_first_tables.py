@@ -59,6 +59,7 @@ BEGIN
     org.day_started_at := t;
     org.day_calls := 0;
     org.day_remaining := NULL;
+    org.day_probed_at := NULL;
   END IF;
   IF org.day_calls >= p_day OR org.day_remaining <= p_day_reserve THEN
     -- The vendor's day is a fixed window whose end is not told: once an hour a single call may look whether it is over.
@@ -439,10 +440,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_billing_credit_memos")),
         sa.UniqueConstraint(
-            "source",
-            "source_tenant_id",
             "external_id",
-            name=op.f("uq_billing_credit_memos_source_source_tenant_id_external_id"),
+            "source_tenant_id",
+            "source",
+            name=op.f("uq_billing_credit_memos_external_id_source_tenant_id_source"),
         ),
     )
     op.create_index(
@@ -458,9 +459,9 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
-        op.f("ix_billing_credit_memos_source_source_tenant_id_contact_external_id"),
+        op.f("ix_billing_credit_memos_contact_external_id_source_tenant_id_source"),
         "billing_credit_memos",
-        ["source", "source_tenant_id", "contact_external_id"],
+        ["contact_external_id", "source_tenant_id", "source"],
         unique=False,
     )
     op.create_table(
@@ -499,10 +500,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_billing_invoices")),
         sa.UniqueConstraint(
-            "source",
-            "source_tenant_id",
             "external_id",
-            name=op.f("uq_billing_invoices_source_source_tenant_id_external_id"),
+            "source_tenant_id",
+            "source",
+            name=op.f("uq_billing_invoices_external_id_source_tenant_id_source"),
         ),
     )
     op.create_index(
@@ -522,9 +523,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'open'"),
     )
     op.create_index(
-        op.f("ix_billing_invoices_source_source_tenant_id_contact_external_id"),
+        op.f("ix_billing_invoices_contact_external_id_source_tenant_id_source"),
         "billing_invoices",
-        ["source", "source_tenant_id", "contact_external_id"],
+        ["contact_external_id", "source_tenant_id", "source"],
         unique=False,
     )
     op.create_table(
@@ -575,10 +576,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_customer_links")),
         sa.UniqueConstraint(
-            "source",
-            "source_tenant_id",
             "external_id",
-            name=op.f("uq_customer_links_source_source_tenant_id_external_id"),
+            "source_tenant_id",
+            "source",
+            name=op.f("uq_customer_links_external_id_source_tenant_id_source"),
         ),
     )
     op.create_index(op.f("ix_customer_links_customer_id"), "customer_links", ["customer_id"], unique=False)
@@ -729,15 +730,15 @@ def upgrade() -> None:
         op.f("ix_billing_credit_allocations_invoice_id"), "billing_credit_allocations", ["invoice_id"], unique=False
     )
     op.create_index(
-        op.f("ix_billing_credit_allocations_source_source_tenant_id_invoice_external_id"),
+        op.f("ix_billing_credit_allocations_invoice_external_id_source_tenant_id_source"),
         "billing_credit_allocations",
-        ["source", "source_tenant_id", "invoice_external_id"],
+        ["invoice_external_id", "source_tenant_id", "source"],
         unique=False,
     )
     op.create_index(
-        op.f("ix_billing_credit_allocations_source_source_tenant_id_kind_credit_external_id"),
+        op.f("ix_billing_credit_allocations_credit_external_id_source_tenant_id_source"),
         "billing_credit_allocations",
-        ["source", "source_tenant_id", "kind", "credit_external_id"],
+        ["credit_external_id", "source_tenant_id", "source"],
         unique=False,
     )
     op.create_table(
@@ -772,11 +773,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_billing_payments")),
         sa.UniqueConstraint(
-            "source",
-            "source_tenant_id",
             "external_id",
             "invoice_external_id",
-            name=op.f("uq_billing_payments_source_source_tenant_id_external_id_invoice_external_id"),
+            "source_tenant_id",
+            "source",
+            name=op.f("uq_billing_payments_external_id_invoice_external_id_source_tenant_id_source"),
             postgresql_nulls_not_distinct=True,
         ),
     )
@@ -791,15 +792,15 @@ def upgrade() -> None:
         "ix_billing_payments_paid_on", "billing_payments", [sa.literal_column("paid_on DESC"), "id"], unique=False
     )
     op.create_index(
-        op.f("ix_billing_payments_source_source_tenant_id_contact_external_id"),
+        op.f("ix_billing_payments_contact_external_id_source_tenant_id_source"),
         "billing_payments",
-        ["source", "source_tenant_id", "contact_external_id"],
+        ["contact_external_id", "source_tenant_id", "source"],
         unique=False,
     )
     op.create_index(
         "ix_billing_payments_waiting",
         "billing_payments",
-        ["source", "source_tenant_id", "invoice_external_id"],
+        ["invoice_external_id", "source_tenant_id", "source"],
         unique=False,
         postgresql_where=sa.text("invoice_id IS NULL"),
     )
@@ -814,18 +815,18 @@ def downgrade() -> None:
         "ix_billing_payments_waiting", table_name="billing_payments", postgresql_where=sa.text("invoice_id IS NULL")
     )
     op.drop_index(
-        op.f("ix_billing_payments_source_source_tenant_id_contact_external_id"), table_name="billing_payments"
+        op.f("ix_billing_payments_contact_external_id_source_tenant_id_source"), table_name="billing_payments"
     )
     op.drop_index("ix_billing_payments_paid_on", table_name="billing_payments")
     op.drop_index(op.f("ix_billing_payments_invoice_id"), table_name="billing_payments")
     op.drop_index("ix_billing_payments_customer_id_paid_on", table_name="billing_payments")
     op.drop_table("billing_payments")
     op.drop_index(
-        op.f("ix_billing_credit_allocations_source_source_tenant_id_kind_credit_external_id"),
+        op.f("ix_billing_credit_allocations_credit_external_id_source_tenant_id_source"),
         table_name="billing_credit_allocations",
     )
     op.drop_index(
-        op.f("ix_billing_credit_allocations_source_source_tenant_id_invoice_external_id"),
+        op.f("ix_billing_credit_allocations_invoice_external_id_source_tenant_id_source"),
         table_name="billing_credit_allocations",
     )
     op.drop_index(op.f("ix_billing_credit_allocations_invoice_id"), table_name="billing_credit_allocations")
@@ -852,7 +853,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_billing_services_customer_id"), table_name="billing_services")
     op.drop_table("billing_services")
     op.drop_index(
-        op.f("ix_billing_invoices_source_source_tenant_id_contact_external_id"), table_name="billing_invoices"
+        op.f("ix_billing_invoices_contact_external_id_source_tenant_id_source"), table_name="billing_invoices"
     )
     op.drop_index(
         "ix_billing_invoices_open_due_on", table_name="billing_invoices", postgresql_where=sa.text("status = 'open'")
@@ -861,7 +862,7 @@ def downgrade() -> None:
     op.drop_index("ix_billing_invoices_customer_id_issued_on", table_name="billing_invoices")
     op.drop_table("billing_invoices")
     op.drop_index(
-        op.f("ix_billing_credit_memos_source_source_tenant_id_contact_external_id"), table_name="billing_credit_memos"
+        op.f("ix_billing_credit_memos_contact_external_id_source_tenant_id_source"), table_name="billing_credit_memos"
     )
     op.drop_index("ix_billing_credit_memos_issued_on", table_name="billing_credit_memos")
     op.drop_index("ix_billing_credit_memos_customer_id_issued_on", table_name="billing_credit_memos")
