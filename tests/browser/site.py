@@ -87,7 +87,9 @@ async def _serving(app: Any, listener: Any = None):
     server = uvicorn.Server(config)
     # Whoever calls before it is up waits in the socket's queue.
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    yield listener.getsockname()[1]
-    server.should_exit = True
-    await serving
-    listener.close()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
