@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -78,14 +79,14 @@ class Api:
 
     async def walk(self, path, limit, **params):
         """Return every item of a list, page by page."""
-        found, cursor = [], None
+        found: list[Any] = []
+        turn: dict[str, str] = {}
         while len(found) < MOST_WALKED:
-            turn = {"cursor": cursor} if cursor else {}
             page = (await self.get(path, params={**params, "limit": limit, **turn})).json()
             found += page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
+            if page["next_cursor"] is None:
                 return found
+            turn = {"cursor": page["next_cursor"]}
         raise AssertionError("The pages never end.")
 
 

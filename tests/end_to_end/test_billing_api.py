@@ -3,6 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -72,8 +73,8 @@ async def test_every_door_refuses_a_parameter_it_does_not_know(world):
 
 
 async def expected_figures(world, tenant_id, today):
-    """Work the figures of each contact out of the pretend Xero's own books."""
-    figures = defaultdict(lambda: defaultdict(lambda: [Decimal(0), Decimal(0), Decimal(0), 0]))
+    """Work the figures of each contact out of the pretend Xero's own books: by contact and currency."""
+    figures: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(lambda: [*[Decimal(0)] * 3, 0]))
     for row in await world.state(tenant_id, "Invoices"):
         if row["type"] != "ACCREC" or row["status"] not in {"AUTHORISED", "PAID"}:
             continue

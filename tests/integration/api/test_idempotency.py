@@ -28,7 +28,7 @@ class Counter:
         self.reached = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.arrivals = asyncio.Queue()
+        self.arrivals: asyncio.Queue[int] = asyncio.Queue()
         self.trouble = None
         self.router = APIRouter()
         self.router.post("/api/work", status_code=202)(self.work)

@@ -72,8 +72,8 @@ async def test_one_invoice_shows_what_settled_it(api, db):
         await add(session, Payment, **mine, external_id="p-2", paid_on=date(2026, 11, 3), status="deleted")
         await add(session, Payment, **mine, external_id="p-1", paid_on=date(2026, 11, 2))
         memo = await add(session, CreditMemo, **MEMO, customer_id=acme, external_id="m", number="CN-1", remaining="0")
-        applied = {"source": "xero", "source_tenant_id": "org-1", "invoice_external_id": "x-INV-1"}
-        applied |= {"invoice_id": invoice, "applied_on": date(2026, 11, 4)}
+        applied: dict[str, object] = {"source": "xero", "source_tenant_id": "org-1", "invoice_external_id": "x-INV-1"}
+        applied = {**applied, "invoice_id": invoice, "applied_on": date(2026, 11, 4)}
         await add(
             session,
             CreditAllocation,

@@ -2,8 +2,8 @@
 
 import pytest
 
-ACME = {"external_id": "a", "name": "Acme Ltd", "email": "it@acme.test"}
-CARE = {
+ACME: dict[str, object] = {"external_id": "a", "name": "Acme Ltd", "email": "it@acme.test"}
+CARE: dict[str, object] = {
     "external_id": "s",
     "customer_external_id": "a",
     "name": "Care",
@@ -11,7 +11,7 @@ CARE = {
     "currency": "NZD",
     "starts_on": "2026-01-01",
 }
-TICKET = {
+TICKET: dict[str, object] = {
     "external_id": "t",
     "customer_external_id": "a",
     "at": "2026-11-15T08:34:00+13:00",
@@ -25,11 +25,12 @@ async def feed(api, kind, *items, role="service"):
 
 
 async def test_customers_services_and_events_arrive_and_may_be_repeated(api):
-    for kind, item, change in [
+    steps: list[tuple[str, dict[str, object], dict[str, object]]] = [
         ("customers", ACME, {"name": "Acme Limited"}),
         ("services", CARE, {"monthly_amount": 500}),
         ("timeline-events", TICKET, {"detail": "from sarah"}),
-    ]:
+    ]
+    for kind, item, change in steps:
         counts = [(await feed(api, kind, each)).json() for each in (item, item, {**item, **change})]
         assert counts == [
             {"created": 1, "updated": 0, "unchanged": 0},
