@@ -1,8 +1,12 @@
 """The service and the pretend Xero on sockets of their own, as a browser meets them."""
 
 import asyncio
+import base64
+import hmac
+import json
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import uvicorn
@@ -15,6 +19,7 @@ from simulator.options import SimulatorOptions
 from tests.end_to_end.world import CARD, SECRET, settings_for
 
 PATIENCE = 15
+WEBHOOK_KEY = b"simulated-webhook-key"
 # Every call takes a tenth of a second, so that there is progress to watch.
 BOOKS = SimulatorOptions(contacts=12, invoices=60, payments=30, credit_notes=6, auto_consent=True, latency_ms=100)
 
@@ -47,6 +52,17 @@ class Site:
         back = await self.client.get(consent.headers["location"])
         assert back.headers["location"].endswith("?xero=connected")
         return [tenant["tenant_id"] for tenant in (await self.read(f"{CARD}/tenants"))["items"]]
+
+    async def deliver(self, tenant_id: str, category: str) -> str:
+        """Send a signed webhook about something unheard of and return its id."""
+        resource_id = str(uuid4())
+        told = {"tenantId": tenant_id, "resourceId": resource_id, "eventCategory": category, "eventType": "UPDATE"}
+        event = {**told, "tenantType": "ORGANISATION", "resourceUrl": "", "eventDateUtc": "2026-11-23T10:00:00.000"}
+        body = json.dumps({"events": [event], "firstEventSequence": 1, "lastEventSequence": 1, "entropy": "x"}).encode()
+        signature = base64.b64encode(hmac.digest(WEBHOOK_KEY, body, "sha256")).decode()
+        response = await self.client.post("/api/webhooks/xero", content=body, headers={"x-xero-signature": signature})
+        assert response.json() == {"stored": 1}, response.text
+        return resource_id
 
     async def sync(self) -> None:
         """Connect, pick everything and follow the stream until it is here."""

@@ -166,7 +166,12 @@ async def test_no_page_is_wider_than_a_small_phone(page, synced):
     customer = (await customers(synced))[0]["id"]
     await page.set_viewport_size({"width": 320, "height": 700})
     await page.goto(synced.link())
-    ready = {"setup": ".run", "customers": "tbody tr", f"customers/{customer}": ".figures", "events": ".empty"}
+    ready = {
+        "setup": ".run",
+        "customers": "tbody tr",
+        f"customers/{customer}": ".figures",
+        "events": ".empty, tbody tr",
+    }
     for route, sign in ready.items():
         await page.goto(f"{synced.url}/console#/{route}")
         await expect(page.locator(sign).first).to_be_visible()
@@ -187,6 +192,24 @@ async def test_a_viewer_reads_but_is_offered_nothing_to_change(page, synced):
     await expect(page.get_by_text("none in trouble")).to_be_visible()
     offered = [await button.text_content() for button in await page.get_by_role("button").all()]
     assert offered == ["Sign out", "Copy", "Copy"]
+
+
+async def test_an_event_is_replayed_for_a_reason(page, synced):
+    tenant_id = (await synced.read(f"{CARD}/tenants"))["items"][0]["tenant_id"]
+    resource_id = await synced.deliver(tenant_id, "CONTACT")
+    await page.goto(synced.link())
+    await page.goto(f"{synced.url}/console#/events")
+    replay = page.get_by_role("button", name="Replay")
+    await page.get_by_label("About").select_option("CONTACT")
+    await page.get_by_label(f"Pick CONTACT UPDATE {resource_id}").check()
+    await expect(replay).to_have_text("Replay 1 picked event")
+    await replay.click()
+    await expect(page.get_by_label("Reason for a replay")).to_be_focused()
+
+    await page.get_by_label("Reason for a replay").fill("The contact was merged in Xero")
+    await replay.click()
+
+    await expect(notice(page, "1 event will be worked off again")).to_be_visible()
 
 
 async def test_names_are_text_and_never_markup(page, synced, module_dsn):
