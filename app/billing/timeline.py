@@ -25,10 +25,12 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
     tuple_,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, insert
+from sqlalchemy.orm import aliased
 
 from app.billing.rows import Clause, Query, Relation, plain
 from app.billing.tables import CreditMemo, Invoice, Payment, TimelineEvent
@@ -38,7 +40,6 @@ COLUMNS = (
     "source", "customer_id", "at", "kind", "title", "detail", "amount", "currency", "link", "subject_id", "dedupe_key",
 )  # fmt: skip
 ISSUED = ("open", "paid", "void")
-SUBJECTS = {"billing_invoices": "invoice", "billing_payments": "payment", "billing_credit_memos": "credit_memo"}
 SEEN_CHANGES = ("invoice_voided", "payment_deleted")
 
 
@@ -76,14 +77,15 @@ async def record_other_vendors(session: Session) -> int:
 def _record(table: Relation, *, is_ours: bool) -> Query:
     """Build the statement; events that are there already, word for word, are not touched."""
     which = table.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))) if is_ours else table.vendor_read_at.is_(None)
-    told, known = _tell_all(table, which).subquery("told"), TimelineEvent
-    at = case((told.c.kind.in_(SEEN_CHANGES), func.coalesce(known.at, told.c.at)), else_=told.c.at)
+    told = _tell_all(table, which).subquery("told")
+    known = select(TimelineEvent).where(TimelineEvent.dedupe_key == told.c.dedupe_key).limit(1).lateral("known")
+    at = case((told.c.kind.in_(SEEN_CHANGES), func.coalesce(known.c.at, told.c.at)), else_=told.c.at)
     values = [at.label("at") if name == "at" else told.c[name] for name in COLUMNS]
-    is_news = tuple_(*values).is_distinct_from(tuple_(*(getattr(known, name) for name in COLUMNS)))
+    is_news = tuple_(*values).is_distinct_from(tuple_(*(known.c[name] for name in COLUMNS)))
     news = (
         select(*values)
-        .select_from(told.outerjoin(known, known.dedupe_key == told.c.dedupe_key))
-        .where(or_(known.id.is_(None), is_news))
+        .select_from(told.outerjoin(known, true()))
+        .where(or_(known.c.id.is_(None), is_news))
         .order_by(told.c.dedupe_key)
     )
     writing = insert(plain(TimelineEvent)).from_select(list(COLUMNS), news)
@@ -96,36 +98,37 @@ def _count(writing: Insert) -> Query:
 
 
 def _tell_all(table: Relation, which: ColumnElement[bool]) -> CompoundSelect[*tuple[Any, ...]]:
+    row = aliased(table, select(table).where(which).cte("rows_told_of").prefix_with("MATERIALIZED"))
     if table is Invoice:
-        return union_all(*_tell_invoices(which))
-    return union_all(*(_tell_payments(which) if table is Payment else _tell_credit_memos(which)))
+        return union_all(*_tell_invoices(row))
+    return union_all(*(_tell_payments(row) if table is Payment else _tell_credit_memos(row)))
 
 
-def _tell_invoices(which: ColumnElement[bool]) -> tuple[Query, ...]:
-    row, name = Invoice, func.coalesce(literal("Invoice ") + Invoice.number, "Invoice")
+def _tell_invoices(row: Relation) -> tuple[Query, ...]:
+    name = func.coalesce(literal("Invoice ") + row.number, "Invoice")
     issued = _tell(row, "invoice_issued", row.issued_on, name + " issued", row.vendor_url)
     paid = _tell(row, "invoice_paid", row.paid_on, name + " paid", row.vendor_url)
     voided = _tell(row, "invoice_voided", None, name + " voided", row.vendor_url)
     return (
-        issued.where(which, row.status.in_(ISSUED)),
-        paid.where(which, row.status == "paid"),
-        voided.where(which, row.status == "void"),
+        issued.where(row.status.in_(ISSUED)),
+        paid.where(row.status == "paid"),
+        voided.where(row.status == "void"),
     )
 
 
-def _tell_credit_memos(which: ColumnElement[bool]) -> tuple[Query, ...]:
-    row, name = CreditMemo, func.coalesce(literal("Credit memo ") + CreditMemo.number, "Credit memo")
+def _tell_credit_memos(row: Relation) -> tuple[Query, ...]:
+    name = func.coalesce(literal("Credit memo ") + row.number, "Credit memo")
     issued = _tell(row, "credit_memo_issued", row.issued_on, name + " issued", row.vendor_url)
-    return (issued.where(which, row.status.in_(ISSUED)),)
+    return (issued.where(row.status.in_(ISSUED)),)
 
 
-def _tell_payments(which: ColumnElement[bool]) -> tuple[Query, ...]:
-    row, invoice = Payment, Invoice
+def _tell_payments(row: Relation) -> tuple[Query, ...]:
+    invoice = Invoice
     of_what = func.coalesce(literal(" for ") + invoice.number, "")
     received = _tell(row, "payment_received", row.paid_on, literal("Payment received") + of_what, invoice.vendor_url)
     deleted = _tell(row, "payment_deleted", None, literal("Payment deleted") + of_what, invoice.vendor_url)
     # A payment without a customer waits for its invoice, and is told of when that comes.
-    is_told = which & row.customer_id.is_not(None)
+    is_told = row.customer_id.is_not(None)
     return (
         received.outerjoin(invoice, invoice.id == row.invoice_id).where(is_told),
         deleted.outerjoin(invoice, invoice.id == row.invoice_id).where(is_told, row.status == "deleted"),
@@ -136,8 +139,9 @@ def _tell(row: Relation, kind: str, on: Clause, title: Clause, link: Clause) -> 
     """Select an event of each row; `on` is the column that tells the day, or None where none does."""
     seen_at = func.coalesce(row.vendor_updated_at, row.updated_at)
     at = seen_at if on is None else func.coalesce(func.timezone("UTC", on.cast(TIMESTAMP())), seen_at)
-    touched = [row.invoice_external_id] if row is Payment else []
-    names = [row.source, row.source_tenant_id, SUBJECTS[row.__tablename__], row.external_id, *touched, kind]
+    is_payment = kind.startswith("payment_")
+    touched = [row.invoice_external_id] if is_payment else []
+    subject, _, _ = kind.rpartition("_")
     values = {
         "source": row.source,
         "customer_id": row.customer_id,
@@ -145,10 +149,10 @@ def _tell(row: Relation, kind: str, on: Clause, title: Clause, link: Clause) -> 
         "kind": literal(kind, Text()),
         "title": title,
         "detail": row.reference,
-        "amount": row.amount if row is Payment else row.total,
+        "amount": row.amount if is_payment else row.total,
         "currency": row.currency,
         "link": link,
         "subject_id": row.id,
-        "dedupe_key": func.concat_ws(":", *names),
+        "dedupe_key": func.concat_ws(":", row.source, row.source_tenant_id, subject, row.external_id, *touched, kind),
     }
     return select(*(values[name].label(name) for name in COLUMNS)).select_from(row)

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from sqlalchemy import Boolean, Select, Text, bindparam, case, exists, func, select, tuple_, update
+from sqlalchemy import Boolean, Select, Text, bindparam, case, exists, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
 from app.billing.linking import follow_merges, settle
-from app.billing.mirror.origin import Origin, is_older, is_own
+from app.billing.mirror.origin import Origin, is_older, look_up
 from app.billing.names import name_key
 from app.billing.records import Batch, ContactRecord, Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
 from app.billing.rows import Clause, Query, Relation, Types, encode, rowset
@@ -128,23 +128,23 @@ def _write() -> Query:
 
 def _judge() -> Relation:
     page = rowset("page", COLUMNS)
-    link = CustomerLink
-    told, kept = (tuple_(*(getattr(row, name) for name in TOLD)) for row in (page.c, link))
+    link = look_up(CustomerLink, {"external_id": page.c.external_id})
+    told, kept = (tuple_(*(row.c[name] for name in TOLD)) for row in (page, link))
     verdict = case(
-        (link.id.is_(None), case((page.c.is_customer, "created"), else_="skipped")),
-        (is_older(page.c, link), "skipped"),
+        (link.c.id.is_(None), case((page.c.is_customer, "created"), else_="skipped")),
+        (is_older(page.c, link.c), "skipped"),
         (told.is_not_distinct_from(kept), "unchanged"),
         else_="updated",
     )
     judged = select(
         *page.c,
-        link.id.label("link_id"),
-        link.customer_id,
-        link.matched_by,
-        link.name_key.label("old_key"),
-        link.merged_into.label("old_merge"),
+        link.c.id.label("link_id"),
+        link.c.customer_id,
+        link.c.matched_by,
+        link.c.name_key.label("old_key"),
+        link.c.merged_into.label("old_merge"),
         verdict.label("verdict"),
-    ).select_from(page.outerjoin(link, is_own(link, {"external_id": page.c.external_id})))
+    ).select_from(page.outerjoin(link, true()))
     return judged.cte("judged")
 
 

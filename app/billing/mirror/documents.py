@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import Date, String, Text, bindparam, case, func, select, tuple_
+from sqlalchemy import Date, String, Text, bindparam, case, func, select, true, tuple_
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from app.billing.mirror.origin import Origin, is_older, is_own
+from app.billing.mirror.origin import Origin, is_older, look_up
 from app.billing.records import Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
 from app.billing.rows import Query, Relation, Types, encode, rowset
 from app.billing.tables import CreditMemo, CustomerLink, Instant, Invoice, Money, Payment
@@ -145,22 +145,23 @@ def _statement(table: Relation, types: Types, key: tuple[str, ...]) -> Query:
 def _judge(table: Relation, types: Types, key: tuple[str, ...]) -> Relation:
     page = rowset("page", {**dict.fromkeys(key, Text()), **types, "contact": JSON()})
     contact_id = page.c.contact.op("->>", return_type=String())("external_id")
-    link, known, invoice = CustomerLink, table, Invoice
-    joined = page.outerjoin(link, is_own(link, {"external_id": contact_id}))
-    joined = joined.outerjoin(known, is_own(known, {name: page.c[name] for name in key}))
+    link = look_up(CustomerLink, {"external_id": contact_id})
+    known = look_up(table, {name: page.c[name] for name in key})
+    joined = page.outerjoin(link, true()).outerjoin(known, true())
     derived = {
-        "contact_external_id": func.coalesce(contact_id, known.contact_external_id),
-        "customer_id": func.coalesce(link.customer_id, known.customer_id),
+        "contact_external_id": func.coalesce(contact_id, known.c.contact_external_id),
+        "customer_id": func.coalesce(link.c.customer_id, known.c.customer_id),
     }
     if table is Payment:
-        joined = joined.outerjoin(invoice, is_own(invoice, {"external_id": page.c.invoice_external_id}))
-        derived["invoice_id"] = func.coalesce(invoice.id, known.invoice_id)
-        derived["customer_id"] = func.coalesce(link.customer_id, invoice.customer_id, known.customer_id)
+        invoice = look_up(Invoice, {"external_id": page.c.invoice_external_id})
+        joined = joined.outerjoin(invoice, true())
+        derived["invoice_id"] = func.coalesce(invoice.c.id, known.c.invoice_id)
+        derived["customer_id"] = func.coalesce(link.c.customer_id, invoice.c.customer_id, known.c.customer_id)
     told = (*(page.c[name] for name in types), *derived.values())
-    kept = (*(getattr(known, name) for name in types), *(getattr(known, name) for name in derived))
+    kept = (*(known.c[name] for name in types), *(known.c[name] for name in derived))
     verdict = case(
-        (known.id.is_(None), case((page.c.status == "deleted", "skipped"), else_="created")),
-        (is_older(page.c, known), "skipped"),
+        (known.c.id.is_(None), case((page.c.status == "deleted", "skipped"), else_="created")),
+        (is_older(page.c, known.c), "skipped"),
         (tuple_(*told).is_not_distinct_from(tuple_(*kept)), "unchanged"),
         else_="updated",
     )

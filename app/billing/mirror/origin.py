@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, and_, bindparam, cast, func, literal, tuple_
+from sqlalchemy import Boolean, ColumnElement, bindparam, cast, func, literal, literal_column, select, tuple_
 
 from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord
 from app.billing.rows import Clause, Relation
@@ -44,10 +44,15 @@ def is_older(incoming: Relation, known: Relation) -> ColumnElement[bool]:
     return newer.op("<", return_type=Boolean())(older)
 
 
-def is_own(table: Relation, key: Mapping[str, Clause]) -> Clause:
-    """Say whether a table's row is the organisation's and carries that key."""
-    own = {"source": bindparam("of_source"), "source_tenant_id": bindparam("of_tenant"), **key}
-    return and_(*(getattr(table, name) == value for name, value in own.items()))
+def look_up(table: Relation, key: Mapping[str, Clause]) -> Relation:
+    """Return the organisation's row with that key, to be joined on true.
+
+    A subquery that gives one row at most is answered by the key's index, row by row of the page. Joined plainly, a
+    table without statistics yet, as in a first sync, may be read whole for the page or, worse, for each of its rows.
+    """
+    own = {**key, "source_tenant_id": bindparam("of_tenant"), "source": bindparam("of_source")}
+    found = select(table).where(*(getattr(table, name) == value for name, value in own.items()))
+    return found.limit(literal_column("1")).lateral()
 
 
 def newest_of_each(batch: Batch) -> Batch:

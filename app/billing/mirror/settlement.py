@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import Date, Delete, Text, Update, Uuid, bindparam, case, delete, func, select, update
+from sqlalchemy import Date, Delete, Text, Update, Uuid, bindparam, case, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from app.billing.mirror.origin import Origin, is_own
+from app.billing.mirror.origin import Origin, look_up
 from app.billing.records import AllocationRecord, CreditMemoRecord, InvoiceRecord
 from app.billing.rows import Clause, Query, Relation, Types, encode, plain, rowset
 from app.billing.tables import CreditAllocation, CreditMemo, Invoice, Money, Payment
@@ -111,17 +111,17 @@ def _delete() -> Delete:
 @cache
 def _insert() -> Clause:
     parts = rowset("parts", PART)
-    memo, invoice = CreditMemo, Invoice
+    memo = look_up(CreditMemo, {"external_id": parts.c.credit_external_id})
+    invoice = look_up(Invoice, {"external_id": parts.c.invoice_external_id})
     is_of_memo = parts.c.kind == "credit_memo"
     values = {
         "source": bindparam("of_source"),
         "source_tenant_id": bindparam("of_tenant"),
         **{name: parts.c[name] for name in PART},
-        "credit_memo_id": case((is_of_memo, memo.id)),
-        "invoice_id": invoice.id,
+        "credit_memo_id": case((is_of_memo, memo.c.id)),
+        "invoice_id": invoice.c.id,
     }
-    joined = parts.outerjoin(memo, is_own(memo, {"external_id": parts.c.credit_external_id}))
-    joined = joined.outerjoin(invoice, is_own(invoice, {"external_id": parts.c.invoice_external_id}))
+    joined = parts.outerjoin(memo, true()).outerjoin(invoice, true())
     return insert(plain(CreditAllocation)).from_select(list(values), select(*values.values()).select_from(joined))
 
 
