@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Insert,
+    Integer,
     Text,
     Uuid,
     bindparam,
@@ -40,6 +41,7 @@ COLUMNS = (
     "source", "customer_id", "at", "kind", "title", "detail", "amount", "currency", "link", "subject_id", "dedupe_key",
 )  # fmt: skip
 ISSUED = ("open", "paid", "void")
+PORTION = 50_000
 SEEN_CHANGES = ("invoice_voided", "payment_deleted")
 
 
@@ -62,14 +64,21 @@ async def record(
     return written
 
 
-async def record_other_vendors(session: Session) -> int:
+async def record_other_vendors(session: Session, most: int = PORTION) -> int:
     """Write the events of rows that others put into the tables, as `record` does for ours.
 
     A row of ours carries the instant it was read at; others name the public columns only.
+
+    Args:
+        session: the caller's transaction.
+        most: events of each kind of document, so that no statement runs for long; the rest is left to the next call.
+
+    Returns:
+        How many events were written.
     """
     written = 0
     for table in (Invoice, Payment, CreditMemo):
-        written += await session.scalar(_record(table, is_ours=False)) or 0
+        written += await session.scalar(_record(table, is_ours=False), {"most": most}) or 0
     return written
 
 
@@ -88,6 +97,8 @@ def _record(table: Relation, *, is_ours: bool) -> Query:
         .where(or_(known.c.id.is_(None), is_news))
         .order_by(told.c.dedupe_key)
     )
+    if not is_ours:
+        news = news.limit(bindparam("most", type_=Integer()))
     writing = insert(plain(TimelineEvent)).from_select(list(COLUMNS), news)
     changes = {name: writing.excluded[name] for name in COLUMNS if name != "dedupe_key"}
     return _count(writing.on_conflict_do_update(index_elements=["dedupe_key"], set_=changes))
