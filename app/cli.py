@@ -11,13 +11,13 @@ import typer
 import uvicorn
 from rich.console import Console
 
-from app import demo as demonstration
 from app import main as composition
 from app.api.auth import Role, mint_token
 from app.clock import SystemClock
 from app.connections.rotation import rotate
 from app.crypto import SealBroken, Sealer
 from app.db import Database, DatabaseUnavailable, migrate
+from app.demo.show import show
 from app.embedded import EmbeddedPostgresError
 from app.follow import sync_with_bars
 from app.log import configure_logging
@@ -59,7 +59,7 @@ def serve(
 @app.command()
 def demo(*, once: Annotated[bool, typer.Option("--once", help="End after the walk.")] = False) -> None:
     """Show the main job on the embedded PostgreSQL and the pretend Xero."""
-    raise typer.Exit(demonstration.show(once=once))
+    raise typer.Exit(show(once=once))
 
 
 @app.command(name="migrate")
