@@ -50,6 +50,7 @@ from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
 from app.sync.budget import Limits
 from app.sync.engine import Engine, Plan
+from app.sync.leases import USUAL, Terms
 from app.xero.connector import XeroConnector
 
 CONSOLE = Path(__file__).parent / "console"
@@ -94,13 +95,14 @@ def build() -> FastAPI:
     return create_app(ready.settings, when_closed=ready.close)
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - what a test may put in another's place
     settings: Settings,
     *,
     clock: Clock | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     when_closed: Callable[[], None] | None = None,
     vendors: VendorFactory | None = None,
+    terms: Terms = USUAL,
 ) -> FastAPI:
     """Put the service together.
 
@@ -110,10 +112,11 @@ def create_app(
         transport: how vendors are reached, unless by the network.
         when_closed: called last at shutdown.
         vendors: makes the vendors' connectors; Xero's, unless told otherwise.
+        terms: of the leases, unless the usual ones.
     """
     clock = clock or SystemClock()
     http = httpx.AsyncClient(transport=transport, limits=httpx.Limits(max_connections=100), follow_redirects=False)
-    services = make_services(settings, clock, http, vendors or make_vendors)
+    services = make_services(settings, clock, http, vendors or make_vendors, terms)
     scheduler = Scheduler(list(services.engines.values()))
     if settings.scheduler_enabled:
         services = replace(services, is_alive=scheduler.is_alive)
@@ -164,13 +167,17 @@ def make_vendors(settings: Settings, http: httpx.AsyncClient) -> list[tuple[Conn
 
 
 def make_services(
-    settings: Settings, clock: Clock, http: httpx.AsyncClient, vendors: VendorFactory = make_vendors
+    settings: Settings,
+    clock: Clock,
+    http: httpx.AsyncClient,
+    vendors: VendorFactory = make_vendors,
+    terms: Terms = USUAL,
 ) -> Services:
     """Make what routes, jobs and commands share."""
     db = Database(_secret(settings.database_url))
     keys = parse_keys(_secret(settings.encryption_keys))
     sealer = Sealer(keys)
-    plan = _plan(settings)
+    plan = _plan(settings, terms)
     engines = [Engine(db, clock, sealer, connector, config, plan) for connector, config in vendors(settings, http)]
     return Services(
         settings=settings,
@@ -218,7 +225,7 @@ def _xero_config(settings: Settings) -> VendorConfig:
     )
 
 
-def _plan(settings: Settings) -> Plan:
+def _plan(settings: Settings, terms: Terms) -> Plan:
     limits = Limits(
         per_minute=settings.xero_requests_per_minute,
         at_once=settings.xero_concurrent_requests,
@@ -234,7 +241,7 @@ def _plan(settings: Settings) -> Plan:
     )
     interval = timedelta(seconds=settings.sync_interval_seconds)
     is_empty = settings.xero_webhook_ack == "empty"
-    return Plan(interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled, is_empty)
+    return Plan(interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled, is_empty, terms)
 
 
 def _verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> TokenVerifier:

@@ -26,6 +26,7 @@ from app.sync import budget, inbox, progress, reconcile, replies, runs
 from app.sync.budget import Limits, Spender
 from app.sync.desk import WRITERS
 from app.sync.inbox import InboxState
+from app.sync.leases import USUAL, Terms
 from app.sync.owner import Tools
 from app.sync.tables import Usage
 from app.sync.tenant_view import TenantView, views_of
@@ -51,6 +52,7 @@ class Plan:
     alerts: AlertPolicy
     is_scheduled: bool
     is_acknowledged_empty: bool = False
+    terms: Terms = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Engine:
         spender = Spender(db, clock, connector.vendor, plan.limits)
         writers = asyncio.Semaphore(WRITERS)
         tools = Tools(db, clock, connector, self.tokens, spender, plan.page_size, writers, self.refresh_alerts)
-        self.worker = Worker(tools)
+        self.worker = Worker(tools, plan.terms)
 
     async def tick(self) -> UUID | None:
         """Open the tick that is due, if one is and no other replica was faster."""

@@ -13,14 +13,23 @@ from sqlalchemy.dialects.postgresql import insert
 from app.db import Session
 from app.sync.tables import Lease
 
-LEASE_SECONDS = 15
-HEARTBEAT_SECONDS = 4
 # A process that is stopped within a transaction holds its locks until the server ends it; takeover waits that long.
 LONGEST_PAUSE = "10s"
 
 
 class LeaseLost(RuntimeError):
     """Another replica owns the organisation now; nothing of this transaction may be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long a lease lasts without a heartbeat, and how often one is given; seconds."""
+
+    lasting: float = 15
+    heartbeat: float = 4
+
+
+USUAL = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,13 @@ class Held:
     tenant_id: str
     owner: str
     fencing_token: int
+    terms: Terms
 
 
-async def claim_lease(session: Session, vendor: str, tenant_id: str, owner: str) -> Held | None:
+async def claim_lease(session: Session, vendor: str, tenant_id: str, owner: str, terms: Terms) -> Held | None:
     """Become the owner, or return None while another's heartbeat is fresh or a transaction of another's is open."""
     here = (Lease.vendor == vendor, Lease.tenant_id == tenant_id)
-    fresh = {"owner": owner, "expires_at": func.wall_clock() + timedelta(seconds=LEASE_SECONDS)}
+    fresh = {"owner": owner, "expires_at": func.wall_clock() + timedelta(seconds=terms.lasting)}
     expired = select(Lease.fencing_token).where(*here, Lease.expires_at <= func.wall_clock())
     # FOR UPDATE is what `guard` conflicts with: an owner in the middle of a page commits it first.
     if await session.scalar(expired.with_for_update(skip_locked=True)) is not None:
@@ -45,12 +55,12 @@ async def claim_lease(session: Session, vendor: str, tenant_id: str, owner: str)
     else:
         first = insert(Lease).values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **fresh)
         token = await session.scalar(first.on_conflict_do_nothing().returning(Lease.fencing_token))
-    return None if token is None else Held(vendor, tenant_id, owner, token)
+    return None if token is None else Held(vendor, tenant_id, owner, token, terms)
 
 
 async def renew_lease(session: Session, held: Held) -> bool:
     """Push the expiry on; False when another owner has come. An expired lease nobody took is still ours."""
-    expires_at = func.wall_clock() + timedelta(seconds=LEASE_SECONDS)
+    expires_at = func.wall_clock() + timedelta(seconds=held.terms.lasting)
     statement = update(Lease).where(*_ours(held)).values(expires_at=expires_at).returning(Lease.fencing_token)
     return await session.scalar(statement) is not None
 

@@ -20,7 +20,7 @@ from app.sync.budget import Paused, Spender
 from app.sync.calls import Caller
 from app.sync.desk import Desk
 from app.sync.drain import drain
-from app.sync.leases import HEARTBEAT_SECONDS, LEASE_SECONDS, Held, LeaseLost, release_lease, renew_lease
+from app.sync.leases import Held, LeaseLost, release_lease, renew_lease
 from app.sync.pull import Job, NotWanted, pull
 from app.sync.reconcile import reconcile
 from app.sync.runs import PULLS, Work
@@ -75,7 +75,7 @@ class Ownership:
         self._db = db
         self._clock = clock
         self._held = held
-        self._good_until = claimed_at + LEASE_SECONDS
+        self._good_until = claimed_at + held.terms.lasting
         self._is_over = asyncio.Event()
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class Ownership:
 
     async def beat(self) -> None:
         """Renew the lease until it is handed back, or another's."""
-        while self._good_until and not await self._is_over_after(HEARTBEAT_SECONDS):
+        while self._good_until and not await self._is_over_after(self._held.terms.heartbeat):
             began = time.monotonic()
             try:
                 async with self._db.transaction() as session:
@@ -97,7 +97,7 @@ class Ownership:
             except DatabaseUnavailable as error:
                 log.warning("heartbeat_missed", tenant_id=self._held.tenant_id, error=str(error))
                 continue
-            self._good_until = began + LEASE_SECONDS if is_ours else 0
+            self._good_until = began + self._held.terms.lasting if is_ours else 0
 
     async def _is_over_after(self, seconds: float) -> bool:
         waits = [asyncio.create_task(self._is_over.wait()), asyncio.create_task(self._clock.sleep(seconds))]

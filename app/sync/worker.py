@@ -8,7 +8,7 @@ import structlog
 
 from app.db import DatabaseUnavailable
 from app.sync import runs
-from app.sync.leases import claim_lease
+from app.sync.leases import Terms, claim_lease
 from app.sync.owner import Tools, serve
 
 log = structlog.get_logger(__name__)
@@ -21,15 +21,20 @@ LOOK_SECONDS = 1.0
 class Worker:
     """Works for one vendor on this replica; others do the same over the same database.
 
+    Args:
+        tools: what owners work with.
+        terms: the leases'.
+
     Attributes:
         owner: who this replica is in the leases.
         looked_at: the monotonic time of the last look for work, a sign of life.
     """
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, terms: Terms) -> None:
         self.owner = str(uuid4())
         self.looked_at = time.monotonic()
         self._tools = tools
+        self._terms = terms
         self._nudge = asyncio.Event()
         self._serving: dict[str, asyncio.Task[None]] = {}
 
@@ -84,7 +89,7 @@ class Worker:
                 continue
             claimed_at = time.monotonic()
             async with self._tools.db.transaction() as session:
-                held = await claim_lease(session, vendor, tenant_id, self.owner)
+                held = await claim_lease(session, vendor, tenant_id, self.owner, self._terms)
             if held:
                 serving = serve(self._tools, held, claimed_at)
                 self._serving[tenant_id] = asyncio.create_task(serving, name=f"serve {tenant_id}")
