@@ -13,7 +13,7 @@ from collections.abc import Collection
 from functools import cache
 from uuid import UUID, uuid4
 
-from sqlalchemy import Text, Update, Uuid, and_, bindparam, case, func, or_, select, true, update
+from sqlalchemy import Text, Update, Uuid, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
@@ -181,7 +181,6 @@ def _aliases_astray() -> Query:
                 end.source_tenant_id == walk.c.source_tenant_id,
                 end.external_id == walk.c.next,
                 end.merged_into.is_(None),
-                true(),
             ),
         )
         .where(or_(alias_.customer_id != end.customer_id, alias_.matched_by != "merged"))

@@ -139,9 +139,8 @@ async def _check_customer(session: Session, customer_id: UUID | None) -> UUID:
 
 async def _own_customer(session: Session, link: _Row) -> UUID:
     """Return the customer that is the contact's alone, made now if it has none."""
-    if await session.scalar(_is_alone(), {"link_id": link.id}):
-        return UUID(str(link.customer_id))
-    return (await give_own_customers(session, [link.id]))[link.id]
+    alone_at: UUID | None = await session.scalar(_alone_at(), {"link_id": link.id})
+    return alone_at or (await give_own_customers(session, [link.id]))[link.id]
 
 
 async def _rank(session: Session, contacts: Sequence[_Row]) -> dict[UUID, list[Candidate]]:
@@ -185,15 +184,14 @@ def _find_link() -> Query:
 
 
 @cache
-def _is_alone() -> Query:
-    """Say whether nothing but the contact and its aliases stands at its customer."""
+def _alone_at() -> Query:
+    """Select the contact's customer, if it is not the PSA's and no other contact but aliases stands at it."""
     link, other = CustomerLink, aliased(CustomerLink)
     is_shared = exists().where(other.customer_id == link.customer_id, other.id != link.id, other.matched_by != "merged")
     return (
-        select(~is_shared)
-        .select_from(link)
+        select(link.customer_id)
         .join(Customer, Customer.id == link.customer_id)
-        .where(link.id == bindparam("link_id"), Customer.psa_external_id.is_(None))
+        .where(link.id == bindparam("link_id"), Customer.psa_external_id.is_(None), ~is_shared)
     )
 
 

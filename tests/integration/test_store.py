@@ -6,7 +6,9 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 
+from app.billing.alerts import AlertPolicy
 from app.billing.records import Counts
+from app.billing.upkeep import keep_up
 from tests.records import Ledger, allocation, at, contact, invoice, memo, payment
 
 TABLES = (
@@ -60,6 +62,11 @@ async def test_each_resource_is_counted_and_what_the_batch_lacks_is_not(ledger):
     counts = await ledger.write(contact(minute=0), contact("s1", "Supplier", 0, is_customer=False), invoice())
 
     assert counts == {"contacts": Counts(created=1, skipped=1), "invoices": Counts(created=1)}
+
+
+async def test_contacts_without_a_stamp_are_counted_too(ledger):
+    assert (await ledger.write(contact(is_customer=True), invoice(of=contact("c2"))))["contacts"] == Counts(created=1)
+    assert (await ledger.write(contact(is_customer=True, name="New"), read=61))["contacts"] == Counts(updated=1)
 
 
 async def test_a_second_read_of_everything_writes_nothing_at_all(ledger):
@@ -339,7 +346,7 @@ async def test_rows_of_another_source_stay_byte_for_byte_the_same(ledger):
     await write_quickbooks(ledger)
     before = await quickbooks(ledger)
 
-    for minute in range(1, 26):
+    for minute in range(1, 101):
         await ledger.write(
             contact(minute=minute, name=f"Acme {minute}"),
             contact("c2", "Beta", minute, merged_into="c1"),
@@ -388,6 +395,16 @@ async def test_the_base_currency_is_kept_until_it_is_ruled_out(ledger):
         seen.append((await ledger.row("billing_organisations"))["base_currency"])
 
     assert seen == ["NZD", "NZD", "USD", "USD"]
+
+
+async def test_the_upkeep_infers_the_base_currency_of_what_others_wrote(ledger):
+    await ledger.write(contact(minute=0))
+    await write_quickbooks(ledger)
+    async with ledger.db.transaction() as session:
+        await keep_up(session, at(0), AlertPolicy())
+
+    row = await ledger.row("billing_organisations")
+    assert (row["source"], row["source_tenant_id"], row["base_currency"]) == ("quickbooks", "t1", "USD")
 
 
 async def test_an_old_version_rules_no_base_currency_out(ledger):

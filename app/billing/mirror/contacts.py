@@ -24,6 +24,7 @@ COLUMNS: Types = {
     "is_archived": Boolean(),
     "merged_into": Text(),
     "vendor_updated_at": Instant,
+    "is_own_record": Boolean(),
 }
 TOLD = ("name", "name_key", "email", "is_archived", "merged_into", "vendor_updated_at")
 
@@ -46,7 +47,8 @@ async def write_contacts(session: Session, origin: Origin, batch: Batch) -> Coun
     written = {row.verdict: row for row in result}
     if keys := {key for row in written.values() for key in row.keys_to_settle or ()}:
         await settle(session, origin.source, origin.tenant_id, keys)
-    await follow_merges(session, origin.source, origin.tenant_id)
+    if written.keys() & {"created", "updated"}:
+        await follow_merges(session, origin.source, origin.tenant_id)
     return Counts(**{verdict: row.own for verdict, row in written.items()})
 
 
@@ -69,7 +71,10 @@ def _contacts_of_documents(batch: Batch) -> Iterable[ContactRecord]:
 
 def _own_rows(contacts: Sequence[ContactRecord], named: dict[str, ContactRecord]) -> Iterable[dict[str, object]]:
     for contact in contacts:
-        yield _row(contact, is_customer=bool(contact.is_customer) or contact.external_id in named)
+        yield {
+            **_row(contact, is_customer=bool(contact.is_customer) or contact.external_id in named),
+            "is_own_record": True,
+        }
 
 
 def _named_rows(named: dict[str, ContactRecord], contacts: Sequence[ContactRecord]) -> Iterable[dict[str, object]]:
@@ -118,7 +123,7 @@ def _write() -> Query:
     )
     is_to_settle = judged.c.verdict.in_(("created", "updated")) & is_renamed
     keys, old_keys = (func.array_agg(key).filter(is_to_settle) for key in (judged.c.name_key, judged.c.old_key))
-    own = func.count().filter(judged.c.vendor_updated_at.is_not(None))
+    own = func.count().filter(judged.c.is_own_record)
     return (
         select(judged.c.verdict, own.label("own"), func.array_cat(keys, old_keys).label("keys_to_settle"))
         .group_by(judged.c.verdict)
