@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser check format lint types contracts migrations openapi dockerfile bench lock clean .install-chromium
+.PHONY: help install demo test browser soak check format lint types contracts migrations openapi dockerfile bench lock clean .install-chromium
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14

@@ -111,7 +111,7 @@ async def test_an_ended_owner_hands_over_at_once(dsn, tmp_path):
         began = time.monotonic()
         owner.signal(signal.SIGTERM)
         assert await fleet.until_another_owns(former) < 5
-        await asyncio.to_thread(owner.process.wait, 10)
+        assert await asyncio.to_thread(owner.process.wait, 10) == 0
         assert time.monotonic() - began < 10
         await fleet.work()
         await assert_mirror_equals(fleet, tenant_id)
