@@ -4,13 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-import msgspec
 import sqlalchemy
-from sqlalchemy import ColumnElement, Text, bindparam, cast, column, func, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy import ColumnElement, Text, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.billing.rows import plain
-from app.billing.tables import CreditMemo, Instant, Invoice, Payment
+from app.billing.tables import CreditMemo, Invoice, Payment
 from app.db import Session, Table
 
 DOCUMENTS: Mapping[str, type[Table]] = {"invoices": Invoice, "credit_memos": CreditMemo, "payments": Payment}
@@ -52,18 +51,16 @@ async def distrust_newer(session: Session, shelf: Shelf, stamps: Mapping[str, da
     if shelf.resource not in DOCUMENTS or not stamps:
         return
     table = shelf.table
-    text = cast(bindparam("stamps", type_=Text()), JSON)
-    columns = (column("external_id", Text()), column("stamp", Instant))
-    given = func.json_to_recordset(text).table_valued(*columns, name="given").render_derived("given", with_types=True)
-    liars = (
-        *shelf.holds(),
-        table.c.external_id == given.c.external_id,
-        table.c.vendor_updated_at > given.c.stamp,
-        func.coalesce(table.c.vendor_read_at, read_at) <= read_at,
-    )
-    rows = [{"external_id": external_id, "stamp": stamp} for external_id, stamp in stamps.items()]
-    statement = update(table).where(*liars).values(vendor_updated_at=None)
-    await session.execute(statement, {"stamps": msgspec.json.encode(rows).decode()})
+    named = table.c.external_id == func.any(bindparam("ids", type_=ARRAY(Text())))
+    earlier = func.coalesce(table.c.vendor_read_at, read_at) <= read_at
+    found = select(table.c.external_id, table.c.vendor_updated_at).where(*shelf.holds(), named, earlier)
+    rows = (await session.execute(found, {"ids": list(stamps)})).all()
+    liars = {
+        row.external_id for row in rows if row.vendor_updated_at and row.vendor_updated_at > stamps[row.external_id]
+    }
+    if liars:
+        forget = update(table).where(*shelf.holds(), table.c.external_id.in_(liars)).values(vendor_updated_at=None)
+        await session.execute(forget)
 
 
 async def find_absent(session: Session, shelf: Shelf, present: Collection[str], before: datetime) -> list[str]:
