@@ -42,7 +42,7 @@ def serve(
     with _ready() as settings:
         if migrate_first or load_settings().database_url is None:
             migrate(_dsn(settings))
-        # When everything is handed back uvicorn raises the signal once more, which would end us before we have tidied up.
+        # Once all is handed back, uvicorn raises the signal again, which would end us before we have tidied up.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         # Each worker makes itself ready again from the environment and shares the embedded server, if there is one.
         uvicorn.run(
