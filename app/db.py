@@ -83,7 +83,8 @@ class Database:
             if _is_passing(error):
                 raise DatabaseUnavailable("PostgreSQL is not answering; the same call may be tried again.") from error
             raise
-        except (ConnectionError, asyncpg.InternalClientError) as error:
+        except (OSError, asyncpg.InternalClientError) as error:
+            # Refused, timed out, or a host name that resolves to nothing, as a stopped container's does.
             raise DatabaseUnavailable("PostgreSQL cannot be reached; the same call may be tried again.") from error
 
     async def is_ready(self) -> bool:
