@@ -79,7 +79,7 @@ class World:
         self.xero = xero
 
     async def call(self, method: str, path: str, *, role: Any = "admin", headers=None, **given: Any) -> httpx.Response:
-        now = SystemClock().now()
+        now = self.services.clock.now()
         token = mint_token(SECRET, role, "tester", hours=1, audience="vectis-billing", now=now)
         sent = {"Authorization": f"Bearer {token}", **(headers or {})}
         response: httpx.Response = await self.client.request(method, path, headers=sent, **given)
@@ -160,9 +160,17 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(dsn: str, *, options: dict[str, Any] | None = None, vendors: Any = None, **settings: Any):
-    """Open a world; settings by their lower-case names."""
+async def open_world(
+    dsn: str,
+    *,
+    options: dict[str, Any] | None = None,
+    vendors: Any = None,
+    clock: SystemClock | None = None,
+    **settings: Any,
+):
+    """Open a world; settings by their lower-case names. The pretend Xero goes by the same clock."""
     wired: dict[str, Any] = {}
+    clock = clock or QuickClock()
 
     async def deliver(request: httpx.Request) -> httpx.Response:
         response: httpx.Response = await wired["webhooks"].handle_async_request(request)
@@ -170,10 +178,11 @@ async def open_world(dsn: str, *, options: dict[str, Any] | None = None, vendors
 
     xero_app = simulator.create_app(
         SimulatorOptions(**{**SMALL, **(options or {}), "webhook_url": f"{HOME}/api/webhooks/xero"}),
+        clock.now,
         webhook_transport=httpx.MockTransport(deliver),
     )
     between = Between(httpx.ASGITransport(xero_app))
-    app = create_app(settings_for(dsn, **settings), clock=QuickClock(), transport=between, vendors=vendors)
+    app = create_app(settings_for(dsn, **settings), clock=clock, transport=between, vendors=vendors)
     wired["webhooks"] = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -15,6 +15,7 @@ import httpx
 from sqlalchemy import text
 from typing_extensions import override
 
+from app.clock import SystemClock
 from app.db import Database, DatabaseUnavailable
 from tests.end_to_end.world import CARD, KEYS, SECRET, World
 
@@ -64,7 +65,7 @@ class Fleet(World):
     """Replicas, and the calls of `World` made to the first that is up."""
 
     def __init__(self, dsn, xero_url, logs, settings):
-        self.services = SimpleNamespace(db=Database(dsn))
+        self.services = SimpleNamespace(db=Database(dsn), clock=SystemClock())
         self.xero = httpx.AsyncClient(base_url=xero_url, timeout=60)
         self.replicas = []
         self.home = f"http://localhost:{free_port()}"
