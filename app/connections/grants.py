@@ -12,7 +12,6 @@ from app.crypto import Sealer
 from app.db import Session
 
 REFRESH_LIFETIME = timedelta(days=60)
-DEAD_STATES = ("reconnect_required", "disconnected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,8 @@ async def save_grant(session: Session, sealer: Sealer, identity: Identity, token
     grant.connected_at = func.wall_clock()
     grant.version = grant.version + 1
     grant.refresh_claim = None
+    # The vendor revokes a user whole: a revocation that still waited would end what was just connected.
+    grant.revoke_token_sealed = None
     await session.flush()
     await store_tokens(session, sealer, grant.id, tokens)
     return grant.id

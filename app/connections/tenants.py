@@ -115,10 +115,6 @@ async def tenants_of(session: Session, vendor: str) -> list[Tenant]:
     return list((await session.scalars(_all(vendor))).all())
 
 
-async def find_tenant(session: Session, vendor: str, tenant_id: str) -> Tenant | None:
-    return await session.scalar(_all(vendor).where(Tenant.tenant_id == tenant_id))
-
-
 async def mark_trouble(session: Session, vendor: str, tenant_id: str, trouble: Trouble) -> None:
     """Say what is wrong; `reason_since` stays where it was while the same thing is wrong."""
     is_same = func.coalesce(Tenant.reason_code == trouble.code, false())

@@ -2,7 +2,7 @@
 
 The claim on a refresh is a row, not a session lock: it survives a transaction pooler, and a caller that dies with the
 answer in hand loses it after CLAIM_SECONDS. The next one then asks with the old refresh token, which Xero accepts for
-30 minutes after its use (facts.md section 1, token-types page).
+30 minutes after its use (Xero's page on token types).
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from app.connector import (
     TokenSet,
     VendorUnavailable,
 )
-from app.crypto import Sealer
+from app.crypto import SealBroken, Sealer
 from app.db import Database, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
@@ -114,8 +114,8 @@ class Tokens:
         for grant_id in grant_ids:
             try:
                 refreshed += await self._keep_one_alive(grant_id)
-            except ConnectorError as error:
-                log.warning("keep_alive_failed", grant_id=str(grant_id), error=error.detail)
+            except (ConnectorError, SealBroken) as error:
+                log.warning("keep_alive_failed", grant_id=str(grant_id), error=str(error))
         return refreshed
 
     async def _keep_one_alive(self, grant_id: UUID) -> bool:

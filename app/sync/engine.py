@@ -169,14 +169,14 @@ class Engine:
         return await views_of(session, self.vendor, self._clock, self.plan.limits.per_day, rows)
 
     async def keep_house(self) -> None:
-        """Do what must be done now and then: refresh idle grants, finish revocations, forget what is old."""
-        await self.tokens.keep_alive()
-        await disconnect.revoke_waiting(self._db, self.sealer, self.connector, self.config)
+        """Do what must be done now and then: forget what is old, refresh idle grants, finish revocations."""
         async with self._db.transaction() as session:
             await progress.forget_old(session)
             await runs.forget_old(session)
             await replies.forget_replies(session)
             await inbox.forget_old(session)
+        await self.tokens.keep_alive()
+        await disconnect.revoke_waiting(self._db, self.sealer, self.connector, self.config)
 
     async def refresh_alerts(self) -> None:
         """Keep alerts, the review queue and other vendors' events equal to what the tables say now."""

@@ -250,6 +250,50 @@ async def test_disconnecting_wipes_tokens_at_once_even_when_xero_is_down(world):
     assert all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
 
 
+async def test_a_crash_while_disconnecting_loses_no_revocation(world, monkeypatch):
+    await world.ready()
+
+    async def die(*_args):
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as moment:
+        moment.setattr(world.engine.connector, "revoke", die)
+        with pytest.raises(asyncio.CancelledError):
+            await world.engine.disconnect("tester")
+    assert not all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
+
+    await world.engine.keep_house()
+    assert all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
+
+
+async def test_a_revocation_that_waits_does_not_end_what_was_connected_again(world):
+    await world.ready()
+    await world.fault("refused", path="/connect/revocation")
+    await world.call("POST", f"{CARD}/disconnect")
+    await world.control("DELETE", "/faults")
+
+    assert (await world.consent()).endswith("?xero=connected")
+    await world.engine.keep_house()
+
+    assert (await world.sync())["status"] == "succeeded"
+    assert any(not token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
+
+
+async def test_tokens_whose_key_is_gone_can_be_disconnected_and_block_nothing(world):
+    await world.ready()
+    await world.execute(
+        "UPDATE grants SET refresh_token_sealed = 'v1.lost.AAAA', access_token_sealed = 'v1.lost.AAAA',"
+        " refreshed_at = now() - interval '2 days'"
+    )
+    await world.engine.keep_house()
+
+    card = (await world.call("POST", f"{CARD}/disconnect")).json()
+
+    assert card["state"] == "not_connected"
+    [grant] = await world.rows("SELECT refresh_token_sealed, revoke_token_sealed FROM grants")
+    assert (grant["refresh_token_sealed"], grant["revoke_token_sealed"]) == (None, None)
+
+
 async def test_connecting_again_after_a_disconnect_needs_no_new_selection(world):
     [tenant_id] = await world.ready()
     await world.call("POST", f"{CARD}/disconnect")
