@@ -24,6 +24,8 @@ from app.sync.tables import Budget, Usage
 PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0, 10.0), "app_minute": (20.0, 120.0)}
 UNKNOWN_PAUSE = (60.0, 3600.0)
 RESET_JUMP = 20
+# The most calls a day that any vendor so far gives an organisation. A setting above it raises our own count only.
+LARGEST_DAY = 5000
 
 
 class Paused(RuntimeError):
@@ -69,8 +71,9 @@ class Limits:
         """Return the calls a day one may use, and how many must remain by the vendor's own count."""
         if lane is Lane.WEBHOOK:
             return self.per_day, 0
-        share = math.floor(self.per_day * self.pause_at)
-        return share, self.per_day - share
+        # What must remain by the vendor's count is a share of the vendor's day, however high the setting is.
+        theirs = min(self.per_day, LARGEST_DAY)
+        return math.floor(self.per_day * self.pause_at), theirs - math.floor(theirs * self.pause_at)
 
 
 class Spender:

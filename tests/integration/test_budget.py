@@ -132,6 +132,15 @@ async def test_the_day_pauses_at_its_share_and_leaves_the_rest_to_webhooks(db, c
     assert (await take_all(spender))[0] == 18
 
 
+async def test_a_cap_above_the_vendors_day_leaves_the_vendors_count_its_meaning(db, clock):
+    spender = Spender(db, clock, "xero", Limits(per_minute=100_000, per_day=1_000_000, pause_at=0.9))
+    await spender.take(ORGANISATION)
+    await tell(db, day_remaining=501)
+    assert (await take_all(spender, most=50))[0] == 50
+    await tell(db, day_remaining=500)
+    assert (await take_all(spender))[0] == 0
+
+
 async def test_once_an_hour_one_call_may_look_whether_the_vendors_day_is_over(db, clock):
     spender = Spender(db, clock, "xero", Limits(per_minute=1000, per_day=5000, pause_at=0.9))
     await spender.take(ORGANISATION)
