@@ -163,7 +163,7 @@ async def _settle(session: Session, batch: Sequence[Due], page: Page, resource: 
     """Close the events whose rows came; return how many did not."""
     await _lock(session, [event.id for event in batch])
     kept = {record.external_id for record in getattr(page.batch, resource.value)}
-    delivered = {key.external_id for key in page.keys}
+    delivered = {key.external_id for key in page.keys} - {row.external_id for row in page.rejected}
     done = [event.id for event in batch if event.resource_id in kept]
     payable = [event.id for event in batch if event.resource_id in delivered - kept]
     unread = [event.id for event in batch if event.resource_id not in delivered]
