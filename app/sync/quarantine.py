@@ -1,5 +1,7 @@
 """Rows that could not be read: set aside whole, with the reason, and let go once a later read succeeds."""
 
+from datetime import datetime
+
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -22,6 +24,19 @@ async def set_aside(session: Session, held: Held, resource: Resource, page: Page
         read = [key.external_id for key in page.keys if key.external_id not in aside]
         mine = [QuarantinedRow.__table__.c[name] == value for name, value in here.items()]
         await session.execute(delete(QuarantinedRow).where(*mine, QuarantinedRow.external_id.in_(read)))
+
+
+async def let_go_unseen(session: Session, held: Held, resource: Resource, since: datetime) -> None:
+    """Drop rows that a whole reading begun at that instant did not meet unreadable again.
+
+    It is the only way out for those whose id could not be read: no later row can be told to be the same.
+    """
+    mine = (
+        QuarantinedRow.vendor == held.vendor,
+        QuarantinedRow.tenant_id == held.tenant_id,
+        QuarantinedRow.resource == resource.value,
+    )
+    await session.execute(delete(QuarantinedRow).where(*mine, QuarantinedRow.last_seen_at < since))
 
 
 async def count_of(session: Session, vendor: str, tenant_id: str) -> int:

@@ -62,6 +62,7 @@ async def reconcile(desk: Desk, caller: Caller, job: Job, ids_per_read: int) -> 
         walk = advance(walk, fetched.page, timedelta(0))
     await _heal_absent(desk, caller, job, found, began_at, ids_per_read)
     async with desk.transaction() as session:
+        await quarantine.let_go_unseen(session, job.held, job.resource, began_at)
         await _write_down(session, job, found)
 
 

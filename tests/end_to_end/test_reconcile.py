@@ -52,6 +52,20 @@ async def test_rows_altered_lost_and_made_up_here_are_healed_and_counted(world):
     assert (made_up["status"], made_up["balance"]) == ("deleted", 0)
 
 
+async def test_a_row_set_aside_without_an_id_is_let_go_by_a_whole_reading(world):
+    [tenant_id] = await world.ready()
+    row = next(row for row in await world.state(tenant_id, "Invoices") if row["type"] == "ACCREC")
+    await world.edit(tenant_id, edit="spoil", resource="Invoices", id=row["id"], fields={"InvoiceID": "none"})
+    assert (await world.sync())["status"] == "partial"
+    assert len(await world.rows("SELECT 1 FROM quarantined_rows WHERE external_id <> :id", id=row["id"])) == 1
+
+    await world.edit(tenant_id, edit="spoil", resource="Invoices", id=row["id"], fields={})
+    await reconcile(world)
+
+    assert not await world.rows("SELECT 1 FROM quarantined_rows")
+    assert await world.banner_codes() == []
+
+
 async def test_what_moves_no_stamp_is_found(world):
     [tenant_id] = await world.ready()
     invoices = await world.state(tenant_id, "Invoices")
