@@ -244,7 +244,7 @@ async def get_tenants(
     after = TenantKey(str(paging.after[0]), str(paging.after[1])) if paging.after else None
     rows = await list_tenants(session, engine.vendor, search, after, paging.limit + 1)
     views = await engine.views(session, rows)
-    return paging.page(views, lambda view: (view.sort_name, view.tenant_id), TenantAnswer.model_validate)
+    return paging.page(views, lambda view: (view.name, view.tenant_id), TenantAnswer.model_validate)
 
 
 @router.put("/tenants", responses=documented("no_tenant_selected"))

@@ -106,7 +106,8 @@ async def list_tenants(
     statement = select(Tenant).where(Tenant.vendor == vendor, *_matching(search))
     if after:
         place = tuple_(func.lower(Tenant.name), Tenant.tenant_id)
-        statement = statement.where(place > tuple_(after.name, after.tenant_id))
+        # Lowered by the database, whose letters are not always Python's: what it sorts by is what it compares with.
+        statement = statement.where(place > tuple_(func.lower(after.name), after.tenant_id))
     statement = statement.order_by(func.lower(Tenant.name), Tenant.tenant_id).limit(limit)
     return list((await session.scalars(statement)).all())
 

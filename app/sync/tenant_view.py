@@ -29,11 +29,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TenantView:
-    """One organisation; `sort_name` is what the list is ordered by. Bytes are of answer bodies, decompressed."""
+    """One organisation. Bytes are of answer bodies, decompressed."""
 
     tenant_id: str
     name: str
-    sort_name: str
     selected: bool
     health: str
     reason: Reason | None
@@ -82,7 +81,6 @@ def _view(row: Tenant, around: Around) -> TenantView:
     return TenantView(
         tenant_id=row.tenant_id,
         name=row.name,
-        sort_name=row.name.lower(),
         selected=row.is_selected,
         health=health,
         reason=Reason("tenant_removed", "It was de-selected on the vendor's side.") if row.removed_at else reason,

@@ -81,6 +81,18 @@ async def test_a_hundred_organisations_are_paged_and_searched(dsn):
         assert {row["name"] for row in found} == {name for name in names if wanted.lower() in name.lower()}
 
 
+async def test_pages_miss_nobody_whose_name_is_lowered_differently_here_and_there(world):
+    await world.connect()
+    await world.execute("UPDATE tenants SET name = 'ΟΔΟΣ'")
+    [first, *others] = [row["tenant_id"] for row in await world.rows("SELECT tenant_id FROM tenants ORDER BY tenant_id")]
+
+    page = await world.read(f"{CARD}/tenants", limit=1)
+    rest = await world.read(f"{CARD}/tenants", limit=50, cursor=page["next_cursor"])
+
+    assert [tenant["tenant_id"] for tenant in page["items"]] == [first]
+    assert [tenant["tenant_id"] for tenant in rest["items"]] == others
+
+
 async def test_only_an_admin_may_change_the_set_up(world):
     for role in ("viewer", "analyst", "service"):
         for method, path in (("PUT", "/tenants"), ("POST", "/connect"), ("POST", "/sync"), ("POST", "/disconnect")):
