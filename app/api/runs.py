@@ -102,7 +102,7 @@ class UsageAnswer(BaseModel):
 
 
 GIB = 1024**3
-# What Xero's tiers include a month since 2 March 2026; Starter is not metered (facts.md section 3, pricing).
+# What Xero's tiers include a month since 2 March 2026; Starter is not metered (its pricing page).
 ALLOWANCES: dict[str, int | None] = {"starter": None, "core": 10 * GIB, "plus": 50 * GIB, "advanced": 250 * GIB}
 
 

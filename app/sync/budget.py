@@ -1,7 +1,7 @@
 """The budget: calls handed out so that all replicas together stay under every limit, and what the calls cost.
 
 One statement hands out a call (`take_call` in the first migration), on the database's clock. Xero counts per
-organisation 60 a minute, 5 at once and 5,000 a day, and 10,000 a minute for the app (facts.md section 3); the settings
+organisation 60 a minute, 5 at once and 5,000 a day, and 10,000 a minute for the app, as of November 2026; the settings
 stay below. Calls at once are counted by the owner of the organisation's lease alone, since nobody else may call.
 """
 

@@ -138,7 +138,7 @@ class Caller:
             raise Paused(error.limit, pause_of(error)) from error
 
     async def _try_later(self, error: ConnectorError, failures: int) -> None:
-        # An organisation that Xero takes offline stays so for minutes (facts.md section 3): the next tick asks again.
+        # An organisation that Xero takes offline stays so for minutes: the next tick asks again.
         if failures >= TRIES or isinstance(error, OrganisationOffline):
             raise error
         await self._clock.sleep(BACKOFF_SECONDS[failures - 1] * random.uniform(0.8, 1.2))  # noqa: S311 - jitter

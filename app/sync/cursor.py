@@ -2,7 +2,7 @@
 
 Counting pages over a sort key that moves loses rows: a row edited while page 1 is read goes to the end and shifts
 another onto a page already read. So the walk stays on page 1 and moves the bound instead, to the second before the
-last row's, since Xero does not say whether the bound is inclusive and compares whole seconds (facts.md section 4).
+last row's, since Xero does not say whether the bound is inclusive and compares whole seconds.
 Whatever was not read then has a stamp at or after the bound, whoever edits what.
 
 Moving the bound reads its own seconds again. Where that would cost more than one call in a whole walk, or where most of

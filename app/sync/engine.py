@@ -34,7 +34,7 @@ from app.sync.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-# Xero waits 5 seconds for its answer (facts.md section 7); these two together stay below it.
+# Xero gives a delivery 5 seconds to be answered; these two together stay below that.
 KEY_SECONDS = 1.5
 STORE_SECONDS = 2.5
 # How long a key deleted on one replica may still be good on another.

@@ -63,7 +63,7 @@ def _credentials(app: App) -> Check:
 
 
 def _redirect(uri: str) -> Check:
-    """Xero takes https, and http for `localhost` alone, not even for 127.0.0.1 (facts.md section 1)."""
+    """Say whether browsers are sent back over https; only to `localhost` does a vendor send them without."""
     parts = urlsplit(uri)
     ok = parts.scheme == "https" or parts.hostname == "localhost"
     detail = f"The redirect URI is {uri}."
