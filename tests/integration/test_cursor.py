@@ -1,0 +1,132 @@
+"""The cursor in its table: what a crash or a switch of questions leaves to go on from."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from app.connector import Resource
+from app.sync import progress, runs
+from tests.end_to_end.oracle import assert_mirror_equals
+from tests.end_to_end.world import CARD, open_world
+
+
+@pytest.mark.parametrize("ends_at", [1, 3, 7])
+async def test_a_walk_goes_on_from_its_last_whole_page(dsn, ends_at):
+    async with open_world(dsn, xero_page_size=10, options={"limits_enabled": False}) as world:
+        [tenant_id, *_] = await world.connect()
+        await world.pick(tenant_id)
+        working = asyncio.create_task(world.work())
+        asked: list[object] = []
+
+        async def end(request):
+            asked.append(request)
+            if len(asked) == ends_at:
+                working.cancel()
+
+        world.between.act = end
+        await asyncio.gather(working, return_exceptions=True)
+        assert working.cancelled()
+        world.between.act = None
+        assert not await world.rows("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
+
+        await world.work()
+
+        await assert_mirror_equals(world, tenant_id)
+        [run] = (await world.read(f"{CARD}/runs"))["items"]
+        assert run["status"] == "succeeded"
+        pages = sum(resource["calls"] for resource in run["resources"])
+        # At most the four pages under way were asked for in vain.
+        assert len(await world.ledger()) <= pages + 4
+
+
+async def test_work_added_to_a_run_that_is_just_closing_is_done(db):
+    """The run's last part ends while another organisation is added to it: one of the two waits for the other."""
+    async with db.transaction() as session:
+        order = runs.Order("xero", "manual", ["one"])
+        run_id = await runs.open_run(session, order)
+    async with db.transaction() as closing:
+        for resource in Resource:
+            await runs.finish_resource(closing, run_id, "one", resource)
+        assert await runs.finish_if_done(closing, run_id)
+        # Whoever adds work now has to wait, and finds the run closed.
+        async with db.transaction() as session:
+            await session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            statement = text("SELECT 1 FROM sync_runs WHERE id = :id FOR UPDATE NOWAIT")
+            with pytest.raises(Exception, match="could not obtain lock"):
+                await session.execute(statement, {"id": run_id})
+    async with db.transaction() as session:
+        assert await runs.open_run(session, runs.Order("xero", "manual", ["other"])) != run_id
+
+
+async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):
+    async with db.transaction() as session:
+        pulled = await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
+        compared = await runs.open_run(session, runs.Order("xero", "reconcile", ["one"]))
+        other = uuid4()
+        await session.execute(
+            text(
+                "INSERT INTO sync_runs (id, vendor, trigger, started_at)"
+                " VALUES (:id, 'xero', 'schedule', now() + interval '1 second')"
+            ),
+            {"id": other},
+        )
+        await session.execute(
+            text("INSERT INTO sync_run_resources (run_id, tenant_id, resource) VALUES (:id, 'one', 'invoices')"),
+            {"id": other},
+        )
+    taken = []
+    async with db.transaction() as session:
+        work = await runs.take_work(session, "xero", "one")
+        taken.append({one.run_id for one in work})
+        busy = set(runs.alike(work[0].trigger))
+        work = await runs.take_work(session, "xero", "one", busy)
+        taken.append({one.run_id for one in work})
+    assert taken in ([{pulled}, {compared}], [{compared}, {pulled}])
+
+
+async def test_a_sync_by_hand_need_not_wait_for_a_long_comparison(dsn):
+    async with open_world(dsn, options={"limits_enabled": False}) as world:
+        [tenant_id] = await world.ready()
+        started: list[str] = []
+
+        async def sync_meanwhile(_request):
+            if not started:
+                started.append((await world.call("POST", f"{CARD}/sync")).headers["location"])
+
+        world.between.act = sync_meanwhile
+        compared = await world.call("POST", f"{CARD}/reconcile")
+        await world.work()
+        manual, long = await world.read(started[0]), await world.read(compared.headers["location"])
+        assert (manual["status"], long["status"]) == ("succeeded", "succeeded")
+        assert manual["id"] != long["id"]
+        await assert_mirror_equals(world, tenant_id)
+
+
+async def test_steps_become_visible_in_the_order_of_their_ids(db):
+    """A reader goes on after the newest step it has seen, so none may come in before that one later."""
+    async with db.transaction() as first:
+        await progress.tell(first, "page", {"number": 1})
+        async with db.transaction() as second:
+            await second.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            with pytest.raises(Exception, match="lock timeout"):
+                await progress.tell(second, "page", {"number": 2})
+
+
+async def test_old_runs_steps_and_events_are_forgotten(dsn):
+    async with open_world(dsn) as world:
+        await world.ready()
+        await world.execute("UPDATE sync_runs SET finished_at = finished_at - interval '91 days'")
+        await world.execute("UPDATE progress_events SET at = at - interval '7 hours'")
+        await world.execute(
+            "INSERT INTO xero_webhook_events"
+            " (tenant_id, resource_id, category, event_type, event_at, payload, status, received_at)"
+            " SELECT 't', status, 'INVOICE', 'UPDATE', now(), '{}', status, now() - days * interval '1 day'"
+            " FROM unnest(ARRAY['ignored', 'processed', 'pending', 'dead'], ARRAY[91, 89, 91, 91]) AS x(status, days)"
+        )
+        await world.engine.keep_house()
+        assert not await world.rows("SELECT 1 FROM sync_runs")
+        assert not await world.rows("SELECT 1 FROM progress_events")
+        left = await world.rows("SELECT status FROM xero_webhook_events ORDER BY status")
+        assert [row["status"] for row in left] == ["pending", "processed"]
