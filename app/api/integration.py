@@ -213,7 +213,12 @@ async def connect(
     return ConnectAnswer(authorization_url=started.authorization_url, expires_at=started.expires_at)
 
 
-@router.get("/callback", status_code=303, response_class=RedirectResponse, responses=documented(is_public=True))
+@router.get(
+    "/callback",
+    status_code=303,
+    response_class=RedirectResponse,
+    responses=documented("validation_failed", "database_unavailable", is_public=True),
+)
 async def finish_connect(
     engine: EngineDep,
     request: Request,

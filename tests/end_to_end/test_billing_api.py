@@ -1,5 +1,6 @@
 """The billing API of the whole service: figures that equal the vendor's books, and doors that hold for every route."""
 
+import json
 from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 
+from app.main import describe
 from tests.end_to_end.world import CARD
 
 NOBODY = "8c0f4a5e-0000-4000-8000-000000000000"
@@ -152,6 +154,20 @@ async def test_what_is_answered_is_what_the_schema_promises(world):
         answer = await world.read(place)
         promised = schema["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         OAS31Validator({**promised, "components": schema["components"]}).validate(answer)
+
+
+def test_every_refusal_the_schema_promises_is_a_problem():
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    schema = json.loads(describe())
+    answers = [
+        (method, path, status, answer)
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+        for status, answer in operation["responses"].items()
+        if int(status) >= 400
+    ]
+    assert len(answers) > 300
+    assert [(*place, answer) for *place, answer in answers if answer["content"] != problem] == []
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -84,7 +84,9 @@ async def test_a_hundred_organisations_are_paged_and_searched(dsn):
 async def test_pages_miss_nobody_whose_name_is_lowered_differently_here_and_there(world):
     await world.connect()
     await world.execute("UPDATE tenants SET name = 'ΟΔΟΣ'")
-    [first, *others] = [row["tenant_id"] for row in await world.rows("SELECT tenant_id FROM tenants ORDER BY tenant_id")]
+    [first, *others] = [
+        row["tenant_id"] for row in await world.rows("SELECT tenant_id FROM tenants ORDER BY tenant_id")
+    ]
 
     page = await world.read(f"{CARD}/tenants", limit=1)
     rest = await world.read(f"{CARD}/tenants", limit=50, cursor=page["next_cursor"])
