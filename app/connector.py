@@ -158,14 +158,12 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a call cost and what is left, as the vendor counts it; None where it did not say. Bytes are of the body."""
+    """What a call cost, and what the vendor says is left of the day; None where it did not. Bytes are of the body."""
 
     calls: int = 0
     bytes_raw: int = 0
     bytes_wire: int = 0
     day_remaining: int | None = None
-    minute_remaining: int | None = None
-    app_minute_remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +292,6 @@ class Connector(Protocol):
 
     async def list_organisations(self, access_token: str) -> Sequence[Organisation]:
         """Return everything the grant reaches."""
-
-    async def disconnect_organisation(self, access_token: str, connection_id: str) -> None:
-        """Drop one organisation from the grant; unknown ones are no error."""
 
     async def fetch_page(self, access: Access, request: PageRequest) -> Page:
         """Read one page. One call, no retry: the caller owns budget and patience."""

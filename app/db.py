@@ -1,6 +1,5 @@
 """The database's door: engine, the one way to open a transaction, the table base, and the migrations."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -127,10 +126,6 @@ def alembic_config(dsn: str) -> Config:
 def newest_revision() -> str:
     """Return the name of the newest migration file; the files are numbered, so names sort by age."""
     return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-
-
-async def migrate_async(dsn: str) -> None:
-    await asyncio.to_thread(migrate, dsn)
 
 
 def _is_passing(error: Exception) -> bool:

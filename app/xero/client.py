@@ -99,8 +99,6 @@ def _cost(response: httpx.Response, bytes_raw: int) -> Traffic:
         bytes_raw=bytes_raw,
         bytes_wire=response.num_bytes_downloaded,
         day_remaining=_read_count(response.headers, "X-DayLimit-Remaining"),
-        minute_remaining=_read_count(response.headers, "X-MinLimit-Remaining"),
-        app_minute_remaining=_read_count(response.headers, "X-AppMinLimit-Remaining"),
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -14,7 +13,7 @@ from app.xero.refusals import EXPIRED, refusal
 from app.xero.values import Unreadable, read_instant
 from app.xero.wire import UNREADABLE
 
-OK, NO_CONTENT, UNAUTHORIZED, NOT_FOUND = 200, 204, 401, 404
+OK, UNAUTHORIZED = 200, 401
 
 
 class Connection(Struct):
@@ -28,30 +27,15 @@ class Connection(Struct):
 
 async def list_connections(http: httpx.AsyncClient, api_url: str, access_token: str) -> Sequence[Organisation]:
     """Return every tenant the user ever connected and did not drop, practices included."""
-    answer = await _ask_connections(http, "GET", f"{api_url}/connections", access_token)
+    headers = {"Authorization": f"Bearer {access_token}", "Accept": "application/json", "Accept-Encoding": "gzip"}
+    request = http.build_request("GET", f"{api_url}/connections", headers=headers, timeout=PATIENCE)
+    answer = await send(http, request)
     if answer.status != OK:
         raise _connections_refusal(answer)
     try:
         return [_organisation(row) for row in msgspec.json.decode(answer.body, type=list[Connection])]
     except UNREADABLE:
         raise AnswerUnreadable("Xero's list of connections is not in its form.", answer.traffic) from None
-
-
-async def drop_connection(http: httpx.AsyncClient, api_url: str, access_token: str, connection_id: str) -> None:
-    """Take one tenant out of the grant; the tokens stay good for the others."""
-    address = f"{api_url}/connections/{quote(connection_id, safe='')}"
-    answer = await _ask_connections(http, "DELETE", address, access_token)
-    if answer.status not in (OK, NO_CONTENT, NOT_FOUND):
-        raise _connections_refusal(answer)
-
-
-async def _ask_connections(http: httpx.AsyncClient, method: str, url: str, access_token: str) -> Answer:
-    headers = {
-        "Authorization": f"Bearer {access_token}",
-        "Accept": "application/json",
-        "Accept-Encoding": "gzip",
-    }
-    return await send(http, http.build_request(method, url, headers=headers, timeout=PATIENCE))
 
 
 def _connections_refusal(answer: Answer) -> ConnectorError:

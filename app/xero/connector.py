@@ -71,9 +71,6 @@ class XeroConnector:
     async def list_organisations(self, access_token: str) -> Sequence[Organisation]:
         return await connections.list_connections(self._http, self._api_url, access_token)
 
-    async def disconnect_organisation(self, access_token: str, connection_id: str) -> None:
-        await connections.drop_connection(self._http, self._api_url, access_token, connection_id)
-
     async def fetch_page(self, access: Access, request: PageRequest) -> Page:
         return await pages.fetch_page(self._http, self._api_url, access, request)
 

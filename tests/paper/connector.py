@@ -114,9 +114,6 @@ class PaperConnector:
             Organisation(LEDGER, "Paper Ledger", "connection-1", has_billing=True, consent_id=None, updated_at=STAMP)
         ]
 
-    async def disconnect_organisation(self, access_token, connection_id):
-        return None
-
     async def fetch_page(self, access, request):
         keys = [RowKey(IDS[request.resource], STAMP)]
         return Page(

@@ -1,4 +1,4 @@
-"""The list of tenants a grant reaches, and taking one out of it."""
+"""The list of tenants a grant reaches."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,6 @@ from app.connector import (
     Organisation,
     OrganisationForbidden,
     RateLimited,
-    RequestRejected,
     VendorUnavailable,
 )
 from tests.unit.xero.samples import API, connected
@@ -97,26 +96,3 @@ async def test_a_list_that_does_not_come_says_why(status, body, meaning):
         with pytest.raises(ConnectorError) as raised:
             await xero.list_organisations("token")
     assert type(raised.value) is meaning
-
-
-@pytest.mark.parametrize("status", [204, 200, 404])
-async def test_dropping_a_connection_twice_is_no_error(status):
-    seen = []
-
-    def handler(request):
-        seen.append(request)
-        return httpx.Response(status)
-
-    async with connected(handler) as xero:
-        await xero.disconnect_organisation("token", "../tokens?x=1")
-    assert seen[0].method == "DELETE"
-    assert seen[0].url.raw_path == b"/connections/..%2Ftokens%3Fx%3D1"
-
-
-@pytest.mark.parametrize(
-    ("status", "meaning"), [(401, AccessExpired), (403, OrganisationForbidden), (400, RequestRejected)]
-)
-async def test_a_connection_that_stays_is_told(status, meaning):
-    async with connected(lambda _: httpx.Response(status)) as xero:
-        with pytest.raises(meaning):
-            await xero.disconnect_organisation("token", RECORDED["id"])
