@@ -24,8 +24,8 @@ SESSION_SETTINGS = {
     "plan_cache_mode": "force_custom_plan",
 }
 # SQLSTATE classes that say "the server is not there for us now": connection trouble, operator intervention,
-# too many connections, and lock or statement timeouts. The same work may succeed a moment later.
-PASSING_STATES = ("08", "57P", "53", "55P03", "57014", "25P03")
+# too many connections, lock or statement timeouts, and deadlocks. The same work may succeed a moment later.
+PASSING_STATES = ("08", "57P", "53", "55P03", "57014", "25P03", "40P01")
 
 
 Session = AsyncSession
