@@ -1,5 +1,6 @@
 """The pull: complete whatever happens meanwhile, at the fewest calls, and no write where nothing is new."""
 
+import asyncio
 from math import ceil
 from urllib.parse import parse_qs
 
@@ -241,7 +242,8 @@ async def test_a_row_that_cannot_be_read_is_set_aside_and_healed_by_a_later_good
 
 
 async def test_an_organisation_deselected_in_the_middle_stops_and_goes_on_where_it_was(dsn):
-    async with open_world(dsn, xero_page_size=10) as world:
+    options = {"invoices": 400, "limits_enabled": False}
+    async with open_world(dsn, options=options, xero_page_size=10) as world:
         [tenant_id, other, *_] = await world.connect()
         await world.pick(tenant_id)
         seen = []
@@ -258,7 +260,7 @@ async def test_an_organisation_deselected_in_the_middle_stops_and_goes_on_where_
         assert {run["status"] for run in runs} <= {"paused", "succeeded"}
         assert not await world.rows("SELECT 1 FROM sync_run_resources WHERE status IN ('pending', 'running')")
         pages = len([call for call in await world.ledger() if call["tenant_id"] == tenant_id])
-        assert pages < 14
+        assert pages <= 6 + 4
         await world.pick(tenant_id)
         await world.work()
         await world.sync()
@@ -281,3 +283,25 @@ async def test_a_disconnect_in_the_middle_closes_the_run(dsn):
         assert not await world.rows("SELECT 1 FROM sync_runs WHERE status = 'running'")
         assert not await world.rows("SELECT 1 FROM sync_run_resources WHERE status IN ('pending', 'running')")
         await world.work()
+
+
+async def test_large_organisations_do_not_keep_small_ones_waiting(dsn):
+    options = {"organisations": 12, "limits_enabled": False, "contacts": 8, "invoices": 40, "payments": 10}
+    async with open_world(dsn, options=options, xero_page_size=10) as world:
+        *large, one, other = sorted(await world.connect())
+        for tenant_id in large:
+            await world.fault("delay", tenant_id=tenant_id, resource="Invoices", seconds=5, times=None)
+        await world.pick(*large, one, other)
+        working = asyncio.create_task(world.work())
+
+        async def whole():
+            rows = await world.rows("SELECT tenant_id FROM tenants WHERE data_as_of IS NOT NULL")
+            return {row["tenant_id"] for row in rows}
+
+        for _ in range(400):
+            if await whole() >= {one, other}:
+                break
+            await asyncio.sleep(0.02)
+        assert await whole() == {one, other}
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)

@@ -9,8 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.billing.records import Batch
-from app.connector import Page, RejectedRow, RowKey, Traffic
+from app.connector import Page, PageRequest, RejectedRow, Resource, RowKey, Traffic
+from app.sync.calls import Fetched
 from app.sync.cursor import LONG_CROWD, Walk, advance, begin, begin_pages_anew
+from app.sync.pull import _advance
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 OVERLAP = timedelta(minutes=5)
@@ -267,6 +269,17 @@ def test_a_long_crowd_is_left_once_the_rows_thin_out():
     assert vendor.asked[:3] == [1, 2, 3]
     assert max(vendor.asked) < LONG_CROWD + 5
     assert vendor.calls <= len(vendor.rows) / 100 + LONG_CROWD + 8
+
+
+@pytest.mark.parametrize(("is_filtered", "page"), [(True, 6), (False, 1)])
+def test_pages_counted_with_another_filter_are_begun_anew(is_filtered, page):
+    """Without its filter a list is longer, and a page further back than where the row went that is looked for."""
+    walk = Walk(since=START, page=7, then_since=START, next_since=START, is_walking=True)
+    vendor = List(10)
+    vendor.add(100, timedelta())
+    _, answer = vendor.ask(START, 7)
+    fetched = Fetched(answer, PageRequest(Resource.INVOICES, is_filtered=is_filtered))
+    assert _advance(walk, fetched, OVERLAP, was_filtered=True).page == page
 
 
 def test_pages_begun_anew_keep_the_bound():
