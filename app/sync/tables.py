@@ -193,6 +193,7 @@ class WebhookEvent(Table):
         UniqueConstraint("vendor", "tenant_id", "resource_id", "category", "event_type", "event_at"),
         CheckConstraint("status IN ('pending', 'processed', 'ignored', 'failed', 'dead')", name="status"),
         Index("ix_xero_webhook_events_due", "due_at", postgresql_where=text("status IN ('pending', 'failed')")),
+        Index("ix_xero_webhook_events_dead", "received_at", postgresql_where=text("status = 'dead'")),
         Index("ix_xero_webhook_events_received_at", text("received_at DESC"), "id"),
     )
 

@@ -365,6 +365,13 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
+        "ix_xero_webhook_events_dead",
+        "xero_webhook_events",
+        ["received_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'dead'"),
+    )
+    op.create_index(
         "ix_xero_webhook_events_due",
         "xero_webhook_events",
         ["due_at"],
@@ -875,6 +882,11 @@ def downgrade() -> None:
         "ix_xero_webhook_events_due",
         table_name="xero_webhook_events",
         postgresql_where=sa.text("status IN ('pending', 'failed')"),
+    )
+    op.drop_index(
+        "ix_xero_webhook_events_dead",
+        table_name="xero_webhook_events",
+        postgresql_where=sa.text("status = 'dead'"),
     )
     op.drop_table("xero_webhook_events")
     op.drop_table("webhook_signature_failures")

@@ -151,3 +151,19 @@ async def test_events_of_categories_nobody_asked_for_count_and_are_ignored(world
     events = (await world.read(f"{CARD}/webhook-events"))["items"]
     assert {event["status"] for event in events} == {"ignored"}
     assert len(await world.ledger()) == calls
+
+
+async def test_the_card_counts_what_waits_and_what_nobody_could_read(world):
+    await world.execute(
+        "INSERT INTO xero_webhook_events (vendor, tenant_id, resource_id, category, event_type, event_at, status,"
+        " payload, received_at) SELECT vendor, 't', vendor || status || number, 'INVOICE', 'UPDATE', now(), status,"
+        " '{}', timestamptz '2026-11-01 10:00Z' + number * interval '1 hour'"
+        " FROM (VALUES ('pending', 3), ('failed', 2), ('dead', 1), ('processed', 4), ('ignored', 1)) AS has(status, n),"
+        " unnest(ARRAY['xero', 'other']) AS vendor, generate_series(1, CASE vendor WHEN 'xero' THEN n ELSE 9 END)"
+        " AS number"
+    )
+
+    webhook = (await world.card())["webhook"]
+
+    assert (webhook["pending"], webhook["failed"]) == (3, 3)
+    assert webhook["last_event_at"] == "2026-11-01T14:00:00Z"
