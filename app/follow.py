@@ -19,6 +19,8 @@ from app.sync import progress, runs
 from app.sync.engine import Engine
 from app.sync.tables import Run, RunResource
 
+Seen = tuple[Run, list[RunResource]]
+
 LOOK_SECONDS = 0.2
 SUCCESS = ("succeeded",)
 
@@ -29,7 +31,7 @@ async def sync_with_bars(settings: Settings, tenant_ids: Sequence[str] | None) -
     async with httpx.AsyncClient(follow_redirects=False) as http:
         services = make_services(settings, SystemClock(), http)
         try:
-            return await _sync(services, console, tenant_ids)
+            return await follow_sync(services, console, tenant_ids)
         except ConnectionProblem as problem:
             console.print(str(problem), style="red")
             return 1
@@ -37,25 +39,35 @@ async def sync_with_bars(settings: Settings, tenant_ids: Sequence[str] | None) -
             await services.db.close()
 
 
-async def _sync(services: Services, console: Console, tenant_ids: Sequence[str] | None) -> int:
+async def follow_sync(services: Services, console: Console, tenant_ids: Sequence[str] | None) -> int:
+    """Sync every vendor's organisations, or those named, and draw it; return the exit status."""
     outcome = 0
     for engine in services.engines.values():
         async with services.db.transaction() as session:
             names = {row.tenant_id: row.name for row in await tenants.tenants_of(session, engine.vendor)}
             last_step = await progress.newest_id(session)
             run_id = await engine.sync_now(session, tenant_ids, "command")
-        work = asyncio.create_task(engine.worker.run_until_idle())
         with Bars(console, names) as bars:
-            run, resources = await _follow(services, engine, run_id, last_step, bars)
-        await work
+            work = asyncio.create_task(engine.worker.run_until_idle())
+            seen = asyncio.create_task(_follow(services, engine, run_id, last_step, bars))
+            run, resources = await _both(work, seen)
         console.print(_summary(names, resources))
         outcome |= run.status not in SUCCESS
     return outcome
 
 
-async def _follow(
-    services: Services, engine: Engine, run_id: UUID, last_step: int, bars: Bars
-) -> tuple[Run, list[RunResource]]:
+async def _both(work: asyncio.Task[None], seen: asyncio.Task[Seen]) -> Seen:
+    """Wait for the work and for what is seen of it; where one breaks, the other would wait for ever."""
+    try:
+        await asyncio.gather(work, seen)
+    finally:
+        work.cancel()
+        seen.cancel()
+        await asyncio.gather(work, seen, return_exceptions=True)
+    return seen.result()
+
+
+async def _follow(services: Services, engine: Engine, run_id: UUID, last_step: int, bars: Bars) -> Seen:
     while True:
         async with services.db.transaction() as session:
             steps = await progress.steps_after(session, last_step)
