@@ -77,7 +77,11 @@ class Replayed(BaseModel):
     replayed: int
 
 
-@receiver.post("", response_model=Stored, responses=documented("invalid_signature", "body_too_large", is_public=True))
+@receiver.post(
+    "",
+    response_model=Stored,
+    responses=documented("invalid_signature", "body_too_large", "database_unavailable", is_public=True),
+)
 async def receive_webhook(engine: EngineDep, request: Request) -> Response:
     """Check a delivery's signature over its raw bytes, store what it tells of, and answer."""
     header = engine.connector.signature_header.encode()

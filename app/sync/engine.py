@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -33,6 +34,8 @@ from app.sync.tenant_view import TenantView, views_of
 from app.sync.worker import Worker
 
 log = structlog.get_logger(__name__)
+
+Stored = TypeVar("Stored")
 
 # Xero gives a delivery 5 seconds to be answered; these two together stay below that.
 KEY_SECONDS = 1.5
@@ -198,19 +201,23 @@ class Engine:
             await self._note(inbox.count_bad_signature)
             return Receipt(is_signed=False)
         except NoticeUnreadable as error:
-            async with self._db.transaction() as session:
-                await inbox.accept_unreadable(session, self.vendor, body, str(error))
+            reason = str(error)
+            await self._store(lambda session: inbox.accept_unreadable(session, self.vendor, body, reason))
             return Receipt(is_signed=True)
         if not notices:
             await self._note(apps.note_probe)
             return Receipt(is_signed=True)
-        try:
-            async with asyncio.timeout(STORE_SECONDS), self._db.transaction() as session:
-                stored = await inbox.accept(session, self.vendor, notices)
-        except TimeoutError as error:
-            raise DatabaseUnavailable("The events could not be stored in time; deliver them again.") from error
+        stored = await self._store(lambda session: inbox.accept(session, self.vendor, notices))
         self.worker.nudge()
         return Receipt(is_signed=True, stored=stored)
+
+    async def _store(self, write: Callable[[Session], Awaitable[Stored]]) -> Stored:
+        """Write while the vendor still waits for its answer; later than that it takes the delivery for lost."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS), self._db.transaction() as session:
+                return await write(session)
+        except TimeoutError as error:
+            raise DatabaseUnavailable("The events could not be stored in time; deliver them again.") from error
 
     async def _read_notices(self, body: bytes, signatures: Sequence[bytes]) -> Sequence[Notice]:
         """Check with the keys read lately; one that does not fit may be signed with a key just set elsewhere."""

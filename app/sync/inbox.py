@@ -98,7 +98,8 @@ async def accept(session: Session, vendor: str, notices: Sequence[Notice]) -> in
 async def accept_unreadable(session: Session, vendor: str, body: bytes, reason: str) -> None:
     """Keep a well-signed delivery that is not in the vendor's form, once, for somebody to look at."""
     digest = hashlib.sha256(body).hexdigest()
-    known = select(WebhookEvent.id).where(WebhookEvent.resource_id == digest, WebhookEvent.category == "UNREADABLE")
+    same = (WebhookEvent.tenant_id == NO_TENANT, WebhookEvent.resource_id == digest)
+    known = select(WebhookEvent.id).where(WebhookEvent.vendor == vendor, *same, WebhookEvent.category == "UNREADABLE")
     if await session.scalar(known.limit(1)):
         return
     readable = body[:RAW_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
