@@ -10,13 +10,18 @@ from app.sync.budget import Paused
 
 # What needs a hand comes before what passes by itself.
 GRAVITY = (GrantUnusable, OrganisationForbidden, NotFound, PermissionMissing, AppRejected, ConnectorError, Paused)
-REMOVED = Trouble("removed", "tenant_removed", "Somebody de-selected this organisation on the vendor's side.")
+GONE = (
+    "removed",
+    "tenant_removed",
+    "Somebody de-selected this organisation on the vendor's side. Disconnect and reconnect to refresh the list.",
+)
+REMOVED = Trouble(*GONE)
 
 FORBIDDEN = ("forbidden", "tenant_forbidden", "It no longer grants access: re-authorise it, or pick another.")
 WORDS = (
     (GrantUnusable, ("failing", "reconnect_required", "Disconnect and connect again.")),
     (OrganisationForbidden, FORBIDDEN),
-    (NotFound, FORBIDDEN),
+    (NotFound, GONE),
     (PermissionMissing, ("failing", "needs_permission", "{detail}")),
     (AppRejected, ("failing", "app_rejected", "{detail}")),
     (ConnectorError, ("failing", "xero_unavailable", "{detail} We keep trying at every tick.")),

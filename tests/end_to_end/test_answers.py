@@ -7,12 +7,13 @@ from tests.end_to_end.world import CARD, open_world
 
 UNAVAILABLE = ("failing", "xero_unavailable", "xero_unavailable")
 FORBIDDEN = ("forbidden", "tenant_forbidden", "tenant_forbidden")
+REMOVED = ("removed", "tenant_removed", "tenant_removed")
 # What the organisation's health, its reason and its banner are while Xero answers every list of invoices like this.
 LASTING = {
     "bad_token": UNAVAILABLE,
     "token_expired": UNAVAILABLE,
     "forbidden": FORBIDDEN,
-    "not_found": FORBIDDEN,
+    "not_found": REMOVED,
     "query_error": UNAVAILABLE,
     "validation_error": UNAVAILABLE,
     "server_error": UNAVAILABLE,
