@@ -183,7 +183,8 @@ async def get_card(engine: EngineDep, session: SessionDep, _reader: Reader) -> C
 @router.put("/credentials", responses=documented("conflict"))
 async def put_credentials(engine: EngineDep, session: SessionDep, admin: Admin, given: Credentials) -> Card:
     """Keep the app's client id and secret; the secret is never given back."""
-    scope_set = given.scope_set or engine.config.scope_set
+    # A new secret alone must not undo the scope set that was chosen before.
+    scope_set = given.scope_set or (await apps.load_app(session, engine.sealer, engine.config)).scope_set
     credentials = AppCredentials(given.client_id, given.client_secret)
     await apps.save_credentials(session, engine.sealer, engine.config, credentials, scope_set)
     await audit(

@@ -183,6 +183,16 @@ async def test_connect_without_credentials_says_what_to_do(dsn):
         assert (await world.consent()).endswith("?xero=connected")
 
 
+async def test_a_new_secret_alone_keeps_the_scope_set_that_was_chosen(dsn):
+    async with open_world(dsn, xero_client_id=None, xero_client_secret=None) as world:
+        given = {"client_id": "SIMULATED-CLIENT", "client_secret": "old", "scope_set": "granular"}
+        await world.call("PUT", f"{CARD}/credentials", json=given)
+        answer = await world.call(
+            "PUT", f"{CARD}/credentials", json={"client_id": "SIMULATED-CLIENT", "client_secret": "new"}
+        )
+        assert answer.json()["scope_set"] == "granular"
+
+
 async def test_credentials_of_the_environment_cannot_be_changed_here(world):
     given = {"client_id": "other", "client_secret": "other", "scope_set": "broad"}
     response = await world.call("PUT", f"{CARD}/credentials", json=given)
