@@ -137,7 +137,9 @@ def _tenant_banners(snapshot: Snapshot, now: datetime) -> Iterable[Banner]:
         if not tenant.is_selected:
             continue
         code = "tenant_removed" if tenant.removed_at else tenant.reason_code
-        if code in TENANT_BANNERS and not (tenant.paused_until and tenant.paused_until <= now):
+        # A pause that was under way when the organisation was removed says nothing about the removal.
+        until = None if tenant.removed_at else tenant.paused_until
+        if code in TENANT_BANNERS and not (until and until <= now):
             severity, title = TENANT_BANNERS[code]
             yield Banner(
                 code,
@@ -146,7 +148,7 @@ def _tenant_banners(snapshot: Snapshot, now: datetime) -> Iterable[Banner]:
                 REMOVED.format(vendor=snapshot.vendor_name) if tenant.removed_at else tenant.reason_message or "",
                 tenant_id=tenant.tenant_id,
                 since=tenant.removed_at or tenant.reason_since,
-                until=tenant.paused_until,
+                until=until,
                 action=snapshot.reconnect if code in {"tenant_forbidden", "tenant_removed"} else None,
             )
         elif tenant.data_as_of is None:

@@ -155,6 +155,16 @@ async def test_an_organisation_removed_within_xero_is_told_and_left_alone(world)
     assert rows[0]["n"] > 0
 
 
+@pytest.mark.parametrize("until", ["-infinity", "infinity"])
+async def test_a_pause_from_before_the_removal_neither_hides_nor_ends_it(world, until):
+    [gone] = await world.ready()
+    await world.control("DELETE", f"/tenants/{gone}/connections")
+    await world.sync()
+    await world.execute("UPDATE tenants SET paused_until = CAST(CAST(:until AS text) AS timestamptz)", until=until)
+    [banner] = (await world.card())["banners"]
+    assert (banner["code"], banner["until"]) == ("tenant_removed", None)
+
+
 async def test_a_refusal_while_still_connected_is_forbidden_not_removed(world):
     [tenant_id] = await world.ready()
     await world.fault("forbidden", tenant_id=tenant_id, times=None)
