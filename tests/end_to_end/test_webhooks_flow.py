@@ -152,6 +152,32 @@ async def test_a_row_that_cannot_be_read_dies_with_its_reason_and_is_kept_aside(
         assert [row["external_id"] for row in await world.rows("SELECT * FROM quarantined_rows")] == [bad]
 
 
+async def test_an_event_that_breaks_something_here_keeps_no_other_from_being_worked_off(dsn):
+    async with shift(dsn) as clock, open_world(dsn, clock=clock, options={"limits_enabled": False}) as world:
+        [tenant_id] = await world.ready()
+        poison, *others = await receivables(world, tenant_id, 8)
+        await world.execute(
+            "CREATE FUNCTION break_it() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN IF NEW.external_id = '{poison}' THEN RAISE 'broken'; END IF; RETURN NEW; END $$"
+        )
+        await world.execute(
+            "CREATE TRIGGER break_it BEFORE INSERT OR UPDATE ON billing_invoices"
+            " FOR EACH ROW EXECUTE FUNCTION break_it()"
+        )
+        for row_id in (poison, *others):
+            await world.edit(tenant_id, edit="change_reference", id=row_id, reference="New")
+        await send(world, *(event(tenant_id, row_id) for row_id in (poison, *others)))
+        for _ in range(14):
+            await world.work()
+            await clock.move(4000)
+        found = {one["resource_id"]: one for one in await inbox(world)}
+        assert statuses([found[row_id] for row_id in others]) == {"processed"}
+        assert found[poison]["status"] == "dead"
+        assert "broken" not in found[poison]["error"]
+        rows = await world.rows("SELECT reference FROM billing_invoices WHERE external_id = ANY(:ids)", ids=others)
+        assert {row["reference"] for row in rows} == {"New"}
+
+
 @pytest.mark.parametrize("kind", ["organisation_offline", "forbidden", "limit_day"])
 async def test_what_is_not_an_events_fault_is_not_counted_against_it(dsn, kind):
     async with shift(dsn) as clock, open_world(dsn, clock=clock, options={"limits_enabled": False}) as world:

@@ -22,6 +22,7 @@ SECRET = "a secret of at least thirty-two bytes"
 KEYS = "test:" + "QUFB" * 10 + "QUE="
 XERO = "http://xero.test"
 HOME = "http://localhost:8000"
+PATIENCE = 120
 CARD = "/api/integrations/xero"
 SMALL = {"contacts": 12, "invoices": 60, "payments": 30, "credit_notes": 6, "auto_consent": True}
 
@@ -116,7 +117,8 @@ class World:
 
     async def work(self) -> None:
         """Do whatever is to be done now, as the worker would."""
-        await self.engine.worker.run_until_idle()
+        async with asyncio.timeout(PATIENCE):
+            await self.engine.worker.run_until_idle()
 
     async def sync(self) -> Any:
         """Run one pass by hand and return its run."""
