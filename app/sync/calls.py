@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 
 from app.clock import Clock
+from app.connections import tenants
 from app.connections.tokens import Tokens
 from app.connector import (
     Access,
@@ -25,6 +26,7 @@ from app.connector import (
 )
 from app.db import Database
 from app.sync.budget import Lane, Paused, Spender, pause_of, record_traffic
+from app.sync.troubles import describe
 
 log = structlog.get_logger(__name__)
 
@@ -134,8 +136,15 @@ class Caller:
     async def _hold_still(self, error: RateLimited, times: int) -> None:
         log.warning("rate_limited", tenant_id=self._tenant_id, limit=error.limit, retry_after=error.retry_after)
         await self._spender.block(self._tenant_id, error)
+        await self._tell(Paused(error.limit, pause_of(error)))
         if error.limit == "day" or times >= LIMIT_TRIES:
             raise Paused(error.limit, pause_of(error)) from error
+
+    async def _tell(self, pause: Paused) -> None:
+        """Let a person see the limit and until when, while it is sat out as well; the end of the pull clears it."""
+        trouble = describe(pause, self._clock.now())
+        async with self._db.transaction() as session:
+            await tenants.mark_trouble(session, self._connector.vendor, self._tenant_id, trouble)
 
     async def _try_later(self, error: ConnectorError, failures: int) -> None:
         # An organisation that Xero takes offline stays so for minutes: the next tick asks again.

@@ -265,12 +265,13 @@ class Engine:
         reached = await tenants.tenants_of(session, self.vendor)
         state = await inbox.inbox_state(session, self.vendor)
         schedule = await runs.schedule_of(session, self.vendor)
+        probed_at = await apps.last_probe_at(session, self.vendor)
         snapshot = Snapshot(
             app=app,
             grants=found,
             tenants=reached,
             signature_failures=state.signature_failures,
-            last_good_delivery_at=state.last_event_at,
+            last_good_delivery_at=max(filter(None, (state.last_event_at, probed_at)), default=None),
             last_bad_delivery_at=state.last_signature_failure_at,
             base_path=f"/api/integrations/{self.vendor}",
             vendor_name=self.vendor.capitalize(),
@@ -283,7 +284,7 @@ class Engine:
             tenants=reached,
             inbox=state,
             is_webhook_configured=bool(await apps.signing_keys(session, self.sealer, self.config)),
-            last_probe_at=await apps.last_probe_at(session, self.vendor),
+            last_probe_at=probed_at,
             last_tick_at=schedule.last_at if schedule else None,
             next_tick_at=schedule.due_at if schedule and self.plan.is_scheduled else None,
             is_running=await runs.is_running(session, self.vendor),

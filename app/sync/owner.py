@@ -14,6 +14,7 @@ from app.connections import grants, tenants
 from app.connections.tenants import Trouble
 from app.connections.tokens import Tokens
 from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing, Resource
+from app.crypto import SealBroken
 from app.db import Database, DatabaseUnavailable
 from app.sync import inbox, quarantine, runs
 from app.sync.budget import Paused, Spender
@@ -219,8 +220,10 @@ async def _pull(tools: Tools, desk: Desk, caller: Caller, work: Work) -> Ended:
 def _outcome(error: Exception | None) -> tuple[str, str] | None:
     if error is None:
         return None
-    if isinstance(error, Paused | NotWanted | ConnectorError):
-        return "failed" if isinstance(error, ConnectorError) else "paused", str(error)
+    if isinstance(error, Paused | NotWanted):
+        return "paused", str(error)
+    if isinstance(error, ConnectorError | SealBroken):
+        return "failed", str(error)
     return "failed", "An internal error; the log says what."
 
 

@@ -56,6 +56,7 @@ class Around:
     month: dict[str, int]
     next_tick_at: datetime | None
     daily_cap: int
+    now: datetime
 
 
 async def views_of(
@@ -70,13 +71,16 @@ async def views_of(
         month=await budget.month_of_usage(session, vendor, clock.now()),
         next_tick_at=schedule.due_at if schedule else None,
         daily_cap=daily_cap,
+        now=clock.now(),
     )
     return [_view(row, around) for row in rows]
 
 
 def _view(row: Tenant, around: Around) -> TenantView:
-    health = _health(row, is_busy=row.tenant_id in around.busy)
-    reason = Reason(row.reason_code, row.reason_message or "") if row.reason_code and row.is_selected else None
+    is_over = row.paused_until is not None and row.paused_until <= around.now
+    health = _health(row, is_over=is_over, is_busy=row.tenant_id in around.busy)
+    has_reason = row.reason_code and row.is_selected and not is_over
+    reason = Reason(row.reason_code or "", row.reason_message or "") if has_reason else None
     next_attempt_at = max(filter(None, (around.next_tick_at, row.paused_until)), default=None)
     return TenantView(
         tenant_id=row.tenant_id,
@@ -95,16 +99,19 @@ def _view(row: Tenant, around: Around) -> TenantView:
     )
 
 
-def _health(row: Tenant, *, is_busy: bool) -> str:
+def _health(row: Tenant, *, is_over: bool, is_busy: bool) -> str:
+    """Return how an organisation is; a pause whose time is over says nothing any more, whether or not a pull came."""
     if row.removed_at:
         return "removed"
     if not row.is_selected:
         return "not_selected"
-    if row.reason_code and row.health != "partial":
+    if row.reason_code and row.health != "partial" and not is_over:
         return row.health
     if row.data_as_of is None:
         return "first_sync"
-    return "syncing" if is_busy else row.health
+    if is_busy:
+        return "syncing"
+    return "healthy" if is_over else row.health
 
 
 async def _busy(session: Session, rows: Sequence[Tenant]) -> set[str]:

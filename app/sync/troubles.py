@@ -6,6 +6,7 @@ from datetime import datetime
 from app.connections.tenants import Trouble
 from app.connections.tokens import GrantUnusable
 from app.connector import AppRejected, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
+from app.crypto import SealBroken
 from app.sync.budget import Paused
 
 # What needs a hand comes before what passes by itself.
@@ -24,6 +25,7 @@ WORDS = (
     (NotFound, GONE),
     (PermissionMissing, ("failing", "needs_permission", "{detail}")),
     (AppRejected, ("failing", "app_rejected", "{detail}")),
+    (SealBroken, ("failing", "encryption_key_missing", "{detail}")),
     (ConnectorError, ("failing", "xero_unavailable", "{detail} We keep trying at every tick.")),
 )
 DEFECT = ("failing", "internal_error", "Something broke here; the log says what. The next tick tries again.")

@@ -4,6 +4,7 @@ import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from tests.end_to_end.world import CARD, HOME, open_world
 
@@ -302,6 +303,17 @@ async def test_tokens_whose_key_is_gone_can_be_disconnected_and_block_nothing(wo
     assert card["state"] == "not_connected"
     [grant] = await world.rows("SELECT refresh_token_sealed, revoke_token_sealed FROM grants")
     assert (grant["refresh_token_sealed"], grant["revoke_token_sealed"]) == (None, None)
+
+
+async def test_a_lost_key_is_named_where_a_sync_meets_it(dsn):
+    async with open_world(dsn) as world:
+        await world.ready()
+    async with open_world(dsn, encryption_keys=SecretStr("other:" + "QkJC" * 10 + "QkI=")) as world:
+        run = await world.sync()
+        assert run["status"] == "failed"
+        assert "ENCRYPTION_KEYS" in run["error"]
+        [tenant] = [row for row in (await world.read(f"{CARD}/tenants"))["items"] if row["selected"]]
+        assert tenant["reason"]["code"] == "encryption_key_missing"
 
 
 async def test_connecting_again_after_a_disconnect_needs_no_new_selection(world):

@@ -38,6 +38,27 @@ async def test_a_short_limit_is_sat_out(dsn, kind):
         await assert_mirror_equals(world, tenant_id)
 
 
+async def test_a_limit_that_is_sat_out_is_told_meanwhile_and_not_after(dsn, monkeypatch):
+    async with shift(dsn) as clock, open_world(dsn, clock=clock) as world:
+        [tenant_id] = await world.ready()
+        seen: list[tuple[str, str]] = []
+        healths: list[str] = []
+        pass_time = clock.sleep
+
+        async def look_and_sleep(seconds):
+            seen.extend(await limit_banners(world))
+            healths.append((await tenants(world))[tenant_id]["health"])
+            await pass_time(seconds)
+
+        monkeypatch.setattr(clock, "sleep", look_and_sleep)
+        await world.fault("limit_minute", tenant_id=tenant_id, resource="Invoices", retry_after="30", times=1)
+        assert (await world.sync())["status"] == "succeeded"
+        assert ("rate_limited_minute", tenant_id) in seen
+        assert "rate_limited" in healths
+        assert await limit_banners(world) == []
+        assert (await tenants(world))[tenant_id]["health"] == "healthy"
+
+
 @pytest.mark.parametrize(
     ("limit", "retry_after", "least", "most"),
     [

@@ -65,6 +65,18 @@ async def test_anything_but_the_right_signature_is_401(world, signatures):
     assert (await world.card())["webhook"]["signature_failures_24h"] == 1
 
 
+async def test_wrong_probes_beside_a_right_one_are_no_mismatch(world):
+    await post(world, PROBE, "wrong")
+    await post(world, PROBE, sign(PROBE))
+    await post(world, PROBE, "wrong")
+    assert "webhook_signature_mismatch" not in await world.banner_codes()
+
+
+async def test_wrong_signatures_alone_are_told_as_a_mismatch(world):
+    await post(world, PROBE, "wrong")
+    assert "webhook_signature_mismatch" in await world.banner_codes()
+
+
 async def test_the_signature_is_over_the_bytes_as_they_came(world):
     spaced = json.dumps(json.loads(PROBE), indent=4).encode()
     assert (await post(world, spaced, sign(PROBE))).status_code == 401
