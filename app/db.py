@@ -25,7 +25,7 @@ SESSION_SETTINGS = {
 }
 # SQLSTATE classes that say "the server is not there for us now": connection trouble, operator intervention,
 # too many connections, lock or statement timeouts, and deadlocks. The same work may succeed a moment later.
-PASSING_STATES = ("08", "57P", "53", "55P03", "57014", "25P03", "40P01")
+PASSING_STATES = ("08", "57P", "53", "55P03", "57014", "25P03", "25P04", "40P01")
 
 
 Session = AsyncSession

@@ -7,14 +7,17 @@ is wrong owns neither more nor less.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, func, select, true, update
+from sqlalchemy import ColumnElement, Integer, case, cast, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db import Session
 from app.sync.tables import Lease
 
 # A process that is stopped within a transaction holds its locks until the server ends it; takeover waits that long.
+# Stopped in the middle of sending a message it is not even idle: only PostgreSQL 17 and newer have a limit for that.
 LONGEST_PAUSE = "10s"
+LONGEST_TRANSACTION = "14s"
+HAS_TRANSACTION_TIMEOUT = 170_000
 
 
 class LeaseLost(RuntimeError):
@@ -79,8 +82,11 @@ async def guard(session: Session, held: Held) -> None:
     Raises:
         LeaseLost: another replica owns it now.
     """
-    impatient = func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, true())
-    statement = select(impatient).where(*_ours(held)).with_for_update(read=True, key_share=True, of=Lease)
+    version = cast(func.current_setting("server_version_num"), Integer)
+    pause = func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, true())
+    whole = func.set_config("transaction_timeout", LONGEST_TRANSACTION, true())
+    impatient = (pause, case((version >= HAS_TRANSACTION_TIMEOUT, whole)))
+    statement = select(*impatient).where(*_ours(held)).with_for_update(read=True, key_share=True, of=Lease)
     if await session.scalar(statement) is None:
         raise LeaseLost(f"The organisation {held.tenant_id} has another owner now.")
 

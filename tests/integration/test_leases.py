@@ -116,6 +116,7 @@ async def test_a_transaction_that_stands_still_is_ended_soon(db):
     async with db.transaction() as session:
         await guard(session, held)
         assert await session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "10s"
+        assert await session.scalar(text("SHOW transaction_timeout")) == "14s"
     async with db.transaction() as session:
         assert await session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
 

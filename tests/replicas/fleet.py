@@ -33,6 +33,7 @@ class Replica:
     """A process of the service. `terms` are those of its leases, the usual ones when None."""
 
     def __init__(self, port, environment, log, terms, arguments=()):
+        self._is_stopped = False
         script = Path(__file__).with_name("replica.py")
         usual = [SERVICE, "serve", "--port", str(port), *arguments]
         command = usual if terms is None else [sys.executable, script, str(port), *terms]
@@ -41,7 +42,12 @@ class Replica:
         )
         self.url = f"http://localhost:{port}"
 
+    @property
+    def is_answering(self):
+        return self.process.poll() is None and not self._is_stopped
+
     def signal(self, number):
+        self._is_stopped = number == signal.SIGSTOP
         self.process.send_signal(number)
 
     def kill(self):
@@ -91,7 +97,7 @@ class Fleet(World):
     @property
     @override
     def client(self):
-        living = next(one for one in self.replicas if one.process.poll() is None)
+        living = next(one for one in self.replicas if one.is_answering)
         self._client.base_url = living.url
         return self._client
 
