@@ -1,6 +1,7 @@
 """A world per test."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.end_to_end.world import open_world
 
@@ -9,3 +10,10 @@ from tests.end_to_end.world import open_world
 async def world(dsn):
     async with open_world(dsn) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    """What is logged meanwhile; drawing tracebacks in colour would take longer than the tests."""
+    with capture_logs() as entries:
+        yield entries

@@ -28,7 +28,7 @@ async def limit_banners(world):
 async def test_a_short_limit_is_sat_out(dsn, kind):
     async with shift(dsn) as clock, open_world(dsn, clock=clock) as world:
         [tenant_id] = await world.ready()
-        for retry_after in ("", "0", "1", "-5", "soon", "0.5"):
+        for retry_after in ("", "0", "-5", "soon"):
             await world.edit(tenant_id, edit="bulk_edit", resource="Invoices", count=5)
             await world.fault(kind, tenant_id=tenant_id, resource="Invoices", retry_after=retry_after, times=2)
             began = clock.now()

@@ -286,11 +286,11 @@ async def test_a_disconnect_in_the_middle_closes_the_run(dsn):
 
 
 async def test_large_organisations_do_not_keep_small_ones_waiting(dsn):
-    options = {"organisations": 12, "limits_enabled": False, "contacts": 8, "invoices": 40, "payments": 10}
+    options = {"organisations": 10, "limits_enabled": False, "contacts": 8, "invoices": 40, "payments": 10}
     async with open_world(dsn, options=options, xero_page_size=10) as world:
         *large, one, other = sorted(await world.connect())
         for tenant_id in large:
-            await world.fault("delay", tenant_id=tenant_id, resource="Invoices", seconds=5, times=None)
+            await world.fault("delay", tenant_id=tenant_id, resource="Invoices", seconds=3, times=None)
         await world.pick(*large, one, other)
         working = asyncio.create_task(world.work())
 
