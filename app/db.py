@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import sqlalchemy.exc
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import MetaData, event, text
@@ -13,8 +14,13 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+log = structlog.get_logger(__name__)
+
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
+# What our connections are called in pg_stat_activity; an owner's transactions carry its name behind it.
+OURS = "vectis-xero"
 SESSION_SETTINGS = {
+    "application_name": OURS,
     "timezone": "UTC",
     "statement_timeout": "15000",
     "lock_timeout": "4000",
@@ -96,6 +102,22 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+async def end_transactions(session: Session, name: str, seconds: float) -> int:
+    """End connections of this name whose transaction has been open for so long; return how many were.
+
+    PostgreSQL lets a role end its own connections. What such a transaction wrote is undone and its locks are free.
+    """
+    statement = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE :name"
+        " AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+        " AND xact_start < clock_timestamp() - make_interval(secs => :seconds)"
+    )
+    ended = (await session.execute(statement, {"name": name, "seconds": seconds})).all()
+    if ended:
+        log.warning("standing_transactions_ended", name=name, count=len(ended))
+    return len(ended)
 
 
 def migrate(dsn: str, revision: str = "head") -> None:

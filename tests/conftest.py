@@ -1,5 +1,6 @@
 """Fixtures for every test: a PostgreSQL per session, and a database of its own per test."""
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,10 @@ CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "of
 
 @pytest.fixture(scope="session")
 def postgres_server():
-    """The DSN of a superuser on a server of this session's own."""
+    """The DSN of a superuser: on a server of this session's own, or on the one that TEST_DATABASE_URL names."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
     data_dir = make_data_dir()
     with EmbeddedPostgres(data_dir, CARELESS) as server:
         yield server.start()
@@ -36,7 +40,8 @@ def template(administrator, postgres_server):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(migrate, with_database(postgres_server, TEMPLATE)).result()
     administrator.execute(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")
-    return TEMPLATE
+    yield TEMPLATE
+    administrator.execute(f"DROP DATABASE {TEMPLATE}")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import shutil
 import tempfile
 import threading
@@ -10,7 +11,9 @@ from typing import Self
 
 import asyncpg
 
-TEMPLATE = "template_migrated"
+# Several runs may share one server.
+RUN = os.getpid()
+TEMPLATE = f"template_{RUN}"
 MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is asked; mkdtemp makes the folder
 ENOUGH_MEMORY = 2 * 1024**3
 
@@ -63,7 +66,7 @@ class Administrator:
 
     def create_database(self, template: str = "template1") -> str:
         """Create a database from a template and return its DSN."""
-        name = f"test_{next(self._numbers)}"
+        name = f"test_{RUN}_{next(self._numbers)}"
         # With fsync off, copying the files takes 15 ms and going through the log 18 ms.
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return with_database(self._dsn, name)

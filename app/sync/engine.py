@@ -22,7 +22,7 @@ from app.connections.tables import Grant, Tenant
 from app.connections.tokens import Tokens
 from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
 from app.crypto import Sealer
-from app.db import Database, DatabaseUnavailable, Session
+from app.db import OURS, Database, DatabaseUnavailable, Session, end_transactions
 from app.sync import budget, inbox, progress, reconcile, replies, runs
 from app.sync.budget import Limits, Spender
 from app.sync.desk import WRITERS
@@ -43,6 +43,8 @@ STORE_SECONDS = 2.5
 # How long a key deleted on one replica may still be good on another.
 KEYS_GOOD_SECONDS = 5.0
 RECONCILE_EVERY = timedelta(days=1)
+# No transaction of ours lasts so long unless its process stands still.
+STANDING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ class Engine:
     async def keep_house(self) -> None:
         """Do what must be done now and then: forget what is old, refresh idle grants, finish revocations."""
         async with self._db.transaction() as session:
+            await end_transactions(session, f"{OURS}%", STANDING_SECONDS)
             await progress.forget_old(session)
             await runs.forget_old(session)
             await replies.forget_replies(session)

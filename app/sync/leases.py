@@ -7,17 +7,11 @@ is wrong owns neither more nor less.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Integer, case, cast, func, select, true, update
+from sqlalchemy import ColumnElement, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db import Session
+from app.db import OURS, Session, end_transactions
 from app.sync.tables import Lease
-
-# A process that is stopped within a transaction holds its locks until the server ends it; takeover waits that long.
-# Stopped in the middle of sending a message it is not even idle: only PostgreSQL 17 and newer have a limit for that.
-LONGEST_PAUSE = "10s"
-LONGEST_TRANSACTION = "14s"
-HAS_TRANSACTION_TIMEOUT = 170_000
 
 
 class LeaseLost(RuntimeError):
@@ -47,7 +41,12 @@ class Held:
 
 
 async def claim_lease(session: Session, vendor: str, tenant_id: str, owner: str, terms: Terms) -> Held | None:
-    """Become the owner, or return None while another's heartbeat is fresh or a transaction of another's is open."""
+    """Become the owner, or return None while another's heartbeat is fresh or a transaction of another's is open.
+
+    A process that stands still within a transaction holds its locks for as long as it does: stopped in the middle of a
+    message it is not even idle, and no timeout of every supported PostgreSQL reaches it. So whoever finds the lease run
+    out and still held ends what its owner has left open for as long as a lease lasts; the next look finds it free.
+    """
     here = (Lease.vendor == vendor, Lease.tenant_id == tenant_id)
     fresh = {"owner": owner, "expires_at": func.wall_clock() + timedelta(seconds=terms.lasting)}
     expired = select(Lease.fencing_token).where(*here, Lease.expires_at <= func.wall_clock())
@@ -58,7 +57,11 @@ async def claim_lease(session: Session, vendor: str, tenant_id: str, owner: str,
     else:
         first = insert(Lease).values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **fresh)
         token = await session.scalar(first.on_conflict_do_nothing().returning(Lease.fencing_token))
-    return None if token is None else Held(vendor, tenant_id, owner, token, terms)
+    if token is not None:
+        return Held(vendor, tenant_id, owner, token, terms)
+    if former := await session.scalar(select(Lease.owner).where(*here, Lease.expires_at <= func.wall_clock())):
+        await end_transactions(session, _label(former), terms.lasting)
+    return None
 
 
 async def renew_lease(session: Session, held: Held) -> bool:
@@ -77,18 +80,19 @@ async def guard(session: Session, held: Held) -> None:
     """Make sure, until this transaction ends, that the organisation is ours.
 
     The row is locked, by the weakest lock that whoever takes the lease over has to wait for: our own heartbeat does
-    not, although page after page is being written.
+    not, although page after page is being written. The transaction carries its owner's name, by which it can be ended.
 
     Raises:
         LeaseLost: another replica owns it now.
     """
-    version = cast(func.current_setting("server_version_num"), Integer)
-    pause = func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, true())
-    whole = func.set_config("transaction_timeout", LONGEST_TRANSACTION, true())
-    impatient = (pause, case((version >= HAS_TRANSACTION_TIMEOUT, whole)))
-    statement = select(*impatient).where(*_ours(held)).with_for_update(read=True, key_share=True, of=Lease)
+    named = func.set_config("application_name", _label(held.owner), true())
+    statement = select(named).where(*_ours(held)).with_for_update(read=True, key_share=True, of=Lease)
     if await session.scalar(statement) is None:
         raise LeaseLost(f"The organisation {held.tenant_id} has another owner now.")
+
+
+def _label(owner: str) -> str:
+    return f"{OURS} {owner}"
 
 
 def _ours(held: Held) -> tuple[ColumnElement[bool], ...]:

@@ -6,12 +6,13 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import text
 
-from app.db import Database
+from app.db import Database, DatabaseUnavailable
 from app.sync.desk import Desk
-from app.sync.leases import USUAL, LeaseLost, claim_lease, guard, release_lease, renew_lease
+from app.sync.leases import USUAL, LeaseLost, Terms, claim_lease, guard, release_lease, renew_lease
 from tests.driven import drive
 
 ORGANISATION = "an organisation"
+QUICK = Terms(lasting=0.3, heartbeat=0.1)
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ async def other_db(dsn):
     await database.close()
 
 
-async def claim(db, owner):
+async def claim(db, owner, terms=USUAL):
     async with db.transaction() as session:
-        return await claim_lease(session, "xero", ORGANISATION, owner, USUAL)
+        return await claim_lease(session, "xero", ORGANISATION, owner, terms)
 
 
 async def renew(db, held):
@@ -110,15 +111,60 @@ async def test_takeover_waits_for_a_page_under_way_and_no_heartbeat_does(db, oth
     assert await claim(other_db, "other")
 
 
-async def test_a_transaction_that_stands_still_is_ended_soon(db):
-    """A process that is stopped in the middle of a page holds its locks no longer than this."""
+@pytest.mark.parametrize("is_within_a_message", [False, True])
+async def test_a_transaction_that_stands_still_is_ended_by_whoever_wants_the_organisation(
+    db, other_db, is_within_a_message
+):
+    held = await claim(db, "one", QUICK)
+    with pytest.raises(DatabaseUnavailable):
+        await stand_still(db, held, other_db, is_within_a_message)
+    async with other_db.transaction() as session:
+        assert await session.scalar(text("SELECT count(*) FROM sync_schedules")) == 0
+    assert (await claim_in_time(other_db)).fencing_token > held.fencing_token
+
+
+async def stand_still(db, held, other_db, is_within_a_message):
+    """Begin to write, stop for so long that another becomes the owner, and go on."""
+    async with db.transaction() as session:
+        await guard(session, held)
+        if is_within_a_message:
+            await send_half_a_message(session)
+        assert await claim_in_time(other_db)
+        await session.execute(text("INSERT INTO sync_schedules (name, due_at) VALUES ('a late page', now())"))
+
+
+async def claim_in_time(db):
+    """Claim as often as a worker would look, on its shortest terms."""
+    for _ in range(100):
+        if held := await claim(db, "other", QUICK):
+            return held
+        await asyncio.sleep(QUICK.lasting / 10)
+    raise AssertionError("the organisation never became free")
+
+
+async def send_half_a_message(session):
+    """Leave the server in the middle of reading a message, as a process does that is stopped while it writes one."""
+    connection = await session.connection()
+    raw = (await connection.get_raw_connection()).driver_connection
+    raw._transport.write(b"Q\x00\x00\x10\x00SELECT")  # noqa: SLF001 - no library has a call for half a message
+
+
+async def test_a_transaction_within_its_lease_is_left_alone(db, other_db):
     held = await claim(db, "one")
     async with db.transaction() as session:
         await guard(session, held)
-        assert await session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "10s"
-        assert await session.scalar(text("SHOW transaction_timeout")) == "14s"
+        await asyncio.sleep(QUICK.lasting * 1.5)
+        assert await claim(other_db, "other", QUICK) is None
+        await guard(session, held)
+
+
+async def test_a_short_wait_for_a_page_under_way_does_not_end_it(db, other_db, clock):
+    held = await claim(db, "one")
     async with db.transaction() as session:
-        assert await session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
+        await guard(session, held)
+        await clock.move(2 * USUAL.lasting)
+        assert await claim(other_db, "other") is None
+        await guard(session, held)
 
 
 async def test_one_organisations_pages_wait_outside_the_pool(dsn):
