@@ -51,6 +51,8 @@ async def pull(desk: Desk, caller: Caller, job: Job) -> None:
     async with desk.transaction() as session:
         row = await _load(session, job)
         walk, is_filtered = begin(_walk_of(row)), row.is_filtered
+        if row.page_size != job.page_size:
+            walk = begin_pages_anew(walk)
         lane = Lane.PERSON if job.is_waited_for and row.completed_at else Lane.SYNC
     while walk.is_walking:
         fetched = await caller.fetch(_request(job, walk, is_filtered=is_filtered), lane)
@@ -124,6 +126,7 @@ def _walk_of(row: Cursor) -> Walk:
 async def _save(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fetched) -> int:
     row = await _load(session, job)
     row.since, row.page, row.then_since = after.since, after.page, after.then_since
+    row.page_size = job.page_size
     row.high_water, row.walk_read_at, row.next_since = after.high_water, after.walk_read_at, after.next_since
     row.is_walking, row.is_filtered = after.is_walking, fetched.request.is_filtered
     if row.completed_at is None:

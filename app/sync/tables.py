@@ -15,7 +15,7 @@ from app.db import Table
 class Cursor(Table):
     """How far one resource of one organisation is read.
 
-    `since` and `page` say what to ask for next while a walk is under way, `then_since` where it goes on once the pages
+    `since`, `page` and `page_size` say what to ask for next while a walk is under way, `then_since` where it goes on once the pages
     of a crowded second are read backwards. `high_water` is the newest stamp seen, `walk_read_at` the vendor's clock
     when the walk began, `next_since` where the next walk starts. `rows_read` of `row_estimate` is the progress.
     """
@@ -27,6 +27,7 @@ class Cursor(Table):
     resource: Mapped[str] = mapped_column(Text, primary_key=True)
     since: Mapped[datetime | None] = mapped_column(Instant)
     page: Mapped[int] = mapped_column(server_default="1")
+    page_size: Mapped[int | None]
     then_since: Mapped[datetime | None] = mapped_column(Instant)
     high_water: Mapped[datetime | None] = mapped_column(Instant)
     walk_read_at: Mapped[datetime | None] = mapped_column(Instant)

@@ -255,6 +255,7 @@ def upgrade() -> None:
         sa.Column("resource", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("page", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("page_size", sa.Integer(), nullable=True),
         sa.Column("then_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("high_water", sa.DateTime(timezone=True), nullable=True),
         sa.Column("walk_read_at", sa.DateTime(timezone=True), nullable=True),
