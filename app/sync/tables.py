@@ -15,9 +15,10 @@ from app.db import Table
 class Cursor(Table):
     """How far one resource of one organisation is read.
 
-    `since`, `page` and `page_size` say what to ask for next while a walk is under way, `then_since` where it goes on once the pages
-    of a crowded second are read backwards. `high_water` is the newest stamp seen, `walk_read_at` the vendor's clock
-    when the walk began, `next_since` where the next walk starts. `rows_read` of `row_estimate` is the progress.
+    `since`, `page` and `page_size` say what to ask for next while a walk is under way, `then_since` where it goes on
+    once the pages of a crowded second are read backwards. `high_water` is the newest stamp seen, `walk_read_at` the
+    vendor's clock when the walk began, `next_since` where the next walk starts. `rows_read` of `row_estimate` is the
+    progress.
     """
 
     __tablename__ = "sync_cursors"
