@@ -24,6 +24,8 @@ from app.sync.tables import Budget, Usage
 PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0, 10.0), "app_minute": (20.0, 120.0)}
 UNKNOWN_PAUSE = (60.0, 3600.0)
 RESET_JUMP = 20
+# A slot counts a second longer than the minute, for the call's travel. One that took longer counts from its end.
+TRAVEL_SECONDS = 1.0
 # The most calls a day that any vendor so far gives an organisation. A setting above it raises our own count only.
 LARGEST_DAY = 5000
 
@@ -76,6 +78,21 @@ class Limits:
         return math.floor(self.per_day * self.pause_at), theirs - math.floor(theirs * self.pause_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the budget says: a call may be made now, or is to be asked for again.
+
+    Attributes:
+        wait: 0, or the seconds after which to ask again.
+        slot: the instant the call counts from when it may be made.
+        asked_at: our own clock before the budget was asked.
+    """
+
+    wait: float
+    slot: datetime | None
+    asked_at: datetime
+
+
 class Spender:
     """Hands out the calls of one vendor.
 
@@ -98,21 +115,32 @@ class Spender:
         """Return the gate an owner passes its calls through, so that no more than `at_once` are under way."""
         return asyncio.Semaphore(self.limits.at_once)
 
-    async def take(self, tenant_id: str, lane: Lane = Lane.SYNC) -> float:
-        """Return 0 when a call may be made now, and count it; else the seconds after which to ask again.
+    async def take(self, tenant_id: str, lane: Lane = Lane.SYNC) -> Turn:
+        """Count a call and return when it may be made, or return how long to wait before asking again.
 
         Raises:
             Paused: it would be too long a wait.
         """
-        decision, seconds = await self._ask(tenant_id, lane)
+        asked_at = self._clock.now()
+        decision, seconds, slot = await self._ask(tenant_id, lane)
         if decision == "go":
             await self._clock.sleep(seconds)
-            return 0
+            return Turn(0, slot, asked_at)
         if decision == "day" or seconds > self._patience:
             raise Paused(await self._why(tenant_id, decision), seconds)
-        return min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01)  # noqa: S311 - jitter
+        wait = min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01)  # noqa: S311 - jitter
+        return Turn(wait, None, asked_at)
 
-    async def _ask(self, tenant_id: str, lane: Lane) -> tuple[str, float]:
+    async def finish(self, tenant_id: str, turn: Turn) -> None:
+        """Count a call that is over from now on if it took so long that the vendor may have counted it late."""
+        if self._clock.now() - turn.asked_at <= timedelta(seconds=TRAVEL_SECONDS):
+            return
+        here = (Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
+        later = func.array_append(func.array_remove(Budget.slots, turn.slot), func.wall_clock())
+        async with self._db.transaction() as session:
+            await session.execute(update(Budget).where(*here).values(slots=later))
+
+    async def _ask(self, tenant_id: str, lane: Lane) -> tuple[str, float, datetime | None]:
         share, reserve = self.limits.day_share(lane)
         answer = func.take_call(
             self._vendor,
@@ -121,12 +149,12 @@ class Spender:
             self.limits.app_per_minute,
             share,
             reserve,
-        ).table_valued("decision", "seconds")
+        ).table_valued("decision", "seconds", "slot")
         async with self._db.transaction() as session:
             # Committed by the server itself: a process stopped at this moment would keep every call of the app waiting.
             connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-            row = (await connection.execute(select(answer.c.decision, answer.c.seconds))).one()
-        return row.decision, row.seconds
+            row = (await connection.execute(select(answer.c.decision, answer.c.seconds, answer.c.slot))).one()
+        return row.decision, row.seconds, row.slot
 
     async def _why(self, tenant_id: str, decision: str) -> str:
         if decision == "day":

@@ -25,7 +25,7 @@ from app.connector import (
     VendorUnavailable,
 )
 from app.db import Database
-from app.sync.budget import Lane, Paused, Spender, pause_of, record_traffic
+from app.sync.budget import Lane, Paused, Spender, Turn, pause_of, record_traffic
 from app.sync.troubles import describe
 
 log = structlog.get_logger(__name__)
@@ -116,18 +116,20 @@ class Caller:
         while True:
             # Waiting for the budget is done outside the gate, where pulls that wait long let a webhook's read pass.
             async with self._gate:
-                seconds = await self._spender.take(self._tenant_id, lane)
-                if not seconds:
-                    return await self._exchange(token, request)
-            await self._clock.sleep(seconds)
+                turn = await self._spender.take(self._tenant_id, lane)
+                if turn.slot:
+                    return await self._exchange(token, request, turn)
+            await self._clock.sleep(turn.wait)
 
-    async def _exchange(self, token: str, request: PageRequest) -> Page:
+    async def _exchange(self, token: str, request: PageRequest, turn: Turn) -> Page:
         self._check()
         try:
             return await self._connector.fetch_page(Access(token, self._tenant_id), request)
         except ConnectorError as error:
             await self._account(error.traffic)
             raise
+        finally:
+            await self._spender.finish(self._tenant_id, turn)
 
     async def _account(self, traffic: Traffic) -> None:
         async with self._db.transaction() as session:

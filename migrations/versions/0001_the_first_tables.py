@@ -34,7 +34,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
 TAKE_CALL = """
 CREATE FUNCTION take_call(
   p_vendor text, p_tenant text, p_minute int, p_app_minute int, p_day int, p_day_reserve int,
-  OUT decision text, OUT seconds double precision
+  OUT decision text, OUT seconds double precision, OUT slot timestamptz
 ) LANGUAGE plpgsql AS $$
 DECLARE
   org sync_budgets;
@@ -92,6 +92,7 @@ BEGIN
   UPDATE sync_budgets SET free_at = ready + interval '61 seconds' / p_app_minute
     WHERE vendor = p_vendor AND tenant_id = '';
   decision := 'go';
+  slot := ready;
 END
 $$
 """

@@ -150,7 +150,7 @@ async def test_pulls_that_wait_for_the_minute_let_a_webhook_pass(dsn):
         [tenant_id, *_] = await world.connect()
         spender = world.engine.worker._tools.spender  # noqa: SLF001 - the budget all of them share
         for _ in range(28):
-            assert await spender.take(tenant_id) == 0
+            assert (await spender.take(tenant_id)).wait == 0
         await world.pick(tenant_id)
         pulling = asyncio.create_task(world.work())
         [contact, *_] = await world.state(tenant_id, "Contacts")

@@ -120,12 +120,17 @@ class World:
         async with asyncio.timeout(PATIENCE):
             await self.engine.worker.run_until_idle()
 
-    async def sync(self) -> Any:
-        """Run one pass by hand and return its run."""
+    async def begin_sync(self) -> str:
+        """Ask for one pass by hand and return where its run is told."""
         started = await self.call("POST", f"{CARD}/sync")
         assert started.status_code == 202, started.text
+        return str(started.headers["location"])
+
+    async def sync(self) -> Any:
+        """Run one pass by hand and return its run."""
+        run = await self.begin_sync()
         await self.work()
-        return await self.read(started.headers["location"])
+        return await self.read(run)
 
     async def ready(self, organisations: int = 1) -> list[str]:
         """Connect, pick and sync that many organisations; return their ids."""

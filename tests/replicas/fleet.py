@@ -20,8 +20,10 @@ from app.db import Database, DatabaseUnavailable
 from tests.end_to_end.world import CARD, KEYS, SECRET, World
 
 SHORT = ("2", "0.5")
+ONE = ("--no-limits", "--organisations", "1", "--practices", "0", "--latency-ms", "20")
 PATIENCE = 90
 LOOK = 0.05
+ROOT = Path(__file__).parents[2]
 SERVICE = Path(sys.executable).with_name("vectis-xero")
 WIPED = (
     "sync_cursors, sync_runs, customers, billing_invoices, billing_payments, billing_credit_memos,"
@@ -29,16 +31,25 @@ WIPED = (
 )
 
 
+REMEMBER_OWNERS = (
+    "CREATE TABLE seen_owners (owner text PRIMARY KEY)",
+    "CREATE FUNCTION remember_owner() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " INSERT INTO seen_owners VALUES (NEW.owner) ON CONFLICT DO NOTHING; RETURN NULL; END $$",
+    "CREATE TRIGGER remember_owner AFTER INSERT OR UPDATE OF owner ON sync_leases"
+    " FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION remember_owner()",
+)
+
+
 class Replica:
     """A process of the service. `terms` are those of its leases, the usual ones when None."""
 
-    def __init__(self, port, environment, log, terms, arguments=()):
+    def __init__(self, number, port, environment, log, terms, arguments=()):
         self._is_stopped = False
-        script = Path(__file__).with_name("replica.py")
         usual = [SERVICE, "serve", "--port", str(port), *arguments]
-        command = usual if terms is None else [sys.executable, script, str(port), *terms]
+        ours = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(terms or ())]
+        command = usual if terms is None else ours
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            command, env=environment, stdout=log, stderr=log, cwd=script.parents[2]
+            command, env=environment, stdout=log, stderr=log, cwd=ROOT
         )
         self.url = f"http://localhost:{port}"
 
@@ -55,6 +66,11 @@ class Replica:
         self.process.kill()
         self.process.wait(10)
 
+    async def end(self):
+        """End it as an orchestrator does, and wait until it has."""
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 10)
+
     async def until_ready(self):
         async with httpx.AsyncClient() as client:
             await until(lambda: self._is_ready(client), "the replica is ready")
@@ -68,12 +84,13 @@ class Replica:
 
 
 class Fleet(World):
-    """Replicas, and the calls of `World` made to the first that is up."""
+    """Replicas, and the calls of `World` made to the one in `front`, or to the first that is up when none is."""
 
     def __init__(self, dsn, xero_url, logs, settings):
         self.services = SimpleNamespace(db=Database(dsn), clock=SystemClock())
         self.xero = httpx.AsyncClient(base_url=xero_url, timeout=60)
         self.replicas = []
+        self.front = None
         self.home = f"http://localhost:{free_port()}"
         self._logs = logs
         self._client = httpx.AsyncClient(timeout=30)
@@ -97,7 +114,7 @@ class Fleet(World):
     @property
     @override
     def client(self):
-        living = next(one for one in self.replicas if one.is_answering)
+        living = self.front or next(one for one in self.replicas if one.is_answering)
         self._client.base_url = living.url
         return self._client
 
@@ -110,7 +127,7 @@ class Fleet(World):
     def launch(self, terms=SHORT, arguments=()):
         port = free_port() if self.replicas else int(self.home.rsplit(":", 1)[1])
         with (self._logs / f"replica-{len(self.replicas)}.log").open("wb") as log:
-            replica = Replica(port, self._environment, log, terms, arguments)
+            replica = Replica(len(self.replicas), port, self._environment, log, terms, arguments)
         self.replicas.append(replica)
         return replica
 
@@ -118,6 +135,31 @@ class Fleet(World):
     async def work(self):
         """Wait until nothing is under way; the replicas do the work."""
         await until(self.is_idle, "every run is over")
+
+    async def sync_from_both(self, tenant_ids):
+        """Ask each of the first two replicas to sync one half of the organisations, so that both go to work."""
+        half = len(tenant_ids) // 2
+        for replica, share in zip(self.replicas, (tenant_ids[:half], tenant_ids[half:]), strict=False):
+            self.front = replica
+            started = await self.call("POST", f"{CARD}/sync", json={"tenant_ids": share})
+            assert started.status_code == 202, started.text
+        self.front = None
+
+    async def put_ticks_off(self):
+        """Leave it to the test alone when anything is synced from now on."""
+        await self.execute(
+            "INSERT INTO sync_schedules (name, due_at) VALUES ('tick:xero', now() + interval '1 day')"
+            " ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at"
+        )
+        await self.work()
+
+    async def remember_owners(self):
+        """Have the database remember who owned anything; `owners` tells."""
+        for statement in REMEMBER_OWNERS:
+            await self.execute(statement)
+
+    async def owners(self):
+        return {row["owner"] for row in await self.rows("SELECT owner FROM seen_owners")}
 
     async def is_idle(self):
         try:
@@ -176,9 +218,9 @@ class Fleet(World):
 
 
 @asynccontextmanager
-async def open_fleet(dsn, logs, *, xero=(), **settings):
+async def open_fleet(dsn, logs, *, xero=("--no-limits",), **settings):
     """Open a fleet without replicas; `xero` are arguments of the pretend Xero, settings environment variables."""
-    command = [sys.executable, "-m", "simulator", "--auto-consent", "--until-stdin-closes", "--no-limits", *xero]
+    command = [sys.executable, "-m", "simulator", "--auto-consent", "--until-stdin-closes", *xero]
     simulator = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert simulator.stdout
     fleet = Fleet(dsn, (await simulator.stdout.readline()).decode().split()[-1], logs, settings)
