@@ -33,10 +33,11 @@ browser: ## Install Chromium for the browser tests where root and apt-get are th
 	  && { timeout 120 apt-get -qq update; DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 \
 	  && command -v chromium >/dev/null || echo "There is no Chromium and it could not be installed here: the browser tests will be skipped."
 
-soak: $(STAMP) ## The long loops: kills, stops, restarts of the database, token rounds (SOAK_… say how many)
+soak: $(STAMP) ## The long loops on two replicas: kills, stops, restarts, tokens, limits (SOAK_… say how many)
 	SOAK_KILLS=$(or $(SOAK_KILLS),100) SOAK_STOPS=$(or $(SOAK_STOPS),50) SOAK_RESTARTS=$(or $(SOAK_RESTARTS),20) \
-	SOAK_TOKEN_ROUNDS=$(or $(SOAK_TOKEN_ROUNDS),200) \
-	$(BIN)/python -m pytest -q tests/replicas tests/integration/test_tokens.py
+	SOAK_TOKEN_ROUNDS=$(or $(SOAK_TOKEN_ROUNDS),200) SOAK_TOKEN_KILLS=$(or $(SOAK_TOKEN_KILLS),50) \
+	SOAK_MINUTES=$(or $(SOAK_MINUTES),10) SOAK_ORGANISATIONS=$(or $(SOAK_ORGANISATIONS),20) \
+	$(BIN)/python -m pytest -q --durations=20 tests/replicas
 
 check: format lint types contracts migrations openapi dockerfile test ## What CI runs
 

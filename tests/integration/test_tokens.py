@@ -1,7 +1,6 @@
 """Tokens: one refresh at a time over all replicas, no answer lost for good, and no outage taken for a revocation."""
 
 import asyncio
-import os
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -28,7 +27,7 @@ XERO = "http://xero.test"
 BACK = "http://localhost:8000/back"
 APP = AppCredentials("SIMULATED-CLIENT", "simulated-secret")
 CONFIG = VendorConfig("xero", BACK, "", "", "broad", APP.client_id, APP.client_secret)
-ROUNDS = int(os.environ.get("SOAK_TOKEN_ROUNDS", "20"))
+ROUNDS = 10
 CALLERS = 16
 DAY = 24 * 3600
 

@@ -33,21 +33,25 @@ WIPED = (
 
 REMEMBER_OWNERS = (
     "CREATE TABLE seen_owners (owner text PRIMARY KEY)",
-    "CREATE FUNCTION remember_owner() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-    " INSERT INTO seen_owners VALUES (NEW.owner) ON CONFLICT DO NOTHING; RETURN NULL; END $$",
-    "CREATE TRIGGER remember_owner AFTER INSERT OR UPDATE OF owner ON sync_leases"
-    " FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION remember_owner()",
+    """
+    CREATE FUNCTION remember_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      INSERT INTO seen_owners VALUES (NEW.owner) ON CONFLICT DO NOTHING;
+      RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER remember_owner AFTER INSERT OR UPDATE OF owner ON sync_leases
+      FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION remember_owner()
+    """,
 )
 
 
 class Replica:
-    """A process of the service. `terms` are those of its leases, the usual ones when None."""
+    """A process of the service that listens on that port."""
 
-    def __init__(self, number, port, environment, log, terms, arguments=()):
+    def __init__(self, command, port, environment, log):
         self._is_stopped = False
-        usual = [SERVICE, "serve", "--port", str(port), *arguments]
-        ours = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(terms or ())]
-        command = usual if terms is None else ours
         self.process = subprocess.Popen(  # noqa: S603 - our own program
             command, env=environment, stdout=log, stderr=log, cwd=ROOT
         )
@@ -119,15 +123,18 @@ class Fleet(World):
         return self._client
 
     async def start(self, terms=SHORT, arguments=()):
-        """Start a replica and wait until it is ready."""
+        """Start a replica, its leases on these terms or on the usual ones, and wait until it is ready."""
         replica = self.launch(terms, arguments)
         await replica.until_ready()
         return replica
 
     def launch(self, terms=SHORT, arguments=()):
+        number = len(self.replicas)
         port = free_port() if self.replicas else int(self.home.rsplit(":", 1)[1])
-        with (self._logs / f"replica-{len(self.replicas)}.log").open("wb") as log:
-            replica = Replica(len(self.replicas), port, self._environment, log, terms, arguments)
+        usual = [SERVICE, "serve", "--port", str(port), *arguments]
+        ours = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(terms or ())]
+        with (self._logs / f"replica-{number}.log").open("wb") as log:
+            replica = Replica(ours if terms else usual, port, self._environment, log)
         self.replicas.append(replica)
         return replica
 

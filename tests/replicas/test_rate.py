@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from tests.replicas.fleet import open_fleet
 from tests.replicas.shared_clock import Timekeeper
 
-MINUTES = int(os.environ.get("SOAK_MINUTES", "3"))
-ORGANISATIONS = int(os.environ.get("SOAK_ORGANISATIONS", "4"))
+MINUTES = int(os.environ.get("SOAK_MINUTES", "2"))
+ORGANISATIONS = int(os.environ.get("SOAK_ORGANISATIONS", "3"))
 PER_MINUTE = 30
 # Twice what the time allows, so that there is always something to ask for.
 PAGE = 5

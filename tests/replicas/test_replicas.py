@@ -25,6 +25,10 @@ TWENTY_THOUSAND = (
     *("--contacts", "1500", "--invoices", "12000", "--payments", "6000", "--credit-notes", "500"),
 )
 FIVE_THOUSAND = (*ONE, *("--contacts", "400", "--invoices", "3000", "--payments", "1500", "--credit-notes", "100"))
+FOUR = (
+    *("--no-limits", "--organisations", "4", "--practices", "0"),
+    *("--contacts", "40", "--invoices", "300", "--payments", "150"),
+)
 PAGES = 25
 
 
@@ -152,7 +156,19 @@ def crash(data_dir: Path):
 
 
 async def test_a_storm_of_refusals_at_one_organisation_leaves_the_others_alone(dsn, tmp_path):
-    small = ("--no-limits", "--organisations", "4", "--practices", "0", "--contacts", "40", "--invoices", "300", "--payments", "150")
+    small = (
+        "--no-limits",
+        "--organisations",
+        "4",
+        "--practices",
+        "0",
+        "--contacts",
+        "40",
+        "--invoices",
+        "300",
+        "--payments",
+        "150",
+    )
     async with open_fleet(dsn, tmp_path, xero=small, XERO_PAGE_SIZE="50") as fleet:
         await fleet.start()
         await fleet.start()
