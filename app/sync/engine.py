@@ -126,6 +126,7 @@ class Engine:
     async def tick(self) -> UUID | None:
         """Open the tick that is due, if one is and no other replica was faster."""
         async with self._db.transaction() as session:
+            await runs.close_left_open(session, self.vendor)
             tenant_ids = await tenants.selected_ids(session, self.vendor)
             run_id = await runs.open_tick(session, self.vendor, self.plan.interval, tenant_ids)
         if run_id:

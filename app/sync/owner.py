@@ -40,7 +40,7 @@ class Tools:
     Attributes:
         page_size: rows asked for at a time.
         writers: passed by whoever writes a page.
-        when_run_ends: called after a run of several resources is closed.
+        before_run_ends: called when the last part of a run is done, so that whoever hears of its end finds all done.
     """
 
     db: Database
@@ -50,7 +50,7 @@ class Tools:
     spender: Spender
     page_size: int
     writers: asyncio.Semaphore
-    when_run_ends: Callable[[], Awaitable[None]]
+    before_run_ends: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +228,10 @@ def _outcome(error: Exception | None) -> tuple[str, str] | None:
 
 
 async def _conclude(tools: Tools, desk: Desk, caller: Caller, ended: Sequence[Ended]) -> None:
-    """Close the resources of a run, say how the organisation is, and close the run if this was its last part.
+    """Close the resources of a run and say how the organisation is; then close the run if this was its last part.
 
-    All in one transaction: a replica that dies before leaves unfinished work behind, which another takes up, and never
-    a run that nobody would close.
+    The resources are one transaction: a replica that dies before leaves unfinished work behind, which another takes up.
+    One that dies after it leaves a run without work, which the next look for a tick closes.
     """
     held, run_id = desk.held, ended[0].run_id
     trouble = await _trouble(tools, desk, caller, ended)
@@ -246,9 +246,22 @@ async def _conclude(tools: Tools, desk: Desk, caller: Caller, ended: Sequence[En
         elif as_of:
             aside = await quarantine.count_of(session, held.vendor, held.tenant_id)
             await tenants.mark_success(session, held.vendor, held.tenant_id, as_of, aside)
-        is_closed = await runs.finish_if_done(session, run_id)
-    if is_closed:
-        await tools.when_run_ends()
+    async with desk.transaction() as session:
+        is_done = await runs.is_done(session, run_id)
+    if is_done:
+        await _keep_up(tools, run_id)
+        async with desk.transaction() as session:
+            await runs.finish_if_done(session, run_id)
+
+
+async def _keep_up(tools: Tools, run_id: UUID) -> None:
+    try:
+        await tools.before_run_ends()
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        # The rows are here and whole; a defect beside them must not have them fetched again and again.
+        log.exception("upkeep_failed", run_id=str(run_id))
 
 
 async def _trouble(tools: Tools, desk: Desk, caller: Caller, ended: Sequence[Ended]) -> Trouble | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.records import Counts
@@ -107,8 +107,12 @@ async def _load(session: Session, job: Job) -> Cursor:
     held = job.held
     key = {"vendor": held.vendor, "tenant_id": held.tenant_id, "resource": job.resource.value}
     await session.execute(insert(Cursor).values(**key).on_conflict_do_nothing())
-    here = (Cursor.vendor == held.vendor, Cursor.tenant_id == held.tenant_id, Cursor.resource == job.resource.value)
-    return (await session.scalars(select(Cursor).where(*here))).one()
+    return (await session.scalars(select(Cursor).where(*_here(job)))).one()
+
+
+def _here(job: Job) -> tuple[ColumnElement[bool], ...]:
+    mine = (Cursor.vendor == job.held.vendor, Cursor.tenant_id == job.held.tenant_id)
+    return (*mine, Cursor.resource == job.resource.value)
 
 
 def _walk_of(row: Cursor) -> Walk:
@@ -124,18 +128,26 @@ def _walk_of(row: Cursor) -> Walk:
 
 
 async def _save(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fetched) -> int:
-    row = await _load(session, job)
-    row.since, row.page, row.then_since = after.since, after.page, after.then_since
-    row.page_size = job.page_size
-    row.high_water, row.walk_read_at, row.next_since = after.high_water, after.walk_read_at, after.next_since
-    row.is_walking, row.is_filtered = after.is_walking, fetched.request.is_filtered
-    if row.completed_at is None:
-        row.rows_read += _new_rows(walk, fetched.page)
-        row.row_estimate = row.row_estimate or fetched.page.total_rows
-    if not after.is_walking:
-        row.completed_at = func.wall_clock()
-    await session.flush()
-    return row.rows_read
+    """Write where the walk stands; return how many rows of the first walk are read."""
+    page, is_first = fetched.page, Cursor.completed_at.is_(None)
+    values = {
+        "since": after.since,
+        "page": after.page,
+        "page_size": job.page_size,
+        "then_since": after.then_since,
+        "high_water": after.high_water,
+        "walk_read_at": after.walk_read_at,
+        "next_since": after.next_since,
+        "is_walking": after.is_walking,
+        "is_filtered": fetched.request.is_filtered,
+        "rows_read": case((is_first, Cursor.rows_read + _new_rows(walk, page)), else_=Cursor.rows_read),
+        "row_estimate": case(
+            (is_first, func.coalesce(Cursor.row_estimate, page.total_rows)), else_=Cursor.row_estimate
+        ),
+        "completed_at": Cursor.completed_at if after.is_walking else func.wall_clock(),
+    }
+    statement = update(Cursor).where(*_here(job)).values(values).returning(Cursor.rows_read)
+    return (await session.scalars(statement)).one()
 
 
 def _new_rows(walk: Walk, page: Page) -> int:

@@ -181,20 +181,40 @@ async def finish_resource(
     await session.execute(update(RunResource).where(*open_here).values(values))
 
 
-async def finish_if_done(session: Session, run_id: UUID) -> bool:
-    """Close the run once nothing of it is left to do; say whether this call closed it."""
+async def is_done(session: Session, run_id: UUID) -> bool:
+    """Say whether nothing of the run is left to do."""
+    unfinished = (RunResource.run_id == run_id, RunResource.status.in_(UNFINISHED))
+    return not await session.scalar(select(exists().where(*unfinished)))
+
+
+async def finish_if_done(session: Session, run_id: UUID) -> None:
+    """Close the run once nothing of it is left to do, if nobody else has."""
     run = await session.scalar(select(Run).where(Run.id == run_id, Run.status == "running").with_for_update())
     if run is None:
-        return False
+        return
     rows = (await session.scalars(select(RunResource).where(RunResource.run_id == run_id))).all()
     if any(row.status in UNFINISHED for row in rows):
-        return False
+        return
     run.status = status_of({row.status for row in rows})
     run.error = next((row.error for row in rows if row.error), None)
     run.finished_at = (await session.scalars(select(func.wall_clock()))).one()
     await session.flush()
     await progress.tell(session, "run_finished", {"run_id": str(run_id), "status": run.status})
-    return True
+
+
+async def close_left_open(session: Session, vendor: str) -> None:
+    """Close runs whose last part is over and whose organisations nobody owns: their owner died before it could."""
+    mine = RunResource.run_id == Run.id
+    owned = exists().where(
+        mine,
+        Lease.vendor == vendor,
+        Lease.tenant_id == RunResource.tenant_id,
+        Lease.expires_at > func.wall_clock(),
+    )
+    over = ~exists().where(mine, RunResource.status.in_(UNFINISHED))
+    statement = select(Run.id).where(Run.vendor == vendor, Run.status == "running", over, ~owned)
+    for run_id in (await session.scalars(statement)).all():
+        await finish_if_done(session, run_id)
 
 
 async def whole_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from app.connector import Resource
 from app.main import create_app
 from app.sync import progress, runs
+from app.sync.leases import USUAL, claim_lease, release_lease
 from tests.end_to_end.oracle import assert_mirror_equals
 from tests.end_to_end.world import CARD, QuickClock, open_world, settings_for
 
@@ -85,10 +86,33 @@ async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
     async with db.transaction() as closing:
         for resource in Resource:
             await runs.finish_resource(closing, run_id, "one", resource)
-        assert await runs.finish_if_done(closing, run_id)
+        await runs.finish_if_done(closing, run_id)
         adding = asyncio.create_task(add("other"))
         await asyncio.wait({adding}, timeout=0.3)
     assert await adding != run_id
+
+
+async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_look(db):
+    async def look():
+        async with db.transaction() as session:
+            await runs.close_left_open(session, "xero")
+            found = await runs.find_run(session, "xero", run_id)
+        assert found
+        return found[0].status
+
+    async with db.transaction() as session:
+        run_id = await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
+        held = await claim_lease(session, "xero", "one", "its owner", USUAL)
+    assert held
+    assert await look() == "running"
+    async with db.transaction() as session:
+        for resource in Resource:
+            await runs.finish_resource(session, run_id, "one", resource)
+    # Its owner is still there, and about to close it.
+    assert await look() == "running"
+    async with db.transaction() as session:
+        await release_lease(session, held)
+    assert await look() == "succeeded"
 
 
 async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):
