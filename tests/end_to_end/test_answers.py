@@ -228,6 +228,19 @@ async def test_a_spoiled_page_of_a_first_sync_is_never_half_applied(dsn, kind):
         await assert_mirror_equals(world, tenant_id)
 
 
+async def test_an_answer_cut_at_every_sixteenth_is_never_half_applied(world):
+    [tenant_id, *_] = await world.connect()
+    await world.pick(tenant_id)
+    for sixteenths in range(16):
+        await world.control("DELETE", "/faults")
+        await world.fault("reset", resource="Invoices", keep=sixteenths / 16, times=None)
+        assert (await world.sync())["status"] == "partial"
+        assert not await world.rows("SELECT 1 FROM billing_invoices LIMIT 1")
+    await world.control("DELETE", "/faults")
+    await world.sync()
+    await assert_mirror_equals(world, tenant_id)
+
+
 async def test_an_empty_answer_does_not_end_a_first_sync_as_if_nothing_were_there(world):
     [tenant_id, *_] = await world.connect()
     for kind in ("empty", "no_content", "html"):

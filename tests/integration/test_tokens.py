@@ -227,6 +227,15 @@ async def test_a_refusal_does_not_end_a_grant_that_was_renewed_meanwhile(stage):
     assert (await stage.grant())["state"] == "active"
 
 
+async def test_a_refusal_of_older_tokens_says_nothing_of_newer_ones(stage):
+    refused = (await stage.grant())["version"]
+    await stage.connect()
+    for version, state in ((refused, "active"), (refused + 1, "reconnect_required")):
+        async with stage.dbs[0].transaction() as session:
+            await grants.mark_dead(session, stage.grant_id, version, "invalid_grant")
+        assert (await stage.grant())["state"] == state
+
+
 @pytest.mark.parametrize(
     ("kind", "more"),
     [

@@ -400,6 +400,14 @@ async def test_each_fault_of_the_pretend_xero_is_one_error_and_the_next_call_is_
     assert (await xero.fetch_page(access, PageRequest(Resource.INVOICES))).row_count
 
 
+@pytest.mark.parametrize("kind", ["truncated", "reset"])
+@pytest.mark.parametrize("sixteenths", range(16))
+async def test_a_page_cut_anywhere_is_no_page(http, xero, access, kind, sixteenths):
+    await control(http, "POST", "/faults", {"kind": kind, "resource": "Invoices", "keep": sixteenths / 16})
+    with pytest.raises((AnswerUnreadable, VendorUnavailable)):
+        await xero.fetch_page(access, PageRequest(Resource.INVOICES))
+
+
 async def test_a_page_of_a_wrong_content_type_is_still_the_page(http, xero, access):
     await control(http, "POST", "/faults", {"kind": "wrong_type"})
     assert (await xero.fetch_page(access, PageRequest(Resource.INVOICES))).row_count
