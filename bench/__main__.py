@@ -6,9 +6,6 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from statistics import median, quantiles
 from uuid import uuid4
 
 import httpx
@@ -23,23 +20,13 @@ from xero_python.api_client import ApiClient, Configuration
 
 from app.connector import Access, PageRequest, Resource
 from app.xero.connector import XeroConnector
+from bench import fairness
+from bench.figure import Figure, ms, p95, usual
 from bench.stage import CARD, ROWS, Service, pretend_xero, service
 
 HOOKS = 400
 READS = 200
 KEY = b"simulated-webhook-key"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measurement beside another. `better` says which way the ratio should go."""
-
-    what: str
-    ours: str
-    beside: str
-    theirs: str
-    ratio: float
-    better: str
 
 
 async def main() -> None:
@@ -48,6 +35,7 @@ async def main() -> None:
             [tenant_id] = await running.connect()
             figures = [await _decode(running, tenant_id), *await _sync(running, tenant_id)]
             figures += [await _webhook(running, tenant_id), await _summary(running)]
+    figures += await fairness.measure()
     _print(figures)
 
 
@@ -61,15 +49,15 @@ async def _decode(running: Service, tenant_id: str) -> Figure:
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         connector = XeroConnector(http, *["http://xero.test"] * 3)
         request = PageRequest(Resource.INVOICES)
-        ours = await _best(lambda: connector.fetch_page(Access("token", tenant_id), request))
+        ours = await usual(lambda: connector.fetch_page(Access("token", tenant_id), request))
     sdk = ApiClient(Configuration())
     finder = AccountingApi(sdk).get_model_finder()
 
     async def deserialize() -> None:
         sdk.deserialize(_Answer(body), "Invoices", finder)
 
-    theirs = await _best(deserialize, 3)
-    return Figure("decode a page", _ms(ours), "xero-python", _ms(theirs), theirs / ours, "higher")
+    theirs = await usual(deserialize, 3)
+    return Figure("decode a page", ms(ours), "xero-python", ms(theirs), theirs / ours, "higher")
 
 
 async def _sync(running: Service, tenant_id: str) -> list[Figure]:
@@ -159,27 +147,9 @@ async def _summary(running: Service) -> Figure:
     """Answer for a customer, beside the least any authorised request costs."""
     listed = (await running.call("GET", "/api/invoices?limit=200")).json()["items"]
     customers = [invoice["customer_id"] for invoice in listed]
-    ours = await _p95(lambda at: running.call("GET", f"/api/customers/{customers[at % len(customers)]}/billing"))
-    theirs = await _p95(lambda at: running.call("GET", f"/api/customers/{customers[at % len(customers)]}"))
-    return Figure("a customer's summary, p95", _ms(ours), "one row by id", _ms(theirs), ours / theirs, "lower")
-
-
-async def _p95(read: Callable[[int], Awaitable[object]]) -> float:
-    spent = []
-    for number in range(READS):
-        began = time.perf_counter()
-        await read(number)
-        spent.append(time.perf_counter() - began)
-    return quantiles(spent, n=20)[-1]
-
-
-async def _best(work: Callable[[], Awaitable[object]], times: int = 9) -> float:
-    spent = []
-    for _ in range(times):
-        began = time.perf_counter()
-        await work()
-        spent.append(time.perf_counter() - began)
-    return median(spent)
+    ours = await p95(lambda at: running.call("GET", f"/api/customers/{customers[at % len(customers)]}/billing"), READS)
+    theirs = await p95(lambda at: running.call("GET", f"/api/customers/{customers[at % len(customers)]}"), READS)
+    return Figure("a customer's summary, p95", ms(ours), "one row by id", ms(theirs), ours / theirs, "lower")
 
 
 async def _page(running: Service, tenant_id: str) -> bytes:
@@ -200,10 +170,6 @@ class _Answer:
 
     def __init__(self, body: bytes) -> None:
         self.text = body.decode()
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
 
 
 def _rows(rows: int, seconds: float) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from app.api.auth import mint_token
 from app.clock import SystemClock
@@ -25,6 +26,7 @@ from app.sync.engine import Engine
 SECRET = "s" * 32
 SIZES = {"contacts": 500, "invoices": 10_000, "payments": 8_000, "credit-notes": 500}
 ROWS = sum(SIZES.values())
+LOOK_SECONDS = 0.01
 CARD = "/api/integrations/xero"
 
 
@@ -43,6 +45,23 @@ class Service:
         response.raise_for_status()
         return response
 
+    async def control(self, path: str, body: object) -> None:
+        """Change something at the pretend Xero."""
+        async with httpx.AsyncClient(timeout=600) as client:
+            (await client.post(f"{self.xero_url}/_control{path}", json=body)).raise_for_status()
+
+    async def ask(self, statement: str, **values: object) -> object:
+        """Return the one value the database answers with."""
+        async with self.db.transaction() as session:
+            return (await session.execute(text(statement), values)).scalar()
+
+    async def until(self, is_so: str, **values: object) -> None:
+        """Return once the database says that it is so."""
+        while True:
+            if await self.ask(is_so, **values):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def access_token(self) -> str:
         """Return the access token the service holds, for reading the pretend Xero beside it."""
         async with self.db.transaction() as session:
@@ -60,11 +79,11 @@ class Service:
 
 
 @contextmanager
-def pretend_xero() -> Iterator[str]:
-    """Run a pretend Xero of one large organisation, without limits, in a process of its own; yield its address."""
-    sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+def pretend_xero(organisations: int = 1, sizes: Mapping[str, int] = SIZES) -> Iterator[str]:
+    """Run a pretend Xero of such organisations, without limits, in a process of its own; yield its address."""
+    words = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     command = [sys.executable, "-m", "simulator", "--auto-consent", "--no-limits", "--until-stdin-closes"]
-    command += ["--organisations", "1", *sizes]
+    command += ["--organisations", str(organisations), "--practices", "0", *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - fixed words
         yield process.stdout.readline().split()[-1] if process.stdout else ""
         process.terminate()
