@@ -17,25 +17,11 @@ from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import SecretStr
 
-from app.api import (
-    alerts,
-    assembly,
-    billing,
-    credit_memos,
-    customers,
-    health,
-    integration,
-    invoices,
-    matches,
-    metrics,
-    payments,
-    psa,
-    runs,
-    timeline,
-    webhooks,
-)
+from app.api import assembly, health, metrics
 from app.api.auth import KeySet, TokenVerifier
+from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
+from app.api.integrations import integration, runs, webhooks
 from app.api.metrics import Metrics
 from app.api.pagination import CursorSigner
 from app.billing.alerts import AlertPolicy
@@ -48,14 +34,14 @@ from app.embedded import EmbeddedPostgres
 from app.log import configure_logging
 from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
-from app.sync.budget import Limits
+from app.sync.calls.budget import Limits
 from app.sync.engine import Engine, Plan
-from app.sync.leases import USUAL, Terms
+from app.sync.ownership.leases import USUAL, Terms
 from app.xero.connector import XeroConnector
 
 CONSOLE = Path(__file__).parent / "console"
 VendorFactory = Callable[[Settings, httpx.AsyncClient], Sequence[tuple[Connector, VendorConfig]]]
-BILLING_ROUTERS = (customers, billing, invoices, payments, credit_memos, timeline, alerts, matches, psa)
+BILLING_ROUTERS = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 
 
 @dataclass(frozen=True, slots=True)

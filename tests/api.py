@@ -8,21 +8,9 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import insert
 
-from app.api import (
-    alerts,
-    assembly,
-    billing,
-    credit_memos,
-    customers,
-    health,
-    invoices,
-    matches,
-    metrics,
-    payments,
-    psa,
-    timeline,
-)
+from app.api import assembly, health, metrics
 from app.api.auth import TokenVerifier, mint_token
+from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
 from app.api.metrics import Metrics
 from app.api.pagination import CursorSigner
@@ -34,7 +22,7 @@ SECRET = "a secret of at least thirty-two bytes"
 AUDIENCE = "vectis-billing"
 MOST_WALKED = 1000
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
-ROUTERS = (health, metrics, customers, billing, invoices, payments, credit_memos, timeline, alerts, matches, psa)
+ROUTERS = (health, metrics, customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 
 
 class HandClock:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import PROBLEMS, Problem, problem_response
 from app.billing.alerts import AlertIsResolved, UnknownAlert
-from app.billing.matching import UnknownCustomer, UnknownLink
+from app.billing.matching.decisions import UnknownCustomer, UnknownLink
 from app.connections.apps import (
     InvalidReturnPath,
     ManagedByEnvironment,

@@ -6,7 +6,9 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -77,6 +79,14 @@ class Paging:
     after: Position | None
     scope: str
     signer: CursorSigner
+
+    @property
+    def after_instant(self) -> tuple[datetime, UUID] | None:
+        """Where the page before ended, of a list that is ordered by an instant and an id."""
+        if self.after is None:
+            return None
+        instant, row_id = self.after
+        return datetime.fromisoformat(str(instant)), UUID(str(row_id))
 
     def page(self, rows: Sequence[Row], position: Callable[[Row], Position], item: Callable[[Row], Item]) -> Page[Item]:
         """Make the page of rows that were fetched with one more than the limit, to know whether another follows."""

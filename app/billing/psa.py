@@ -18,9 +18,9 @@ from sqlalchemy import Date, Integer, Text, and_, case, func, literal, select, t
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
-from app.billing import matching
-from app.billing.linking import ANYWHERE, follow_merges, settle
-from app.billing.names import name_key
+from app.billing.matching import decisions
+from app.billing.matching.linking import ANYWHERE, follow_merges, settle
+from app.billing.matching.names import name_key
 from app.billing.rows import Clause, Query, Relation, Types, encode, plain, rowset
 from app.billing.tables import Customer, Instant, Money, Service, TimelineEvent
 from app.billing.turns import take_every_turn
@@ -114,7 +114,7 @@ async def upsert_customers(session: Session, items: Sequence[PsaCustomer]) -> Up
         await settle(session, ANYWHERE, ANYWHERE, keys, is_merging=True)
         await follow_merges(session, ANYWHERE, ANYWHERE)
     if any(row.verdict != "unchanged" for row in written):
-        await matching.review(session)
+        await decisions.review(session)
     return _count({row.verdict: row.rows for row in written})
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.billing import alerts, matching, timeline
+from app.billing import alerts, timeline
+from app.billing.matching import decisions
 from app.billing.mirror.organisations import infer_unknown
 from app.db import Session
 
@@ -27,5 +28,5 @@ async def keep_up(session: Session, now: datetime, policy: alerts.AlertPolicy) -
     """
     events = await timeline.record_other_vendors(session)
     await infer_unknown(session)
-    restated = await matching.review(session)
+    restated = await decisions.review(session)
     return Upkeep(events, restated, await alerts.evaluate(session, now, policy))

@@ -48,8 +48,8 @@ class GrantUnusable(ConnectorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A grant as read: what is needed to use or refresh it."""
+class Opened:
+    """A grant as read, its tokens unsealed: what is needed to use or refresh it."""
 
     id: UUID
     version: int
@@ -126,7 +126,7 @@ class Tokens:
         await self._refresh(held, claim, None)
         return True
 
-    async def _read(self, grant_id: UUID) -> Held:
+    async def _read(self, grant_id: UUID) -> Opened:
         async with self._db.transaction() as session:
             row = (await session.execute(select(Grant, func.wall_clock()).where(Grant.id == grant_id))).one_or_none()
         if row is None:
@@ -136,9 +136,9 @@ class Tokens:
             raise GrantUnusable(grant.reason or "The connection was ended; connect again.")
         return self._held(grant, now)
 
-    def _held(self, grant: Grant, now: datetime) -> Held:
+    def _held(self, grant: Grant, now: datetime) -> Opened:
         expires_at = grant.access_expires_at or now
-        return Held(
+        return Opened(
             id=grant.id,
             version=grant.version,
             state=grant.state,
@@ -150,7 +150,7 @@ class Tokens:
             is_backing_off=grant.next_refresh_at is not None and grant.next_refresh_at > now,
         )
 
-    async def _claim(self, held: Held) -> UUID | None:
+    async def _claim(self, held: Opened) -> UUID | None:
         """Become the one caller that may refresh this version, or return None when another is."""
         claim = uuid4()
         free = or_(Grant.refresh_claim.is_(None), Grant.refresh_claimed_until < func.wall_clock())
@@ -165,7 +165,7 @@ class Tokens:
             claimed = await session.scalar(statement)
         return claim if claimed else None
 
-    async def _refresh(self, held: Held, claim: UUID, rejected: str | None) -> str:
+    async def _refresh(self, held: Opened, claim: UUID, rejected: str | None) -> str:
         try:
             tokens = await self._ask(await self._app(), held)
         except asyncio.CancelledError:
@@ -189,14 +189,14 @@ class Tokens:
         except NotConfigured as error:
             raise AppRejected(str(error)) from error
 
-    async def _ask(self, app: AppCredentials, held: Held) -> TokenSet:
+    async def _ask(self, app: AppCredentials, held: Opened) -> TokenSet:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._ask_patiently(app, held)
         except TimeoutError:
             raise VendorUnavailable("The vendor did not answer the token refresh in time.") from None
 
-    async def _ask_patiently(self, app: AppCredentials, held: Held) -> TokenSet:
+    async def _ask_patiently(self, app: AppCredentials, held: Opened) -> TokenSet:
         for pause in (*RETRY_AFTER_REFUSAL, None):
             try:
                 return await self._connector.refresh(app, held.refresh_token)
@@ -206,10 +206,10 @@ class Tokens:
                 await self._clock.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    async def _was_rotated(self, held: Held) -> bool:
+    async def _was_rotated(self, held: Opened) -> bool:
         return (await self._read(held.id)).version != held.version
 
-    async def _refused(self, held: Held, error: GrantRefused) -> str:
+    async def _refused(self, held: Opened, error: GrantRefused) -> str:
         if await self._was_rotated(held):
             return await self.access(held.id)
         log.warning("grant_refused", grant_id=str(held.id), error=error.detail)
@@ -217,20 +217,20 @@ class Tokens:
             await mark_dead(session, held.id, held.version, error.detail)
         raise GrantUnusable(error.detail) from error
 
-    async def _let_go(self, held: Held, claim: UUID) -> None:
+    async def _let_go(self, held: Opened, claim: UUID) -> None:
         mine = update(Grant).where(Grant.id == held.id, Grant.refresh_claim == claim)
         with contextlib.suppress(DatabaseUnavailable):
             async with self._db.transaction() as session:
                 await session.execute(mine.values(refresh_claim=None))
 
-    async def _back_off(self, held: Held, claim: UUID, error: ConnectorError) -> None:
+    async def _back_off(self, held: Opened, claim: UUID, error: ConnectorError) -> None:
         log.warning("token_refresh_failed", grant_id=str(held.id), error=error.detail, kind=type(error).__name__)
         wait = timedelta(seconds=BACKOFF_SECONDS * (4 if isinstance(error, AppRejected) else 1))
         values = {"refresh_claim": None, "next_refresh_at": func.wall_clock() + wait, "refusals": Grant.refusals + 1}
         async with self._db.transaction() as session:
             await session.execute(update(Grant).where(Grant.id == held.id, Grant.refresh_claim == claim).values(values))
 
-    async def _commit(self, held: Held, claim: UUID, tokens: TokenSet) -> str:
+    async def _commit(self, held: Opened, claim: UUID, tokens: TokenSet) -> str:
         """Commit the new set before anyone uses it; a claim lost meanwhile means that another set is already there."""
         statement = (
             update(Grant)

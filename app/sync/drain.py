@@ -28,12 +28,13 @@ from app.connector import (
     Resource,
 )
 from app.db import DatabaseUnavailable, Session
-from app.sync import progress, quarantine, runs
-from app.sync.budget import Lane, Paused, record_traffic
-from app.sync.calls import Caller
-from app.sync.desk import Desk
-from app.sync.leases import Held, LeaseLost
+from app.sync import progress, runs
+from app.sync.calls.budget import Lane, Paused, record_traffic
+from app.sync.calls.caller import Caller
+from app.sync.ownership.desk import Desk
+from app.sync.ownership.leases import Held, LeaseLost
 from app.sync.tables import RunResource, WebhookEvent
+from app.sync.walk import quarantine
 
 log = structlog.get_logger(__name__)
 

@@ -23,14 +23,16 @@ from app.connections.tokens import Tokens
 from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
 from app.crypto import Sealer
 from app.db import OURS, Database, DatabaseUnavailable, Session, end_transactions
-from app.sync import budget, inbox, progress, reconcile, replies, runs
-from app.sync.budget import Limits, Spender
-from app.sync.desk import WRITERS
+from app.sync import inbox, progress, replies, runs
+from app.sync.calls import budget
+from app.sync.calls.budget import Limits, Spender
 from app.sync.inbox import InboxState
-from app.sync.leases import USUAL, Terms
 from app.sync.owner import Tools
+from app.sync.ownership.desk import WRITERS
+from app.sync.ownership.leases import USUAL, Terms
 from app.sync.tables import Usage
 from app.sync.tenant_view import TenantView, views_of
+from app.sync.walk import reconcile
 from app.sync.worker import Worker
 
 log = structlog.get_logger(__name__)

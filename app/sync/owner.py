@@ -1,10 +1,8 @@
 """The owner: everything done for one organisation while its lease is held, and by nobody else meanwhile."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -16,21 +14,23 @@ from app.connections.tokens import Tokens
 from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing, Resource
 from app.crypto import SealBroken
 from app.db import Database, DatabaseUnavailable
-from app.sync import inbox, quarantine, runs
-from app.sync.budget import Paused, Spender
-from app.sync.calls import Caller
-from app.sync.desk import Desk
+from app.sync import inbox, runs
+from app.sync.calls.budget import Paused, Spender
+from app.sync.calls.caller import Caller
+from app.sync.calls.troubles import REMOVED, describe, gravest
 from app.sync.drain import drain
-from app.sync.leases import Held, LeaseLost, release_lease, renew_lease
-from app.sync.pull import Job, NotWanted, pull
-from app.sync.reconcile import reconcile
+from app.sync.ownership.desk import Desk
+from app.sync.ownership.heart import Ownership
+from app.sync.ownership.leases import Held, LeaseLost
 from app.sync.runs import PULLS, Work
-from app.sync.troubles import REMOVED, describe, gravest
+from app.sync.tasks import end_tasks
+from app.sync.walk import quarantine
+from app.sync.walk.pull import Job, NotWanted, pull
+from app.sync.walk.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 1.0
-LAST_BEAT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,64 +60,6 @@ class Ended:
     run_id: UUID
     resource: Resource
     error: Exception | None
-
-
-class Ownership:
-    """A lease kept alive. By our own monotonic clock it ends before anyone else may take it.
-
-    Args:
-        db: where the lease is.
-        clock: waits between heartbeats.
-        held: the lease.
-        claimed_at: our monotonic time before it was claimed.
-    """
-
-    def __init__(self, db: Database, clock: Clock, held: Held, claimed_at: float) -> None:
-        self._db = db
-        self._clock = clock
-        self._held = held
-        self._good_until = claimed_at + held.terms.lasting
-        self._is_over = asyncio.Event()
-
-    def check(self) -> None:
-        """Make sure that a call may still be made; a process that was stopped for long learns here that it may not.
-
-        Raises:
-            LeaseLost: the lease has run out, or another owner has come.
-        """
-        if time.monotonic() >= self._good_until:
-            raise LeaseLost(f"The lease of {self._held.tenant_id} has run out.")
-
-    async def beat(self) -> None:
-        """Renew the lease until it is handed back, or another's."""
-        while self._good_until and not await self._is_over_after(self._held.terms.heartbeat):
-            began = time.monotonic()
-            try:
-                async with self._db.transaction() as session:
-                    is_ours = await renew_lease(session, self._held)
-            except DatabaseUnavailable as error:
-                log.warning("heartbeat_missed", tenant_id=self._held.tenant_id, error=str(error))
-                continue
-            self._good_until = began + self._held.terms.lasting if is_ours else 0
-
-    async def _is_over_after(self, seconds: float) -> bool:
-        waits = [asyncio.create_task(self._is_over.wait()), asyncio.create_task(self._clock.sleep(seconds))]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _end(waits)
-        return self._is_over.is_set()
-
-    async def hand_back(self, heart: asyncio.Task[None]) -> None:
-        """End the heartbeat, between two beats if it can be, and the lease."""
-        self._is_over.set()
-        await asyncio.wait({heart}, timeout=LAST_BEAT_SECONDS)
-        await _end([heart])
-        try:
-            async with self._db.transaction() as session:
-                await release_lease(session, self._held)
-        except DatabaseUnavailable as error:
-            log.warning("lease_not_handed_back", tenant_id=self._held.tenant_id, error=str(error))
 
 
 async def serve(tools: Tools, held: Held, claimed_at: float) -> None:
@@ -150,7 +92,7 @@ async def _work(tools: Tools, desk: Desk, ownership: Ownership) -> None:
         while await _begin_pass(tools, desk, caller, passes) or await drain(desk, caller, tools.connector) or passes:
             await _until_something_ends(tools.clock, passes)
     finally:
-        await _end(passes)
+        await end_tasks(passes)
 
 
 async def _begin_pass(tools: Tools, desk: Desk, caller: Caller, passes: dict[asyncio.Task[None], str]) -> bool:
@@ -171,7 +113,7 @@ async def _until_something_ends(clock: Clock, passes: dict[asyncio.Task[None], s
     try:
         done, _ = await asyncio.wait({rest, *passes}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _end([rest])
+        await end_tasks([rest])
     for task in done & passes.keys():
         del passes[task]
         task.result()
@@ -187,15 +129,8 @@ async def _pass(tools: Tools, desk: Desk, caller: Caller, work: Sequence[Work]) 
         ended = await asyncio.gather(*pulls)
     finally:
         # Whatever ends one of them outside its own errors ends the ownership: the others must not go on without it.
-        await _end(pulls)
+        await end_tasks(pulls)
     await _conclude(tools, desk, caller, ended)
-
-
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _pull(tools: Tools, desk: Desk, caller: Caller, work: Work) -> Ended:

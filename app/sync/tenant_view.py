@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 from app.clock import Clock
 from app.connections.tables import Tenant
 from app.db import Session
-from app.sync import budget, runs
+from app.sync import runs
+from app.sync.calls import budget
 from app.sync.tables import Budget, Cursor, RunResource
 
 

@@ -8,8 +8,9 @@ import structlog
 
 from app.db import DatabaseUnavailable
 from app.sync import runs
-from app.sync.leases import Terms, claim_lease
 from app.sync.owner import Tools, serve
+from app.sync.ownership.leases import Terms, claim_lease
+from app.sync.tasks import end_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -103,13 +104,9 @@ class Worker:
         try:
             await asyncio.wait({nudged, slept, *self._serving.values()}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (nudged, slept):
-                task.cancel()
-            await asyncio.gather(nudged, slept, return_exceptions=True)
+            await end_tasks((nudged, slept))
             self._nudge.clear()
 
     async def _stop(self) -> None:
-        for task in self._serving.values():
-            task.cancel()
-        await asyncio.gather(*self._serving.values(), return_exceptions=True)
+        await end_tasks(self._serving.values())
         self._serving.clear()

@@ -11,7 +11,7 @@ import pytest
 
 from app.connector import RateLimited, Traffic
 from app.db import Database
-from app.sync.budget import Lane, Limits, Paused, Spender, pause_of, record_traffic
+from app.sync.calls.budget import Lane, Limits, Paused, Spender, pause_of, record_traffic
 from simulator.clock import Clock as TheirClock
 from simulator.limits import Limits as TheirLimits
 from simulator.options import SimulatorOptions

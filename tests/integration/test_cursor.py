@@ -9,7 +9,7 @@ from sqlalchemy import text
 from app.connector import Resource
 from app.main import create_app
 from app.sync import progress, runs
-from app.sync.leases import USUAL, claim_lease, release_lease
+from app.sync.ownership.leases import USUAL, claim_lease, release_lease
 from tests.end_to_end.oracle import assert_mirror_equals
 from tests.end_to_end.world import CARD, QuickClock, open_world, settings_for
 

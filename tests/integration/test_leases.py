@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from app.db import Database, DatabaseUnavailable
-from app.sync.desk import Desk
-from app.sync.leases import USUAL, LeaseLost, Terms, claim_lease, guard, release_lease, renew_lease
+from app.sync.ownership.desk import Desk
+from app.sync.ownership.leases import USUAL, LeaseLost, Terms, claim_lease, guard, release_lease, renew_lease
 from tests.driven import drive
 
 ORGANISATION = "an organisation"

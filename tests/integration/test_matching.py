@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.billing import matching
 from app.billing.alerts import AlertPolicy
-from app.billing.matching import CustomerMissing, UnknownCustomer, UnknownLink
+from app.billing.matching import decisions
+from app.billing.matching.decisions import CustomerMissing, UnknownCustomer, UnknownLink
 from app.billing.psa import PsaCustomer, PsaService, upsert_customers, upsert_services
 from app.billing.upkeep import keep_up
 from tests.records import Ledger, at, contact, invoice, memo, payment
@@ -40,7 +40,7 @@ class Desk(Ledger):
     async def decide(self, action, to=None, external_id="c1"):
         link = await self.link(external_id)
         async with self.db.transaction() as session:
-            return await matching.decide(session, link["id"], action, to, "an analyst")
+            return await decisions.decide(session, link["id"], action, to, "an analyst")
 
     async def customer(self, psa_id):
         return (await self.row("customers", f"psa_external_id = '{psa_id}'"))["id"]
@@ -48,7 +48,7 @@ class Desk(Ledger):
     async def candidates(self, external_id="c1"):
         link = await self.link(external_id)
         async with self.db.transaction() as session:
-            return (await matching.candidates(session, [link["id"]]))[link["id"]]
+            return (await decisions.candidates(session, [link["id"]]))[link["id"]]
 
     async def keep_up(self, minute=60):
         async with self.db.transaction() as session:
@@ -370,7 +370,7 @@ async def test_another_vendors_link_is_moved_by_hand_with_rows_that_name_no_cont
     await write_quickbooks(desk)
     qb = await desk.row("customer_links")
     async with desk.db.transaction() as session:
-        await matching.decide(session, qb["id"], "link", await desk.customer("p1"), "an analyst")
+        await decisions.decide(session, qb["id"], "link", await desk.customer("p1"), "an analyst")
 
     assert await desk.owners("billing_invoices") == {await desk.customer("p1")}
     assert await desk.count("customers") == 1
@@ -385,7 +385,7 @@ async def test_rows_that_name_no_contact_stay_when_it_cannot_be_told_whose_they_
     )
     qb = await desk.link("7", "q1")
     async with desk.db.transaction() as session:
-        await matching.decide(session, qb["id"], "link", await desk.customer("p1"), "an analyst")
+        await decisions.decide(session, qb["id"], "link", await desk.customer("p1"), "an analyst")
 
     assert await desk.owners("billing_invoices") == {(await desk.link("8", "q1"))["customer_id"]}
 
@@ -497,7 +497,7 @@ async def test_what_is_not_there_cannot_be_decided_about(desk):
     ):
         with pytest.raises(error):
             async with desk.db.transaction() as session:
-                await matching.decide(session, link_id, "link", to, "an analyst")
+                await decisions.decide(session, link_id, "link", to, "an analyst")
 
     assert await desk.standing() == OWN
     assert await desk.count("audit_entries") == 0

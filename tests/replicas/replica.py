@@ -9,7 +9,7 @@ import uvicorn
 from app.log import configure_logging
 from app.main import create_app
 from app.settings import load_settings
-from app.sync.leases import Terms
+from app.sync.ownership.leases import Terms
 from tests.replicas.shared_clock import CountingTransport, SharedClock
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from app.billing.records import Batch
 from app.connector import Page, PageRequest, RejectedRow, Resource, RowKey, Traffic
-from app.sync.calls import Fetched
-from app.sync.cursor import LONG_CROWD, Walk, advance, begin, begin_pages_anew
-from app.sync.pull import _advance
+from app.sync.calls.caller import Fetched
+from app.sync.walk.cursor import LONG_CROWD, Walk, advance, begin, begin_pages_anew
+from app.sync.walk.pull import _advance
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 OVERLAP = timedelta(minutes=5)

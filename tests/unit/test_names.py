@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.billing.names import name_key
-from app.billing.similarity import SIMILAR_FROM, compare_names
+from app.billing.matching.names import name_key
+from app.billing.matching.similarity import SIMILAR_FROM, compare_names
 
 EQUAL = [
     ("Acme", "ACME"),

@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from app.api.deps import Admin, Reader, SessionDep
 from app.api.errors import Problem, documented
+from app.api.integrations.vendor import EngineDep
 from app.api.pagination import Page, PagingDep
-from app.api.vendor import EngineDep
 from app.sync import inbox
 from app.sync.inbox import EventFilter
 
@@ -108,8 +108,7 @@ async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of t
 ) -> Page[EventAnswer]:
     """List what webhooks told of, the newest first."""
     wanted = EventFilter(status=status, category=category, tenant_id=tenant_id, since=since)
-    after = (datetime.fromisoformat(str(paging.after[0])), UUID(str(paging.after[1]))) if paging.after else None
-    rows = await inbox.list_events(session, engine.vendor, wanted, after, paging.limit + 1)
+    rows = await inbox.list_events(session, engine.vendor, wanted, paging.after_instant, paging.limit + 1)
     return paging.page(rows, lambda row: (row.received_at.isoformat(), str(row.id)), EventAnswer.model_validate)
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.db import Database, Session
-from app.sync.leases import Held, guard
+from app.sync.ownership.leases import Held, guard
 
 # Pages written at once by one replica; the pool has connections left for requests, heartbeats and the budget.
 WRITERS = 4

@@ -18,13 +18,14 @@ from app.billing.records import Counts
 from app.billing.store import upsert
 from app.connector import NotFound, PageRequest
 from app.db import Session
-from app.sync import progress, quarantine, runs
-from app.sync.budget import record_traffic
-from app.sync.calls import Caller, Fetched
-from app.sync.cursor import Walk, advance, begin
-from app.sync.desk import Desk
-from app.sync.pull import Job
+from app.sync import progress, runs
+from app.sync.calls.budget import record_traffic
+from app.sync.calls.caller import Caller, Fetched
+from app.sync.ownership.desk import Desk
 from app.sync.tables import Cursor, Reconciliation, Run
+from app.sync.walk import quarantine
+from app.sync.walk.cursor import Walk, advance, begin
+from app.sync.walk.pull import Job
 
 # Absent rows are looked up one by one where the vendor knows no other way; more than this are reported and left.
 MOST_LOOKUPS = 50

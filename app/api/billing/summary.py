@@ -6,13 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.billing.invoices import Invoice
+from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
-from app.api.invoices import Invoice
-from app.api.payments import Payment
 from app.api.shapes import Answer, Currency, Id, Instant, Money, billing_day
 from app.billing import queries, summary
-from app.connections.presence import read_presence
+from app.connections.reach import read_reach
 from app.connections.tenants import freshness
 from app.db import Session
 
@@ -109,11 +109,11 @@ async def get_customer_billing(
 async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, Any]:
     sources = await summary.sources_of(session, customer_id)
     links = (await queries.links_of(session, [customer_id]))[customer_id]
-    presence = await read_presence(session)
+    reach = await read_reach(session)
     return {
         "sources": sources,
         # Another vendor's rows are written by others, whose being there is all that can be seen from here.
-        "connected": presence.is_connected or not presence.vendors.issuperset(sources),
+        "connected": reach.is_connected or not reach.vendors.issuperset(sources),
         "data_as_of": await freshness(session, [link.source_tenant_id for link in links]),
     }
 

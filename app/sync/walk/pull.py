@@ -12,13 +12,14 @@ from app.billing.store import upsert
 from app.connections import tenants
 from app.connector import Page, PageRequest, Resource
 from app.db import Session
-from app.sync import progress, quarantine, runs
-from app.sync.budget import Lane, record_traffic
-from app.sync.calls import Caller, Fetched
-from app.sync.cursor import Walk, advance, begin, begin_pages_anew
-from app.sync.desk import Desk
-from app.sync.leases import Held
+from app.sync import progress, runs
+from app.sync.calls.budget import Lane, record_traffic
+from app.sync.calls.caller import Caller, Fetched
+from app.sync.ownership.desk import Desk
+from app.sync.ownership.leases import Held
 from app.sync.tables import Cursor
+from app.sync.walk import quarantine
+from app.sync.walk.cursor import Walk, advance, begin, begin_pages_anew
 
 OVERLAP = timedelta(minutes=5)
 

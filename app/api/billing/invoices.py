@@ -5,10 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
+from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.payments import Payment
 from app.api.shapes import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink, billing_day
 from app.billing import queries
 from app.billing.records import DocumentStatus

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.connector import Page, Resource
 from app.db import Session
-from app.sync.leases import Held
+from app.sync.ownership.leases import Held
 from app.sync.tables import QuarantinedRow
 
 

@@ -25,8 +25,8 @@ from app.connector import (
     VendorUnavailable,
 )
 from app.db import Database
-from app.sync.budget import Lane, Paused, Spender, Turn, pause_of, record_traffic
-from app.sync.troubles import describe
+from app.sync.calls.budget import Lane, Paused, Spender, Turn, pause_of, record_traffic
+from app.sync.calls.troubles import describe
 
 log = structlog.get_logger(__name__)
 

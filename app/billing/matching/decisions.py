@@ -22,11 +22,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
 
 from app.billing import audit
-from app.billing.linking import ANYWHERE, follow_merges, give_own_customers
-from app.billing.moves import Move, move_links
-from app.billing.names import name_key
+from app.billing.matching.linking import ANYWHERE, follow_merges, give_own_customers
+from app.billing.matching.moves import Move, move_links
+from app.billing.matching.names import name_key
+from app.billing.matching.similarity import Candidate, Contact, Directory, Prospect
 from app.billing.rows import Clause, Query, encode, plain, rowset
-from app.billing.similarity import Candidate, Contact, Directory, Prospect
 from app.billing.tables import Customer, CustomerLink
 from app.billing.turns import take_every_turn
 from app.db import Session

@@ -9,16 +9,16 @@ from app.db import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class Reach:
     """`is_connected`: some picked organisation's grant was not ended. `vendors`: those with organisations here."""
 
     is_connected: bool
     vendors: frozenset[str]
 
 
-async def read_presence(session: Session) -> Presence:
+async def read_reach(session: Session) -> Reach:
     """Return what is connected; a grant that must be renewed still counts, because its data is still shown."""
     is_connected = and_(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != "disconnected")
     statement = select(func.bool_or(is_connected), func.array_agg(Tenant.vendor.distinct()))
     connected, vendors = (await session.execute(statement.join(Grant, Grant.id == Tenant.grant_id))).one()
-    return Presence(bool(connected), frozenset(vendors or ()))
+    return Reach(bool(connected), frozenset(vendors or ()))

@@ -17,7 +17,7 @@ from sqlalchemy import Text, Update, Uuid, and_, bindparam, case, func, or_, sel
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
-from app.billing.moves import Move, move_links
+from app.billing.matching.moves import Move, move_links
 from app.billing.rows import Clause, Query, Relation, encode, plain, rowset
 from app.billing.tables import Customer, CustomerLink
 from app.db import Session

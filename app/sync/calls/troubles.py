@@ -7,7 +7,7 @@ from app.connections.tenants import Trouble
 from app.connections.tokens import GrantUnusable
 from app.connector import AppRejected, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
 from app.crypto import SealBroken
-from app.sync.budget import Paused
+from app.sync.calls.budget import Paused
 
 # What needs a hand comes before what passes by itself.
 GRAVITY = (GrantUnusable, OrganisationForbidden, NotFound, PermissionMissing, AppRejected, ConnectorError, Paused)

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Admin, Reader, Services, ServicesDep, SessionDep
 from app.api.errors import Problem, documented, not_found
-from app.api.pagination import Page, Paging, PagingDep
-from app.api.vendor import EngineDep
+from app.api.integrations.vendor import EngineDep
+from app.api.pagination import Page, PagingDep
 from app.connections.apps import NoTenantSelected
-from app.sync import progress, reconcile, runs
+from app.sync import progress, runs
 from app.sync.tables import ProgressEvent, Run, RunResource
+from app.sync.walk import reconcile
 
 router = APIRouter(tags=["sync"])
 
@@ -136,7 +137,7 @@ async def list_reconciliations(
     engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader
 ) -> Page[ReconciliationAnswer]:
     """List what comparisons found and healed, the newest first."""
-    rows = await reconcile.list_findings(session, engine.vendor, _after(paging), paging.limit + 1)
+    rows = await reconcile.list_findings(session, engine.vendor, paging.after_instant, paging.limit + 1)
     return paging.page(
         rows, lambda row: (row.finished_at.isoformat(), str(row.id)), ReconciliationAnswer.model_validate
     )
@@ -145,7 +146,7 @@ async def list_reconciliations(
 @router.get("/runs", responses=documented("invalid_cursor"))
 async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader) -> Page[RunAnswer]:
     """List runs, the newest first."""
-    rows = await runs.list_runs(session, engine.vendor, _after(paging), paging.limit + 1)
+    rows = await runs.list_runs(session, engine.vendor, paging.after_instant, paging.limit + 1)
     resources = await runs.resources_of(session, [row.id for row in rows])
     return paging.page(
         rows,
@@ -184,10 +185,6 @@ async def get_usage(
     rows, month = await engine.usage(session, days)
     total = MonthAnswer(bytes=sum(month.values()), allowances=ALLOWANCES)
     return UsageAnswer(items=[DayAnswer.model_validate(row) for row in rows], month=total)
-
-
-def _after(paging: Paging) -> tuple[datetime, UUID] | None:
-    return (datetime.fromisoformat(str(paging.after[0])), UUID(str(paging.after[1]))) if paging.after else None
 
 
 async def _stream(request: Request, services: Services, last_id: int | None) -> AsyncIterator[str]:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.api.deps import Admin, Reader, ServicesDep, SessionDep
 from app.api.errors import documented
+from app.api.integrations.vendor import EngineDep
 from app.api.pagination import Page, PagingDep
-from app.api.vendor import EngineDep
 from app.billing.audit import record as audit
 from app.connections import apps, consent
 from app.connections.card import State
