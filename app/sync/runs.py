@@ -32,8 +32,8 @@ class Order:
 async def open_run(session: Session, order: Order) -> UUID:
     """Return the run that will bring these organisations up to date.
 
-    While a tick or a manual run is under way it is that one, with whatever organisations it lacked added, so that a
-    second click never doubles the work.
+    While a tick or a manual run is under way it is that one, with whatever organisations it lacked or gave up added, so
+    that a second click never doubles the work.
     """
     await _lock_schedule(session, order.vendor)
     # Locked, because its last part may be ending this very moment: work added to a closed run would never be done.
@@ -296,7 +296,12 @@ async def _add_work(session: Session, run_id: UUID, tenant_ids: Sequence[str]) -
         for resource in Resource
     ]
     if rows:
-        await session.execute(insert(RunResource).values(rows).on_conflict_do_nothing())
+        # An organisation that the same run gave up before, as when it was deselected, is begun again.
+        again = {"status": "pending", "error": None}
+        given_up = RunResource.status.in_(("paused", "failed"))
+        add = insert(RunResource).values(rows)
+        key = [column.name for column in RunResource.__table__.primary_key]
+        await session.execute(add.on_conflict_do_update(index_elements=key, set_=again, where=given_up))
 
 
 async def _busy_tenants(session: Session, vendor: str) -> set[str]:

@@ -92,6 +92,22 @@ async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
     assert await adding != run_id
 
 
+async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave_it_up(db):
+    async def order(*tenant_ids):
+        async with db.transaction() as session:
+            return await runs.open_run(session, runs.Order("xero", "manual", tenant_ids))
+
+    run_id = await order("one", "two")
+    async with db.transaction() as session:
+        for number, resource in enumerate(Resource):
+            outcome = (("paused", "Deselected."), ("failed", "Forbidden."), None, None)[number]
+            await runs.finish_resource(session, run_id, "one", resource, outcome)
+    assert await order("one") == run_id
+    async with db.transaction() as session:
+        work = await runs.take_work(session, "xero", "one")
+    assert [one.resource for one in work] == list(Resource)[:2]
+
+
 async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_look(db):
     async def look():
         async with db.transaction() as session:
