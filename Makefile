@@ -22,8 +22,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## Run the main job on the embedded PostgreSQL and the pretend Xero (ONCE=1 ends after the walk)
 	$(BIN)/vectis-xero demo $(if $(ONCE),--once)
 
-test: $(STAMP) browser ## Pass every test
-	$(BIN)/python -m pytest -q
+test: $(STAMP) browser ## Pass every test, side by side on up to four cores
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 browser: ## Install Chromium for the browser tests where root and apt-get are there; without one those tests are skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(MAKE) --no-print-directory -s .install-chromium
