@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, false, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.apps import NoTenantSelected, UnknownTenant
@@ -86,6 +86,19 @@ async def selected_ids(session: Session, vendor: str) -> list[str]:
         .order_by(Tenant.tenant_id)
     )
     return list((await session.scalars(statement)).all())
+
+
+async def ids_to_work_on(session: Session, vendor: str) -> list[str]:
+    """Return the picked organisations that can be worked on.
+
+    Raises:
+        NoTenantSelected: there is none; the text says what a person has to do first.
+    """
+    if tenant_ids := await selected_ids(session, vendor):
+        return tenant_ids
+    if await session.scalar(select(exists().where(Tenant.vendor == vendor, Tenant.is_selected))):
+        raise NoTenantSelected("None of the picked organisations can be read now; connect again, or pick others.")
+    raise NoTenantSelected("Nothing is selected; connect and pick an organisation first.")
 
 
 async def grant_at_work(session: Session, vendor: str, tenant_id: str) -> UUID | None:

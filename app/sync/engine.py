@@ -16,7 +16,7 @@ from app.billing.alerts import AlertPolicy
 from app.billing.upkeep import keep_up
 from app.clock import Clock
 from app.connections import apps, card, consent, disconnect, grants, tenants
-from app.connections.apps import NoTenantSelected, UnknownTenant, VendorConfig
+from app.connections.apps import UnknownTenant, VendorConfig
 from app.connections.card import Banner, Snapshot, State
 from app.connections.tables import Grant, Tenant
 from app.connections.tokens import Tokens
@@ -142,9 +142,7 @@ class Engine:
             NoTenantSelected: nothing is selected that could be synced.
             UnknownTenant: one of those named is not selected.
         """
-        selected = await tenants.selected_ids(session, self.vendor)
-        if not selected:
-            raise NoTenantSelected("Nothing is selected that can be synced; connect and pick an organisation first.")
+        selected = await tenants.ids_to_work_on(session, self.vendor)
         if unknown := sorted(set(tenant_ids or ()) - set(selected)):
             raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
         return await runs.open_run(session, runs.Order(self.vendor, "manual", tenant_ids or selected, actor))
@@ -155,9 +153,7 @@ class Engine:
         Raises:
             NoTenantSelected: nothing is selected that could be compared.
         """
-        selected = await tenants.selected_ids(session, self.vendor)
-        if not selected:
-            raise NoTenantSelected("Nothing is selected that can be compared; connect and pick an organisation first.")
+        selected = await tenants.ids_to_work_on(session, self.vendor)
         return await runs.open_run(session, runs.Order(self.vendor, "reconcile", selected, actor))
 
     async def reconcile_nightly(self) -> None:

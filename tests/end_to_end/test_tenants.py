@@ -32,9 +32,20 @@ async def test_nothing_syncs_until_something_is_picked(world):
     await world.connect()
     response = await world.call("POST", f"{CARD}/sync")
     assert (response.status_code, response.json()["code"]) == (409, "no_tenant_selected")
+    assert "pick an organisation" in response.json()["detail"]
+
     assert await world.engine.tick() is None
     await world.work()
     assert await world.ledger() == []
+
+
+async def test_sync_now_over_a_dead_connection_says_to_connect_again(world):
+    await world.ready()
+    await world.execute("UPDATE grants SET state = 'reconnect_required'")
+    for path in ("sync", "reconcile"):
+        response = await world.call("POST", f"{CARD}/{path}")
+        assert (response.status_code, response.json()["code"]) == (409, "no_tenant_selected")
+        assert "connect again" in response.json()["detail"]
 
 
 async def test_the_selection_is_the_whole_selection(world):
