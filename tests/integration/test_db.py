@@ -2,10 +2,12 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
-from app.db import Database, DatabaseUnavailable
+from app.db import OURS, Database, DatabaseUnavailable, end_transactions
+from tests.postgres import for_asyncpg
 
 
 async def ask(dsn):
@@ -39,3 +41,24 @@ async def test_a_server_that_never_answers_is_unavailable():
         with pytest.raises(DatabaseUnavailable):
             await ask(f"postgresql+asyncpg://someone:word@127.0.0.1:{port}/none")
         is_over.set()
+
+
+async def test_of_the_transactions_that_stand_still_only_our_own_are_ended(dsn, db):
+    migration = await asyncpg.connect(for_asyncpg(dsn))
+    await migration.execute("BEGIN; SELECT 1")
+    with pytest.raises(DatabaseUnavailable):
+        await stand_while_ended(dsn, db)
+    await migration.execute("COMMIT")
+    await migration.close()
+
+
+async def stand_while_ended(dsn, db):
+    other = Database(dsn)
+    async with db.transaction() as standing:
+        await standing.execute(text("SELECT 1"))
+        async with other.transaction() as session:
+            assert await end_transactions(session, f"{OURS}%", 60) == 0
+            assert await end_transactions(session, "another name", 0) == 0
+            assert await end_transactions(session, f"{OURS}%", 0) == 1
+        await other.close()
+        await standing.execute(text("SELECT 1"))
