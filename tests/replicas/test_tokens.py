@@ -14,7 +14,7 @@ from tests.driven import shift
 from tests.end_to_end.oracle import assert_mirror_equals
 from tests.replicas.fleet import ONE, open_fleet, until
 
-ROUNDS = int(os.environ.get("SOAK_TOKEN_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("SOAK_TOKEN_ROUNDS", "2"))
 KILLS = int(os.environ.get("SOAK_TOKEN_KILLS", "2"))
 SIXTEEN = (
     *("--no-limits", "--organisations", "16", "--practices", "0", "--latency-ms", "20"),
