@@ -26,6 +26,7 @@ from bench.stage import CARD, ROWS, Service, pretend_xero, service
 
 HOOKS = 400
 READS = 200
+TABLE_WIDTH = 150
 KEY = b"simulated-webhook-key"
 
 
@@ -191,7 +192,8 @@ def _print(figures: list[Figure]) -> None:
         table.add_row(
             figure.what, figure.ours, figure.beside, figure.theirs, f"{figure.ratio:.2f} ({figure.better} is better)"
         )
-    Console().print(table)
+    console = Console()
+    console.print(table, width=max(console.width, TABLE_WIDTH), soft_wrap=True)
 
 
 if __name__ == "__main__":
