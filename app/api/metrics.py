@@ -1,13 +1,19 @@
-"""What Prometheus is told: requests by route, and whatever else the application registers."""
+"""What Prometheus is told: requests by route of this replica, and how the sync is over all of them."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.db import Database, DatabaseUnavailable
+from app.sync.engine import Engine
+from app.sync.vitals import Vitals
+
+VITALS_SECONDS = 5.0
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Addresses that match no route count as one, as do odd methods, or a scanner would make a series of each guess.
 NO_ROUTE = "none"
@@ -17,7 +23,7 @@ router = APIRouter(tags=["operations"])
 
 
 class Metrics:
-    """The metrics of one application, in a registry of its own; others add theirs to `registry`."""
+    """The metrics of one application, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -31,9 +37,41 @@ class Metrics:
             registry=self.registry,
         )
 
-    def add_gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Register a gauge that is read whenever it is asked for."""
-        Gauge(name, help_text, registry=self.registry).set_function(read)
+        self.vitals_read_at = -math.inf
+        self._is_ready = self._gauge("database_ready", "1 while the database answers and carries our tables.")
+        self._organisations = self._gauge(
+            "billing_sync_organisations", "Picked organisations by health.", "source", "health"
+        )
+        self._data_age = self._gauge(
+            "billing_sync_data_age_seconds", "How long ago the stalest picked organisation was last whole.", "source"
+        )
+        self._events = self._gauge(
+            "billing_webhook_events", "Webhook events that wait, and those that failed.", "source", "status"
+        )
+        self._signatures = self._gauge(
+            "billing_webhook_signature_failures", "Deliveries of 24 hours with a wrong signature.", "source"
+        )
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(name, help_text, labels, registry=self.registry)
+
+    def forget_vitals(self) -> None:
+        """Tell nothing of the sync until it is read anew: a figure that may be wrong silences an alarm."""
+        self._is_ready.set(0)
+        for gauge in (self._organisations, self._data_age, self._events, self._signatures):
+            gauge.clear()
+
+    def tell_vitals(self, found: Mapping[str, Vitals]) -> None:
+        """Tell of every vendor, by the word in its addresses."""
+        self._is_ready.set(1)
+        for source, vitals in found.items():
+            for health, count in vitals.organisations.items():
+                self._organisations.labels(source, health).set(count)
+            if vitals.data_age is not None:
+                self._data_age.labels(source).set(vitals.data_age)
+            self._events.labels(source, "waiting").set(vitals.events_waiting)
+            self._events.labels(source, "failed").set(vitals.events_failed)
+            self._signatures.labels(source).set(vitals.signature_failures)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
@@ -41,8 +79,25 @@ class Metrics:
 
 @router.get("/metrics", response_class=Response, include_in_schema=False)
 async def read_metrics(request: Request) -> Response:
-    metrics: Metrics = request.app.state.services.metrics
+    services = request.app.state.services
+    metrics: Metrics = services.metrics
+    # Whoever asks without pause is answered from what was read a moment ago.
+    if time.monotonic() - metrics.vitals_read_at > VITALS_SECONDS:
+        metrics.vitals_read_at = time.monotonic()
+        await _read_vitals(metrics, services.db, services.engines)
     return Response(metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def _read_vitals(metrics: Metrics, db: Database, engines: Mapping[str, Engine]) -> None:
+    metrics.forget_vitals()
+    try:
+        if not await db.is_ready():
+            return
+        async with db.transaction() as session:
+            found = {vendor: await engine.vitals(session) for vendor, engine in engines.items()}
+    except DatabaseUnavailable:
+        return
+    metrics.tell_vitals(found)
 
 
 class MetricsMiddleware:

@@ -32,6 +32,7 @@ from app.sync.ownership.desk import WRITERS
 from app.sync.ownership.leases import USUAL, Terms
 from app.sync.tables import Usage
 from app.sync.tenant_view import TenantView, views_of
+from app.sync.vitals import Vitals, read_vitals
 from app.sync.walk import reconcile
 from app.sync.worker import Worker
 
@@ -292,6 +293,9 @@ class Engine:
             is_running=await runs.is_running(session, self.vendor),
             banners=card.banners_of(snapshot, self._clock.now()),
         )
+
+    async def vitals(self, session: Session) -> Vitals:
+        return await read_vitals(session, self.vendor)
 
     async def usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
         """Return the days' costs and the month's bytes by organisation."""

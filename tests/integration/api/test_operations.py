@@ -60,11 +60,21 @@ async def test_requests_are_counted_by_the_route_s_template(api, db):
     assert str(acme) not in answer.text
 
 
-async def test_two_applications_count_apart_and_others_may_add_gauges(db, clock):
+async def test_two_applications_count_apart(db, clock):
     one, other = make_services(db, clock), make_services(db, clock)
-    one.metrics.add_gauge("sync_lag_seconds", "How old the data is.", lambda: 7)
-    assert b"sync_lag_seconds 7.0" in one.metrics.render()
-    assert b"sync_lag_seconds" not in other.metrics.render()
+    one.metrics.requests.labels("GET", "/here", 200).inc()
+    assert b'route="/here"' in one.metrics.render()
+    assert b'route="/here"' not in other.metrics.render()
+
+
+async def test_without_a_database_metrics_say_so_and_nothing_of_the_sync(clock):
+    database = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+    async with calling(make_app(make_services(database, clock)), clock) as api:
+        answer = await api.client.get("/metrics")
+    await database.close()
+    assert answer.status_code == 200
+    assert "database_ready 0.0" in answer.text.splitlines()
+    assert "billing_webhook_events{" not in answer.text
 
 
 def operations():
