@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import extract, func, select
+from sqlalchemy import case, extract, func, select
 
 from app.connections.tables import Tenant
 from app.db import Session
@@ -31,7 +31,8 @@ class Vitals:
 
 async def read_vitals(session: Session, vendor: str) -> Vitals:
     picked = (Tenant.vendor == vendor, Tenant.is_selected)
-    counted = select(Tenant.health, func.count()).where(*picked).group_by(Tenant.health)
+    health = case((Tenant.removed_at.is_not(None), "removed"), else_=Tenant.health).label("health")
+    counted = select(health, func.count()).where(*picked).group_by(health)
     organisations = {row[0]: row[1] for row in await session.execute(counted)}
     oldest = extract("epoch", func.wall_clock() - func.min(Tenant.data_as_of))
     age = await session.scalar(select(oldest).where(*picked, Tenant.removed_at.is_(None)))

@@ -32,6 +32,17 @@ async def test_gauges_tell_of_organisations_by_health_and_of_the_stalest(world):
     assert 7200 <= told['billing_sync_data_age_seconds{source="xero"}'] < 7300
 
 
+async def test_an_organisation_removed_at_the_vendor_is_told_and_makes_nothing_stale(world):
+    [first, _] = await world.ready(organisations=2)
+    await world.execute(
+        "UPDATE tenants SET removed_at = now(), data_as_of = now() - interval '1 day' WHERE tenant_id = :t", t=first
+    )
+    told = await gauges(world)
+    assert told['billing_sync_organisations{health="removed",source="xero"}'] == 1
+    assert told['billing_sync_organisations{health="healthy",source="xero"}'] == 1
+    assert told['billing_sync_data_age_seconds{source="xero"}'] < 60
+
+
 async def test_gauges_tell_of_the_inbox(world):
     [tenant_id] = await world.ready()
     assert (await gauges(world))['billing_webhook_events{source="xero",status="waiting"}'] == 0
