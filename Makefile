@@ -36,7 +36,7 @@ browser: ## Install Chromium for the browser tests where root and apt-get are th
 soak: $(STAMP) ## The long loops on two replicas: kills, stops, restarts, tokens, limits (SOAK_… say how many)
 	SOAK_KILLS=$(or $(SOAK_KILLS),100) SOAK_STOPS=$(or $(SOAK_STOPS),50) SOAK_RESTARTS=$(or $(SOAK_RESTARTS),20) \
 	SOAK_TOKEN_ROUNDS=$(or $(SOAK_TOKEN_ROUNDS),200) SOAK_TOKEN_KILLS=$(or $(SOAK_TOKEN_KILLS),50) \
-	SOAK_MINUTES=$(or $(SOAK_MINUTES),10) SOAK_ORGANISATIONS=$(or $(SOAK_ORGANISATIONS),20) \
+	SOAK_MINUTES=$(or $(SOAK_MINUTES),10) SOAK_ORGANISATIONS=$(or $(SOAK_ORGANISATIONS),20) SOAK_SYNCS=$(or $(SOAK_SYNCS),240) \
 	$(BIN)/python -m pytest -q --durations=20 tests/replicas
 
 check: format lint types contracts migrations openapi dockerfile test ## What CI runs
