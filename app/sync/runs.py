@@ -59,6 +59,10 @@ async def open_run(session: Session, order: Order) -> UUID:
 
 async def open_tick(session: Session, vendor: str, interval: timedelta, tenant_ids: Sequence[str]) -> UUID | None:
     """Open the tick that is due, once for all replicas; an organisation still at work from the last one is left out."""
+    # Looked at before it is locked: a process that stands still between two looks then keeps nobody else waiting.
+    later = select(exists().where(Schedule.name == _name(vendor), Schedule.due_at > func.wall_clock()))
+    if await session.scalar(later):
+        return None
     schedule = await _lock_schedule(session, vendor)
     now = (await session.scalars(select(func.wall_clock()))).one()
     if schedule.due_at > now:

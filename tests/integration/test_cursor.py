@@ -1,6 +1,7 @@
 """The cursor in its table: what a crash or a switch of questions leaves to go on from."""
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -129,6 +130,18 @@ async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_lo
     async with db.transaction() as session:
         await release_lease(session, held)
     assert await look() == "succeeded"
+
+
+async def test_a_look_for_a_tick_that_is_not_due_waits_for_nobody(db):
+    async def look():
+        async with db.transaction() as session:
+            return await runs.open_tick(session, "xero", timedelta(minutes=15), ["one"])
+
+    assert await look()
+    async with db.transaction() as standing:
+        await standing.execute(text("SELECT 1 FROM sync_schedules FOR UPDATE"))
+        async with asyncio.timeout(2):
+            assert await look() is None
 
 
 async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):

@@ -31,6 +31,10 @@ WIPED = (
 )
 
 
+OPEN_TRANSACTIONS = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"
+    " AND pid <> pg_backend_pid()"
+)
 REMEMBER_OWNERS = (
     "CREATE TABLE seen_owners (owner text PRIMARY KEY)",
     """
@@ -196,6 +200,18 @@ class Fleet(World):
             return found["n"] >= least
 
         await until(are_there, f"{least} rows are read")
+
+    async def freeze_at_rest(self, replica):
+        """Stop a replica between two of its transactions, so that what follows meets no lock of it."""
+
+        async def is_at_rest():
+            replica.signal(signal.SIGSTOP)
+            if not await self.rows(OPEN_TRANSACTIONS):
+                return True
+            replica.signal(signal.SIGCONT)
+            return False
+
+        await until(is_at_rest, "no transaction is open")
 
     async def owner(self):
         """Return who owns the first organisation now, and by which fencing token."""

@@ -85,7 +85,7 @@ async def test_a_replica_stopped_past_its_lease_writes_nothing_when_it_goes_on(d
             if number + 1 < STOPS:
                 # The next to be stopped is whoever works now, with the other one standing by.
                 stopped, other = other, stopped
-                other.signal(signal.SIGSTOP)
+                await fleet.freeze_at_rest(other)
                 await fleet.begin_anew(tenant_id)
                 other.signal(signal.SIGCONT)
 
