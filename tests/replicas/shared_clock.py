@@ -10,6 +10,7 @@ import itertools
 import mmap
 import struct
 import time
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -105,9 +106,17 @@ class Timekeeper:
             self._file = mmap.mmap(file.fileno(), SIZE)
 
     @classmethod
+    @asynccontextmanager
     async def employ(cls, fleet, dsn, path):
         """Stop the time of everyone who is asked for it from now on."""
         connection = await asyncpg.connect(for_asyncpg(dsn))
+        try:
+            yield await cls._begin(fleet, connection, path)
+        finally:
+            await connection.close()
+
+    @classmethod
+    async def _begin(cls, fleet, connection, path):
         path.write_bytes(bytes(SIZE))
         keeper = cls(fleet, connection, path)
         await connection.execute("CREATE UNLOGGED TABLE driven_clock (at timestamptz NOT NULL)")
@@ -140,6 +149,3 @@ class Timekeeper:
         await self._connection.execute("UPDATE driven_clock SET at = $1", self._now)
         INSTANT.pack_into(self._file, 0, self._now.timestamp())
         self._stepped_at = time.monotonic()
-
-    async def close(self):
-        await self._connection.close()
