@@ -37,7 +37,11 @@ async def open_run(session: Session, order: Order) -> UUID:
     """
     await _lock_schedule(session, order.vendor)
     # Locked, because its last part may be ending this very moment: work added to a closed run would never be done.
-    running = await session.scalar(_running(order.vendor, alike(order.trigger)).with_for_update())
+    # One with nothing left to do is about to be closed, and would swallow what is asked for now.
+    unfinished = exists().where(RunResource.run_id == Run.id, RunResource.status.in_(UNFINISHED))
+    running = await session.scalar(
+        _running(order.vendor, alike(order.trigger)).where(unfinished).with_for_update(of=Run)
+    )
     run_id = running or uuid4()
     if running is None:
         only = order.tenant_ids[0] if len(order.tenant_ids) == 1 else None

@@ -93,6 +93,21 @@ async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
     assert await adding != run_id
 
 
+async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_yet(db):
+    async def order():
+        async with db.transaction() as session:
+            return await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
+
+    run_id = await order()
+    assert await order() == run_id
+    async with db.transaction() as session:
+        for resource in Resource:
+            await runs.finish_resource(session, run_id, "one", resource)
+    assert await order() != run_id
+    async with db.transaction() as session:
+        assert len(await runs.take_work(session, "xero", "one")) == len(Resource)
+
+
 async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave_it_up(db):
     async def order(*tenant_ids):
         async with db.transaction() as session:
