@@ -13,7 +13,7 @@ RUN python -m venv --without-pip /venv \
 COPY migrations migrations
 COPY simulator simulator
 COPY app app
-RUN printf '%s\n' '#!/venv/bin/python' 'import sys' 'from app.cli import main' 'sys.exit(main())' > /venv/bin/vectis-xero \
+RUN printf '%s\n' '#!/venv/bin/python' 'import sys' 'from app.cli.commands import main' 'sys.exit(main())' > /venv/bin/vectis-xero \
  && chmod 755 /venv/bin/vectis-xero \
  && pwd > "$(echo /venv/lib/python*/site-packages)/vectis-xero.pth" \
  && python -m compileall -q app simulator migrations

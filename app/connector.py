@@ -18,19 +18,9 @@ ConnectorError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
-from app.billing.records import Batch
-
-
-class Resource(StrEnum):
-    """What is pulled, in the order that joins best: documents find their customers, payments their invoices."""
-
-    CONTACTS = "contacts"
-    INVOICES = "invoices"
-    CREDIT_MEMOS = "credit_memos"
-    PAYMENTS = "payments"
+from app.billing.records import Batch, Resource
 
 
 class ConnectorError(RuntimeError):

@@ -9,7 +9,13 @@ import sqlalchemy.exc
 import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData, event, text
+from sqlalchemy import (
+    DateTime,
+    MetaData,
+    event,
+    func,
+    text,
+)
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -171,3 +177,9 @@ def _recognise_lost_connection(context: ExceptionContext) -> None:
     # disconnect; left alone, the dead connection would go back to the pool.
     if isinstance(context.original_exception.__cause__ or context.original_exception, asyncpg.InternalClientError):
         context.is_disconnect = True
+
+
+NEW_ID = func.gen_random_uuid()
+
+
+Instant = DateTime(timezone=True)

@@ -17,26 +17,26 @@ from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import SecretStr
 
-from app.api import assembly, health, metrics
+from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
 from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
-from app.api.integrations import integration, runs, webhooks
+from app.api.integrations import connection, runs, status, tenants, webhooks
 from app.api.metrics import Metrics
 from app.api.pagination import CursorSigner
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
-from app.connections.apps import VendorConfig
+from app.connections.vendor_app import VendorConfig
 from app.connector import Connector
 from app.crypto import Sealer
 from app.db import Database
-from app.embedded import EmbeddedPostgres
+from app.embedded_postgres import EmbeddedPostgres
 from app.log import configure_logging
 from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
-from app.sync.calls.budget import Limits
+from app.sync.client.rate_limiter import Limits
 from app.sync.engine import Engine, Plan
-from app.sync.ownership.leases import USUAL, Terms
+from app.sync.leases import USUAL, Terms
 from app.xero.connector import XeroConnector
 
 CONSOLE = Path(__file__).parent / "console"
@@ -130,7 +130,7 @@ def create_app(  # noqa: PLR0913 - what a test may put in another's place
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    assembly.install(app, is_https=settings.public_url.startswith("https:"))
+    setup.install(app, is_https=settings.public_url.startswith("https:"))
     _include(app, services)
     return app
 
@@ -181,7 +181,7 @@ def _include(app: FastAPI, services: Services) -> None:
     app.include_router(health.router)
     app.include_router(metrics.router)
     for vendor in services.engines:
-        for router in (integration.router, runs.router, webhooks.router):
+        for router in (status.router, connection.router, tenants.router, runs.router, webhooks.router):
             app.include_router(router, prefix=f"/api/integrations/{vendor}")
         app.include_router(webhooks.receiver, prefix=f"/api/webhooks/{vendor}")
     for room in BILLING_ROUTERS:

@@ -18,7 +18,8 @@ from starlette.routing import Route
 from xero_python.accounting import AccountingApi
 from xero_python.api_client import ApiClient, Configuration
 
-from app.connector import Access, PageRequest, Resource
+from app.billing.records import Resource
+from app.connector import Access, PageRequest
 from app.xero.connector import XeroConnector
 from bench import fairness
 from bench.figure import Figure, ms, p95, usual

@@ -18,7 +18,7 @@ from app.api.auth import mint_token
 from app.clock import SystemClock
 from app.connections import grants
 from app.db import Database, migrate
-from app.embedded import EmbeddedPostgres
+from app.embedded_postgres import EmbeddedPostgres
 from app.main import create_app
 from app.settings import Settings
 from app.sync.engine import Engine

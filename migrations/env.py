@@ -6,8 +6,10 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import app.audit
 import app.billing.tables
 import app.connections.tables
+import app.idempotency
 import app.sync.tables  # noqa: F401 - the import registers the tables
 from app.db import Table
 

@@ -11,7 +11,7 @@ from zlib import compress, compressobj
 
 import msgspec
 
-from simulator.exchange import Answer, Call, Cut
+from simulator.http import Answer, Call, Cut
 from simulator.wire import errors
 
 _GZIP_WBITS = 31

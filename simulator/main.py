@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from simulator.clock import utc_now
 from simulator.control.routes import control_routes
-from simulator.doors.gate import TRANSPORT, Gate
+from simulator.endpoints.router import TRANSPORT, Gate
 from simulator.options import SimulatorOptions
-from simulator.world import World
+from simulator.state import World
 
 # Longer than a client keeps an idle connection, so that it never sends into one that is just being closed.
 _KEEP_ALIVE_SECONDS = 75

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import msgspec
 
-from simulator.books.desk import Change
+from simulator.books.editor import Change
 from simulator.books.model import Document
 from simulator.books.organisation import Organisation
 from simulator.clock import Clock, from_ms
 from simulator.options import SimulatorOptions
-from simulator.wire.pretty import stamp_string
+from simulator.wire.encoding import stamp_string
 
 CATEGORIES = {
     "Contacts": "CONTACT",

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.db import Database, migrate
-from app.embedded import EmbeddedPostgres
-from tests.postgres import TEMPLATE, Administrator, make_data_dir, with_database
+from app.embedded_postgres import EmbeddedPostgres
+from tests.support.postgres import TEMPLATE, Administrator, make_data_dir, with_database
 
 # Tests may lose their data when the machine goes down, so nothing waits for the disk.
 CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}

@@ -89,3 +89,11 @@ Reader = Annotated[Actor, Depends(require(*get_args(Role)))]
 Analyst = Annotated[Actor, Depends(require("analyst", "admin"))]
 Admin = Annotated[Actor, Depends(require("admin"))]
 ServiceWriter = Annotated[Actor, Depends(require("service", "admin"))]
+
+
+def get_engine(request: Request, services: ServicesDep) -> Engine:
+    # The routers are included once per vendor, under addresses that end in its name's segment, so it is always there.
+    return services.engines[request.url.path.split("/")[3]]
+
+
+EngineDep = Annotated[Engine, Depends(get_engine)]

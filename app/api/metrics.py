@@ -7,17 +7,13 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db import Database, DatabaseUnavailable
 from app.sync.engine import Engine
-from app.sync.vitals import Vitals
+from app.sync.status.metrics import Vitals
 
 VITALS_SECONDS = 5.0
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-# Addresses that match no route count as one, as do odd methods, or a scanner would make a series of each guess.
-NO_ROUTE = "none"
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 router = APIRouter(tags=["operations"])
 
@@ -98,27 +94,3 @@ async def _read_vitals(metrics: Metrics, db: Database, engines: Mapping[str, Eng
     except DatabaseUnavailable:
         return
     metrics.tell_vitals(found)
-
-
-class MetricsMiddleware:
-    """Counts each answer under its route's template."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        metrics: Metrics = scope["app"].state.services.metrics
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        started = time.perf_counter()
-
-        async def count(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", NO_ROUTE)
-                metrics.requests.labels(method, route, message["status"]).inc()
-                metrics.seconds.labels(method, route).observe(time.perf_counter() - started)
-            await send(message)
-
-        await self.app(scope, receive, count)

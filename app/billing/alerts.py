@@ -21,11 +21,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Date, Integer, Text, bindparam, case, cast, func, literal, or_, select, tuple_, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.billing import audit
-from app.billing.rows import Clause, Query, Relation, plain
-from app.billing.tables import Alert, Instant, Invoice, Service
-from app.billing.turns import take_every_turn, take_no_turn
-from app.db import Session
+from app import audit
+from app.billing.locks import take_every_turn, take_no_turn
+from app.billing.recordset import Clause, Query, Relation, plain
+from app.billing.tables import Alert, Invoice, Service
+from app.db import Instant, Session
 
 INVOICE_OVERDUE = "invoice_overdue"
 SERVICE_WITHOUT_INVOICE = "service_without_invoice"

@@ -18,13 +18,13 @@ from sqlalchemy import Date, Integer, Text, and_, case, func, literal, select, t
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
-from app.billing.matching import decisions
-from app.billing.matching.linking import ANYWHERE, follow_merges, settle
-from app.billing.matching.names import name_key
-from app.billing.rows import Clause, Query, Relation, Types, encode, plain, rowset
-from app.billing.tables import Customer, Instant, Money, Service, TimelineEvent
-from app.billing.turns import take_every_turn
-from app.db import Session, Table
+from app.billing.locks import take_every_turn
+from app.billing.matching import review
+from app.billing.matching.automatic import ANYWHERE, follow_merges, settle
+from app.billing.matching.name_key import name_key
+from app.billing.recordset import Clause, Query, Relation, Types, encode, plain, rowset
+from app.billing.tables import Customer, Money, Service, TimelineEvent
+from app.db import Instant, Session, Table
 
 SOURCE = "psa"
 MOST_ITEMS = 1000
@@ -114,7 +114,7 @@ async def upsert_customers(session: Session, items: Sequence[PsaCustomer]) -> Up
         await settle(session, ANYWHERE, ANYWHERE, keys, is_merging=True)
         await follow_merges(session, ANYWHERE, ANYWHERE)
     if any(row.verdict != "unchanged" for row in written):
-        await decisions.review(session)
+        await review.review(session)
     return _count({row.verdict: row.rows for row in written})
 
 

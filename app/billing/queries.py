@@ -9,7 +9,6 @@ from uuid import UUID
 from pydantic import StringConstraints
 from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 
-from app.billing.order import AnyRow, AnySelect, Newest, Position, between, contains
 from app.billing.records import DocumentStatus, PaymentStatus
 from app.billing.tables import (
     Alert,
@@ -22,6 +21,7 @@ from app.billing.tables import (
     TimelineEvent,
 )
 from app.db import Session
+from app.paging import AnyRow, AnySelect, Newest, Position, between, contains
 
 Search = Annotated[str, StringConstraints(max_length=200)]
 AlertStatus = Literal["open", "acknowledged", "muted", "resolved"]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Literal
 
 from msgspec import Struct
@@ -136,3 +137,12 @@ class Counts(Struct, frozen=True, kw_only=True):
             unchanged=self.unchanged + other.unchanged,
             skipped=self.skipped + other.skipped,
         )
+
+
+class Resource(StrEnum):
+    """What is pulled, in the order that joins best: documents find their customers, payments their invoices."""
+
+    CONTACTS = "contacts"
+    INVOICES = "invoices"
+    CREDIT_MEMOS = "credit_memos"
+    PAYMENTS = "payments"

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from app.billing import timeline
+from app.billing.locks import take_turn
+from app.billing.mirror.allocations import join_waiting, replace_allocations, replace_applied_credits
+from app.billing.mirror.base_currency import infer_base_currency
 from app.billing.mirror.contacts import write_contacts
 from app.billing.mirror.documents import Written, write_credit_memos, write_invoices, write_payments
-from app.billing.mirror.organisations import infer_base_currency
-from app.billing.mirror.origin import Origin, newest_of_each
-from app.billing.mirror.settlement import join_waiting, replace_allocations, replace_applied_credits
+from app.billing.mirror.versions import Origin, newest_of_each
 from app.billing.records import Batch, Counts, CreditMemoRecord, InvoiceRecord
-from app.billing.turns import take_turn
 from app.db import Session
 
 Settled = TypeVar("Settled", InvoiceRecord, CreditMemoRecord)

@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.billing.order import AnyRow, AnySelect
 from app.billing.queries import is_overdue
 from app.billing.tables import BillingOrganisation, CreditMemo, Customer, CustomerLink, Invoice, Payment, Service
 from app.db import Session
+from app.paging import AnyRow, AnySelect
 
 BILLED = Invoice.status.in_(("open", "paid"))
 # Every part of the union has these columns, in this order; a part leaves at zero what it does not know.

@@ -2,13 +2,11 @@
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
     Date,
-    DateTime,
     ForeignKey,
     Index,
     Numeric,
@@ -17,14 +15,11 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import Table
+from app.db import NEW_ID, Instant, Table
 
-NEW_ID = func.gen_random_uuid()
 Money = Numeric()
-Instant = DateTime(timezone=True)
 
 # Keys have the vendor's id first and the organisation last. The other way about, an index on any of them also answers
 # "every row of the organisation", and on tables without statistics PostgreSQL takes that for as good as the one row.
@@ -312,16 +307,3 @@ class TimelineEvent(Table):
         Index("ix_timeline_events_customer_id_at", "customer_id", text("at DESC"), "id"),
         Index(None, "subject_id"),
     )
-
-
-class AuditEntry(Table):
-    """Who did what, append-only: a trigger refuses every change."""
-
-    __tablename__ = "audit_entries"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
-    at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
-    actor: Mapped[str] = mapped_column(Text)
-    action: Mapped[str] = mapped_column(Text)
-    target: Mapped[str] = mapped_column(Text)
-    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))

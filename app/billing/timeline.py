@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, insert
 from sqlalchemy.orm import aliased
 
-from app.billing.rows import Clause, Query, Relation, plain
+from app.billing.recordset import Clause, Query, Relation, plain
 from app.billing.tables import CreditMemo, Invoice, Payment, TimelineEvent
 from app.db import Session
 

@@ -11,11 +11,12 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy import delete, func, select, update
 
-from app.billing.audit import record as audit
-from app.connections.apps import InvalidReturnPath, VendorConfig, load_app, save_scope_set
+from app.audit import record as audit
+from app.connections.errors import InvalidReturnPath
 from app.connections.grants import Identity, grants_of, save_grant
 from app.connections.tables import Consent
 from app.connections.tenants import save_organisations, tenants_of
+from app.connections.vendor_app import VendorConfig, load_app, save_scope_set
 from app.connector import Connector, ConnectorError, ConsentRequest, Organisation, TokenSet
 from app.crypto import Sealer
 from app.db import Database, Session

@@ -5,10 +5,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy import func, select, update
 
-from app.billing.audit import record as audit
-from app.connections.apps import NotConfigured, VendorConfig, load_app
+from app.audit import record as audit
+from app.connections.errors import NotConfigured
 from app.connections.grants import refresh_place
 from app.connections.tables import Grant
+from app.connections.vendor_app import VendorConfig, load_app
 from app.connector import Connector, ConnectorError
 from app.crypto import SealBroken, Sealer
 from app.db import Database

@@ -7,8 +7,7 @@ from sqlalchemy import ForeignKey, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.billing.tables import NEW_ID, Instant
-from app.db import Table
+from app.db import NEW_ID, Instant, Table
 
 
 class VendorApp(Table):

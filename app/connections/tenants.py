@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.connections.apps import NoTenantSelected, UnknownTenant
+from app.connections.errors import NoTenantSelected, UnknownTenant
 from app.connections.tables import Grant, Tenant
 from app.connector import Organisation
 from app.db import Session

@@ -15,9 +15,10 @@ import structlog
 from sqlalchemy import func, or_, select, update
 
 from app.clock import Clock
-from app.connections.apps import NotConfigured, VendorConfig, load_app
+from app.connections.errors import NotConfigured
 from app.connections.grants import access_place, mark_dead, refresh_place, store_tokens
 from app.connections.tables import Grant
+from app.connections.vendor_app import VendorConfig, load_app
 from app.connector import (
     AppCredentials,
     AppRejected,

@@ -6,34 +6,36 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
+from app import idempotency
 from app.billing.alerts import AlertPolicy
-from app.billing.upkeep import keep_up
+from app.billing.maintenance import keep_up
 from app.clock import Clock
-from app.connections import apps, card, consent, disconnect, grants, tenants
-from app.connections.apps import UnknownTenant, VendorConfig
-from app.connections.card import Banner, Snapshot, State
-from app.connections.tables import Grant, Tenant
+from app.connections import consent, disconnect, grants, status, tenants, vendor_app
+from app.connections.errors import UnknownTenant
+from app.connections.status import Snapshot
+from app.connections.tables import Tenant
 from app.connections.tokens import Tokens
+from app.connections.vendor_app import VendorConfig
 from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
 from app.crypto import Sealer
 from app.db import OURS, Database, DatabaseUnavailable, Session, end_transactions
-from app.sync import inbox, progress, replies, runs
-from app.sync.calls import budget
-from app.sync.calls.budget import Limits, Spender
-from app.sync.inbox import InboxState
-from app.sync.owner import Tools
-from app.sync.ownership.desk import WRITERS
-from app.sync.ownership.leases import USUAL, Terms
+from app.sync import progress, runs
+from app.sync.client import usage
+from app.sync.client.rate_limiter import Limits, Spender
+from app.sync.leases import USUAL, WRITERS, Terms
+from app.sync.pull import reconcile
+from app.sync.status.metrics import Vitals, read_vitals
+from app.sync.status.overview import Overview
+from app.sync.status.tenants import TenantView, views_of
 from app.sync.tables import Usage
-from app.sync.tenant_view import TenantView, views_of
-from app.sync.vitals import Vitals, read_vitals
-from app.sync.walk import reconcile
+from app.sync.tenant_runner import Tools
+from app.sync.webhooks import inbox
 from app.sync.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -69,31 +71,6 @@ class Receipt:
 
     is_signed: bool
     stored: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """Everything the card shows, read in one transaction."""
-
-    state: State
-    app: apps.App
-    scopes_requested: Sequence[str]
-    grant: Grant | None
-    tenants: Sequence[Tenant]
-    inbox: InboxState
-    is_webhook_configured: bool
-    last_probe_at: datetime | None
-    last_tick_at: datetime | None
-    next_tick_at: datetime | None
-    is_running: bool
-    banners: Sequence[Banner]
-
-    @property
-    def data_as_of(self) -> datetime | None:
-        """Return how fresh the stalest picked organisation is; None when one of them never synced."""
-        stamps = [tenant.data_as_of for tenant in self.tenants if tenant.is_selected and not tenant.removed_at]
-        known = [stamp for stamp in stamps if stamp]
-        return min(known) if known and len(known) == len(stamps) else None
 
 
 class Engine:
@@ -179,7 +156,7 @@ class Engine:
             await end_transactions(session, f"{OURS}%", STANDING_SECONDS)
             await progress.forget_old(session)
             await runs.forget_old(session)
-            await replies.forget_replies(session)
+            await idempotency.forget_replies(session)
             await inbox.forget_old(session)
         await self.tokens.keep_alive()
         await disconnect.revoke_waiting(self._db, self.sealer, self.connector, self.config)
@@ -208,7 +185,7 @@ class Engine:
             await self._store(lambda session: inbox.accept_unreadable(session, self.vendor, body, reason))
             return Receipt(is_signed=True)
         if not notices:
-            await self._note(apps.note_probe)
+            await self._note(vendor_app.note_probe)
             return Receipt(is_signed=True)
         stored = await self._store(lambda session: inbox.accept(session, self.vendor, notices))
         self.worker.nudge()
@@ -233,7 +210,7 @@ class Engine:
         """Return the signing keys; those last read when the database is away, so that a probe can be answered."""
         try:
             async with asyncio.timeout(KEY_SECONDS), self._db.transaction() as session:
-                self._known_keys = await apps.signing_keys(session, self.sealer, self.config)
+                self._known_keys = await vendor_app.signing_keys(session, self.sealer, self.config)
             self._keys_read_at = time.monotonic()
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("signing_keys_not_read", error=str(error))
@@ -263,12 +240,12 @@ class Engine:
 
     async def overview(self, session: Session) -> Overview:
         """Read the card."""
-        app = await apps.load_app(session, self.sealer, self.config)
+        app = await vendor_app.load_app(session, self.sealer, self.config)
         found = await grants.grants_of(session, self.vendor)
         reached = await tenants.tenants_of(session, self.vendor)
         state = await inbox.inbox_state(session, self.vendor)
         schedule = await runs.schedule_of(session, self.vendor)
-        probed_at = await apps.last_probe_at(session, self.vendor)
+        probed_at = await vendor_app.last_probe_at(session, self.vendor)
         snapshot = Snapshot(
             app=app,
             grants=found,
@@ -280,18 +257,18 @@ class Engine:
             vendor_name=self.vendor.capitalize(),
         )
         return Overview(
-            state=card.state_of(snapshot),
+            state=status.state_of(snapshot),
             app=app,
             scopes_requested=sorted(self.connector.scopes(app.scope_set)),
             grant=next((grant for grant in found if grant.state != "disconnected"), None),
             tenants=reached,
             inbox=state,
-            is_webhook_configured=bool(await apps.signing_keys(session, self.sealer, self.config)),
+            is_webhook_configured=bool(await vendor_app.signing_keys(session, self.sealer, self.config)),
             last_probe_at=probed_at,
             last_tick_at=schedule.last_at if schedule else None,
             next_tick_at=schedule.due_at if schedule and self.plan.is_scheduled else None,
             is_running=await runs.is_running(session, self.vendor),
-            banners=card.banners_of(snapshot, self._clock.now()),
+            banners=status.banners_of(snapshot, self._clock.now()),
         )
 
     async def vitals(self, session: Session) -> Vitals:
@@ -299,5 +276,5 @@ class Engine:
 
     async def usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
         """Return the days' costs and the month's bytes by organisation."""
-        month = await budget.month_of_usage(session, self.vendor, self._clock.now())
-        return await budget.usage_since(session, self.vendor, days), month
+        month = await usage.month_of_usage(session, self.vendor, self._clock.now())
+        return await usage.usage_since(session, self.vendor, days), month

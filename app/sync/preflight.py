@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from app.connections import apps, grants, tenants
-from app.connections.apps import App
+from app.connections import grants, tenants, vendor_app
 from app.connections.tables import Grant, Tenant
+from app.connections.vendor_app import App
 from app.connector import ConnectorError
 from app.crypto import SealBroken
 from app.db import Database
@@ -34,10 +34,10 @@ async def check(db: Database, engine: Engine) -> Preflight:
     """Try credentials, redirect URI, connection, scopes, organisations and webhook key, in the order of the set-up."""
     try:
         async with db.transaction() as session:
-            app = await apps.load_app(session, engine.sealer, engine.config)
+            app = await vendor_app.load_app(session, engine.sealer, engine.config)
             found = await grants.grants_of(session, engine.vendor)
             reached = await tenants.tenants_of(session, engine.vendor)
-            keys = await apps.signing_keys(session, engine.sealer, engine.config)
+            keys = await vendor_app.signing_keys(session, engine.sealer, engine.config)
     except SealBroken as error:
         broken = Check(
             "encryption_keys", ok=False, detail=str(error), fix="Put the missing key back into ENCRYPTION_KEYS."

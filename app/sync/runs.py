@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.billing.records import Counts
-from app.connector import Page, Resource
+from app.billing.records import Counts, Resource
+from app.connector import Page
 from app.db import Session
 from app.sync import progress
 from app.sync.tables import Lease, Run, RunResource, Schedule, WebhookEvent

@@ -8,8 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.billing.tables import NEW_ID, Instant
-from app.db import Table
+from app.db import NEW_ID, Instant, Table
 
 
 class Cursor(Table):
@@ -239,16 +238,3 @@ class ProgressEvent(Table):
     at: Mapped[datetime] = mapped_column(Instant, server_default=func.now(), index=True)
     kind: Mapped[str] = mapped_column(Text)
     data: Mapped[dict[str, Any]] = mapped_column(JSONB)
-
-
-class IdempotentRequest(Table):
-    """A mutation that carried an Idempotency-Key, and its answer, headers and body, once there is one."""
-
-    __tablename__ = "idempotent_requests"
-
-    key: Mapped[str] = mapped_column(Text, primary_key=True)
-    actor: Mapped[str] = mapped_column(Text, primary_key=True)
-    request_hash: Mapped[str] = mapped_column(Text)
-    status: Mapped[int | None]
-    reply_sealed: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Instant, server_default=text("wall_clock()"), index=True)

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import structlog
 
+from app.concurrency import end_tasks
 from app.db import DatabaseUnavailable
 from app.sync import runs
-from app.sync.owner import Tools, serve
-from app.sync.ownership.leases import Terms, claim_lease
-from app.sync.tasks import end_tasks
+from app.sync.leases import Terms, claim_lease
+from app.sync.tenant_runner import Tools, serve
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from app.connector import AccessExpired, AnswerUnreadable, ConnectorError, Organisation
 from app.xero.client import PATIENCE, Answer, send
-from app.xero.refusals import EXPIRED, refusal
-from app.xero.values import Unreadable, read_instant
+from app.xero.errors import EXPIRED, refusal
+from app.xero.parsing import Unreadable, read_instant
 from app.xero.wire import UNREADABLE
 
 OK, UNAUTHORIZED = 200, 401

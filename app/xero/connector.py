@@ -4,17 +4,8 @@ from collections.abc import Sequence
 
 import httpx
 
-from app.connector import (
-    Access,
-    AppCredentials,
-    ConsentRequest,
-    Notice,
-    Organisation,
-    Page,
-    PageRequest,
-    Resource,
-    TokenSet,
-)
+from app.billing.records import Resource
+from app.connector import Access, AppCredentials, ConsentRequest, Notice, Organisation, Page, PageRequest, TokenSet
 from app.xero import connections, oauth, pages, webhooks
 
 

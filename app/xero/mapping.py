@@ -14,7 +14,7 @@ from app.billing.records import (
     PaymentStatus,
 )
 from app.xero import wire
-from app.xero.values import (
+from app.xero.parsing import (
     Unreadable,
     look_up,
     read_amount,

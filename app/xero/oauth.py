@@ -10,6 +10,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from app.billing.records import Resource
 from app.connector import (
     AnswerUnreadable,
     AppCredentials,
@@ -18,13 +19,12 @@ from app.connector import (
     ConsentRequest,
     GrantRefused,
     RequestRejected,
-    Resource,
     TokenSet,
     VendorUnavailable,
 )
 from app.xero.client import PATIENCE, Answer, send
-from app.xero.refusals import clean, rate_limited
-from app.xero.values import Unreadable, read_text, require
+from app.xero.errors import clean, rate_limited
+from app.xero.parsing import Unreadable, read_text, require
 from app.xero.wire import UNREADABLE
 
 IDENTITY = ("openid", "profile", "email", "offline_access")

@@ -10,21 +10,12 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord
-from app.connector import (
-    Access,
-    AnswerUnreadable,
-    Page,
-    PageRequest,
-    RejectedRow,
-    RequestRejected,
-    Resource,
-    RowKey,
-)
+from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord, Resource
+from app.connector import Access, AnswerUnreadable, Page, PageRequest, RejectedRow, RequestRejected, RowKey
 from app.xero import client, mapping, wire
 from app.xero.client import Answer
-from app.xero.refusals import read_http_date, refusal
-from app.xero.values import Unreadable, read_id, read_instant, read_text
+from app.xero.errors import read_http_date, refusal
+from app.xero.parsing import Unreadable, read_id, read_instant, read_text
 
 # The limit is the length of the address, about 52 UUIDs; past it Xero answers 404 as if nothing were there.
 MOST_IDS = 40

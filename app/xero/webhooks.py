@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from app.connector import BadSignature, Notice, NoticeUnreadable, Resource
-from app.xero.values import EPOCH, UUID_SHAPE, Unreadable, read_instant
+from app.billing.records import Resource
+from app.connector import BadSignature, Notice, NoticeUnreadable
+from app.xero.parsing import EPOCH, UUID_SHAPE, Unreadable, read_instant
 from app.xero.wire import UNREADABLE, decode_loosely, mend
 
 RESOURCES: Mapping[str, Resource] = MappingProxyType(

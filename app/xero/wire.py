@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from app.xero.values import Unreadable
+from app.xero.parsing import Unreadable
 
 CONTROLS = re.compile(rb"[\x00-\x1f]")
 # Read escape by escape, so that an escaped backslash before a `u` is not taken for the start of a character.

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
-from simulator.books.desk import Change, Desk, Edit, EditRefused, require, to_cents, to_day
+from simulator.books.editor import Change, Desk, Edit, EditRefused, require, to_cents, to_day
 from simulator.books.model import Contact, Credit, CreditKind, Document, DocumentKind, Invoice, Line, Resource
 from simulator.clock import DAY_MS
 

@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 from typing_extensions import override
 
-from simulator.books import documents, people, settlements
-from simulator.books.desk import Change, Desk, Edit, EditRefused, require
+from simulator.books import contacts, documents, settlements
+from simulator.books.editor import Change, Desk, Edit, EditRefused, require
 from simulator.books.model import Resource
 
 _SECOND = 1000
@@ -45,11 +45,11 @@ class BulkInsert(Edit, tag="bulk_insert"):
 
 
 AnyEdit = (
-    people.CreateContact
-    | people.Rename
-    | people.Archive
-    | people.Restore
-    | people.Merge
+    contacts.CreateContact
+    | contacts.Rename
+    | contacts.Archive
+    | contacts.Restore
+    | contacts.Merge
     | documents.CreateInvoice
     | documents.CreateCreditNote
     | documents.CreateOverpayment
@@ -83,7 +83,7 @@ def parse_edit(document: object) -> Edit:
 def _insert_one(desk: Desk, resource: BulkResource, number: int, contact_id: str | None) -> list[Change]:
     contact = contact_id or _any_contact(desk)
     if resource == "Contacts":
-        return people.CreateContact(name=f"Bulk customer {number:05d}").apply(desk)
+        return contacts.CreateContact(name=f"Bulk customer {number:05d}").apply(desk)
     if resource == "CreditNotes":
         return documents.CreateCreditNote(contact_id=contact).apply(desk)
     invoice = documents.CreateInvoice(contact_id=contact).apply(desk)
@@ -101,7 +101,7 @@ def _any_contact(desk: Desk) -> str:
 
 def _edit_contact(desk: Desk, row_id: str) -> list[Change]:
     name = desk.contact(row_id).name.split(" ~")[0]
-    return people.Rename(contact_id=row_id, name=f"{name} ~{desk.rng.randrange(10_000)}").apply(desk)
+    return contacts.Rename(contact_id=row_id, name=f"{name} ~{desk.rng.randrange(10_000)}").apply(desk)
 
 
 def _edit_invoice(desk: Desk, row_id: str) -> list[Change]:

@@ -4,7 +4,7 @@ from random import Random
 from uuid import UUID
 
 from simulator.books import names
-from simulator.books.drafting import Drafter
+from simulator.books.document_factory import Drafter
 from simulator.books.history import SUPPLIER_EVERY, History, is_supplier
 from simulator.books.model import Contact
 from simulator.books.organisation import Organisation

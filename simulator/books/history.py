@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from simulator.books.drafting import Drafter
+from simulator.books.document_factory import Drafter
 from simulator.books.model import Allocation, Credit, CreditKind, Document, Invoice, Payment
-from simulator.books.paying import Cashier
+from simulator.books.payments import Cashier
 from simulator.books.settlements import apply_credit, turn
 from simulator.clock import DAY_MS
 from simulator.options import SimulatorOptions

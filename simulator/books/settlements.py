@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from typing_extensions import override
 
-from simulator.books.desk import Change, Desk, Edit, EditRefused, require, to_cents, to_day
+from simulator.books.editor import Change, Desk, Edit, EditRefused, require, to_cents, to_day
 from simulator.books.model import Allocation, Credit, Document, DocumentKind, Invoice, Payment, Touch
 
 _OPEN = ("AUTHORISED", "PAID")

@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 
-from simulator.books.desk import Change, Desk, EditRefused
+from simulator.books.editor import Change, Desk, EditRefused
 from simulator.books.edits import parse_edit
 from simulator.books.organisation import RESOURCES, Organisation
-from simulator.control.ask import Ask, Refused
 from simulator.control.instants import parse_instant
-from simulator.control.state import plain_organisation, plain_row, plain_rows
+from simulator.control.request import Ask, Refused
+from simulator.control.serialization import plain_organisation, plain_row, plain_rows
 
 
 class Switches(msgspec.Struct, forbid_unknown_fields=True):

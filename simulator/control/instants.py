@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from simulator.clock import to_ms
-from simulator.control.ask import Refused
+from simulator.control.request import Refused
 
 
 def parse_instant(text: object) -> int:

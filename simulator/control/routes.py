@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.books.edits import AnyEdit
-from simulator.control import books, hooks, surroundings
-from simulator.control.ask import Ask, Refused
+from simulator.control import books, surroundings, webhooks
+from simulator.control.request import Ask, Refused
 from simulator.faults import KINDS, Fault
-from simulator.world import World
+from simulator.state import World
 
 Verb = Callable[[Ask], Awaitable[object]]
 
@@ -43,11 +43,11 @@ VERBS: tuple[tuple[str, str, Verb], ...] = (
     ("GET", "/tokens", surroundings.list_tokens),
     ("POST", "/tokens/expire", surroundings.expire_tokens),
     ("POST", "/tokens/revoke", surroundings.revoke_tokens),
-    ("PUT", "/webhook", hooks.configure),
-    ("POST", "/webhook/probe", hooks.probe),
-    ("POST", "/webhook/send", hooks.send),
-    ("GET", "/webhook/deliveries", hooks.list_deliveries),
-    ("POST", "/webhook/deliveries/{delivery_id}", hooks.redeliver),
+    ("PUT", "/webhook", webhooks.configure),
+    ("POST", "/webhook/probe", webhooks.probe),
+    ("POST", "/webhook/send", webhooks.send),
+    ("GET", "/webhook/deliveries", webhooks.list_deliveries),
+    ("POST", "/webhook/deliveries/{delivery_id}", webhooks.redeliver),
 )
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from simulator.clock import iso
-from simulator.control.ask import Ask, Refused
+from simulator.control.request import Ask, Refused
 from simulator.faults import Fault, Order
 from simulator.grants.model import RefreshToken, User
 from simulator.options import SimulatorOptions
-from simulator.world import ConsentRule
+from simulator.state import ConsentRule
 
 
 class ClockChange(msgspec.Struct, forbid_unknown_fields=True):

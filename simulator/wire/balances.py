@@ -2,7 +2,7 @@
 
 from simulator.books.model import Contact, Credit, Invoice
 from simulator.books.organisation import Organisation
-from simulator.wire.pretty import money
+from simulator.wire.encoding import money
 
 _SIDES = (("AccountsReceivable", "ACCREC"), ("AccountsPayable", "ACCPAY"))
 

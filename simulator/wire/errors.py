@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import msgspec
 
-from simulator.exchange import Answer
+from simulator.http import Answer
 
 LimitProblem = Literal["minute", "day", "concurrent", "appminute"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from simulator.books.model import Resource
 from simulator.books.organisation import Organisation
-from simulator.wire.pretty import money
+from simulator.wire.encoding import money
 
 Getter = Callable[[Organisation, Any], object]
 

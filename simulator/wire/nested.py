@@ -2,7 +2,7 @@
 
 from simulator.books.model import Batch, Contact, Credit, Document, Invoice, Line, Payment, Touch
 from simulator.books.organisation import Organisation
-from simulator.wire.pretty import date_string, money, ms_date
+from simulator.wire.encoding import date_string, money, ms_date
 
 Json = dict[str, object]
 

@@ -9,7 +9,7 @@ from typing import Any
 from simulator.books.model import Contact, Invoice, Resource
 from simulator.books.organisation import Organisation
 from simulator.clock import to_ms
-from simulator.exchange import Call
+from simulator.http import Call
 from simulator.options import SimulatorOptions
 from simulator.wire.errors import XeroError, high_volume, query_error, validation_error
 from simulator.wire.fields import FIELDS

@@ -8,6 +8,7 @@ from simulator.books.model import Contact, Credit, Document, Invoice, Payment, R
 from simulator.books.organisation import Organisation
 from simulator.options import SimulatorOptions
 from simulator.wire.balances import balances
+from simulator.wire.encoding import date_string, encode_row, money, ms_date, stamp_string
 from simulator.wire.nested import (
     Json,
     allocations_of,
@@ -19,7 +20,6 @@ from simulator.wire.nested import (
     paid_document,
     payments_of,
 )
-from simulator.wire.pretty import date_string, encode_row, money, ms_date, stamp_string
 
 Detail = Literal["full", "single", "light", "summary"]
 """full: paged lists. single: one row by its id. light: lists without page. summary: summaryOnly=true."""

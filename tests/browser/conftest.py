@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import async_playwright
 
-from tests.browser.site import open_site
+from tests.browser.pages import open_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 REASON = "No Chromium is installed; `make browser` installs Debian's where it may (as root, with apt-get)."

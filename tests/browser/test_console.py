@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import expect
 
 from app.db import Database
-from tests.api import add_customer
-from tests.browser.site import BOOKS, open_site, token
-from tests.end_to_end.world import CARD
+from tests.browser.pages import BOOKS, open_site, token
+from tests.support.api import add_customer
+from tests.support.service import CARD
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from tests.end_to_end.world import open_world
+from tests.support.service import open_world
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from tests.end_to_end.oracle import assert_mirror_equals
-from tests.end_to_end.world import CARD
+from tests.support.oracle import assert_mirror_equals
+from tests.support.service import CARD
 
 
 async def test_a_sync_mirrors_every_receivable_and_nothing_payable(world):

@@ -2,11 +2,11 @@
 
 from urllib.parse import parse_qs, urlsplit
 
-from app.connections.apps import VendorConfig
+from app.connections.vendor_app import VendorConfig
 from app.main import make_vendors
-from tests.end_to_end.oracle import assert_mirror_equals
-from tests.end_to_end.world import CARD, HOME, open_world
-from tests.paper.connector import LEDGER, PaperConnector
+from tests.support.oracle import assert_mirror_equals
+from tests.support.second_vendor import LEDGER, PaperConnector
+from tests.support.service import CARD, HOME, open_world
 
 PAPER = "/api/integrations/paper"
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db import OURS, Database, DatabaseUnavailable, end_transactions
-from tests.postgres import for_asyncpg
+from tests.support.postgres import for_asyncpg
 
 
 async def ask(dsn):

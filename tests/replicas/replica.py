@@ -9,8 +9,8 @@ import uvicorn
 from app.log import configure_logging
 from app.main import create_app
 from app.settings import load_settings
-from app.sync.ownership.leases import Terms
-from tests.replicas.shared_clock import CountingTransport, SharedClock
+from app.sync.leases import Terms
+from tests.support.shared_clock import CountingTransport, SharedClock
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.world import CARD
-from tests.replicas.fleet import open_fleet
+from tests.support.replica_processes import open_fleet
+from tests.support.service import CARD
 
 SYNCS = int(os.environ.get("SOAK_SYNCS", "6"))
 BOOKS = (

@@ -7,8 +7,8 @@ import os
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from tests.replicas.fleet import open_fleet
-from tests.replicas.shared_clock import Timekeeper
+from tests.support.replica_processes import open_fleet
+from tests.support.shared_clock import Timekeeper
 
 MINUTES = int(os.environ.get("SOAK_MINUTES", "2"))
 ORGANISATIONS = int(os.environ.get("SOAK_ORGANISATIONS", "3"))

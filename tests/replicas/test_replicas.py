@@ -10,12 +10,12 @@ import signal
 import time
 from pathlib import Path
 
-from app.embedded import EmbeddedPostgres
+from app.embedded_postgres import EmbeddedPostgres
 from tests.conftest import CARELESS
-from tests.end_to_end.oracle import assert_mirror_equals
-from tests.end_to_end.world import CARD
-from tests.postgres import Administrator, make_data_dir
-from tests.replicas.fleet import ONE, free_port, open_fleet, until
+from tests.support.oracle import assert_mirror_equals
+from tests.support.postgres import Administrator, make_data_dir
+from tests.support.replica_processes import ONE, free_port, open_fleet, until
+from tests.support.service import CARD
 
 KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 STOPS = int(os.environ.get("SOAK_STOPS", "1"))

@@ -10,9 +10,9 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from tests.driven import shift
-from tests.end_to_end.oracle import assert_mirror_equals
-from tests.replicas.fleet import ONE, open_fleet, until
+from tests.support.clocks import shift
+from tests.support.oracle import assert_mirror_equals
+from tests.support.replica_processes import ONE, open_fleet, until
 
 ROUNDS = int(os.environ.get("SOAK_TOKEN_ROUNDS", "2"))
 KILLS = int(os.environ.get("SOAK_TOKEN_KILLS", "2"))

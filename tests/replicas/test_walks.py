@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from tests.end_to_end.oracle import assert_mirror_equals
-from tests.end_to_end.test_pull import LISTS, calls_by_resource, writes
-from tests.replicas.fleet import ONE, open_fleet, until
+from tests.end_to_end.sync.test_pull import LISTS, calls_by_resource, writes
+from tests.support.oracle import assert_mirror_equals
+from tests.support.replica_processes import ONE, open_fleet, until
 
 BUSY = (*ONE, "--contacts", "120", "--invoices", "1200", "--payments", "700", "--credit-notes", "80")
 EDITS = 500

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from simulator.call_log import most_within_a_minute
 from simulator.clock import Clock
 from simulator.control.routes import VERBS
-from simulator.ledger import most_within_a_minute
 from simulator.options import SimulatorOptions
 
 

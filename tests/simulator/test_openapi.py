@@ -1,6 +1,5 @@
 """Answers against Xero's published OpenAPI documents, where these are right."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +9,11 @@ from openapi_schema_validator import OAS30Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT4, DRAFT202012
 
-OPENAPI = Path(__file__).parents[2].parent / "shared" / "xero" / "openapi"
-pytestmark = pytest.mark.skipif(not OPENAPI.is_dir(), reason="Xero's OpenAPI documents are not beside this repository")
+from tests.support.paths import XERO_OPENAPI
+
+pytestmark = pytest.mark.skipif(
+    not XERO_OPENAPI.is_dir(), reason="Xero's OpenAPI documents are not beside this repository"
+)
 
 RESOURCES = ("Contacts", "Invoices", "Payments", "CreditNotes", "Overpayments", "Prepayments")
 # Xero sends these and recorded traffic has them; the document does not know them.
@@ -19,7 +21,7 @@ UNDOCUMENTED = {"DateString", "DueDateString", "HasErrors", "ID"}
 
 
 def load(name: str) -> Any:
-    return yaml.load((OPENAPI / name).read_text(), Loader=yaml.CSafeLoader)
+    return yaml.load((XERO_OPENAPI / name).read_text(), Loader=yaml.CSafeLoader)
 
 
 @pytest.fixture(scope="module")

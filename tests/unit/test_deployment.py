@@ -7,11 +7,11 @@ from pathlib import Path
 import yaml
 
 from app.settings import Settings
+from tests.support.paths import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
-DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
-COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
-EXAMPLE = REPOSITORY / ".env.example"
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+EXAMPLE = ROOT / ".env.example"
 
 
 def test_the_example_names_every_setting_once_and_none_besides():
@@ -68,7 +68,7 @@ def test_images_are_pinned_and_the_service_is_not_root():
 
 
 def test_the_image_gets_what_its_context_allows():
-    allowed = re.findall(r"^!(\S+)", (REPOSITORY / ".dockerignore").read_text(), re.MULTILINE)
+    allowed = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE)
     assert sorted(copied) == sorted(allowed)
-    assert all((REPOSITORY / path).exists() for path in copied)
+    assert all((ROOT / path).exists() for path in copied)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.deps import Analyst, Reader, ServicesDep, SessionDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.shapes import Answer, Id, Instant
+from app.api.schemas import Answer, Id, Instant
 from app.billing import alerts, queries
 from app.db import Session
 

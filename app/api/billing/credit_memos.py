@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented
 from app.api.pagination import Page, PagingDep
-from app.api.shapes import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink
+from app.api.schemas import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink
 from app.billing import queries
 from app.billing.records import DocumentStatus
 

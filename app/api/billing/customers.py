@@ -10,7 +10,7 @@ from pydantic import Field
 from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.shapes import Answer, Id, Source, TenantId
+from app.api.schemas import Answer, Id, Source, TenantId
 from app.billing import queries
 
 router = APIRouter(prefix="/api/customers", tags=["customers"])

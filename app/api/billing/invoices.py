@@ -9,7 +9,7 @@ from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.shapes import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink, billing_day
+from app.api.schemas import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink, billing_day
 from app.billing import queries
 from app.billing.records import DocumentStatus
 

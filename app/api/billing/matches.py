@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.deps import Analyst, Reader, SessionDep, SnapshotDep
 from app.api.errors import FieldError, documented, invalid, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.shapes import Answer, Id, Source, TenantId
+from app.api.schemas import Answer, Id, Source, TenantId
 from app.billing import queries
-from app.billing.matching import decisions
+from app.billing.matching import review
 from app.db import Session
 
 router = APIRouter(prefix="/api/matches", tags=["matching"])
@@ -45,7 +45,7 @@ class MatchDecision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    action: decisions.Action
+    action: review.Action
     customer_id: Annotated[UUID | None, Field(description="For `link` alone.")] = None
 
 
@@ -64,7 +64,7 @@ async def decide_match(actor: Analyst, session: SessionDep, link_id: UUID, decis
     """Decide about a contact; the decision outlives every later sync and rename, and another one undoes it."""
     if decision.action == "link" and decision.customer_id is None:
         raise invalid([FieldError(pointer="/customer_id", message="Say which customer to link to.")])
-    await decisions.decide(session, link_id, decision.action, decision.customer_id, actor.subject)
+    await review.decide(session, link_id, decision.action, decision.customer_id, actor.subject)
     row = await queries.find_match(session, link_id)
     if row is None:
         raise not_found("match")
@@ -73,7 +73,7 @@ async def decide_match(actor: Analyst, session: SessionDep, link_id: UUID, decis
 
 async def _propose(session: Session, rows: Sequence[Any]) -> dict[UUID, list[Any]]:
     open_ids = [row.id for row in rows if row.state != "matched"]
-    return {**await decisions.candidates(session, open_ids)} if open_ids else {}
+    return {**await review.candidates(session, open_ids)} if open_ids else {}
 
 
 def _answer(row: Any, proposals: dict[UUID, list[Any]]) -> Match:  # noqa: ANN401 - a row of queries

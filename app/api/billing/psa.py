@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from app.api.deps import ServiceWriter, SessionDep
 from app.api.errors import FieldError, Problem, documented
-from app.api.shapes import Answer
+from app.api.schemas import Answer
 from app.billing import psa
 
 # An instant outside of these is a slip, and the far ends of the calendar do not survive a change of time zone.

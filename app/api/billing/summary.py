@@ -10,9 +10,9 @@ from app.api.billing.invoices import Invoice
 from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
-from app.api.shapes import Answer, Currency, Id, Instant, Money, billing_day
+from app.api.schemas import Answer, Currency, Id, Instant, Money, billing_day
 from app.billing import queries, summary
-from app.connections.reach import read_reach
+from app.connections.status import read_reach
 from app.connections.tenants import freshness
 from app.db import Session
 

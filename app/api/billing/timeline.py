@@ -9,7 +9,7 @@ from pydantic import Field
 from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.shapes import Answer, Currency, Id, Instant, Money, Source, WebLink
+from app.api.schemas import Answer, Currency, Id, Instant, Money, Source, WebLink
 from app.billing import queries
 
 Kind = Literal[

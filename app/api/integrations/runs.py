@@ -11,14 +11,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.deps import Admin, Reader, Services, ServicesDep, SessionDep
+from app.api.deps import Admin, EngineDep, Reader, Services, ServicesDep, SessionDep
 from app.api.errors import Problem, documented, not_found
-from app.api.integrations.vendor import EngineDep
 from app.api.pagination import Page, PagingDep
-from app.connections.apps import NoTenantSelected
+from app.connections.errors import NoTenantSelected
 from app.sync import progress, runs
+from app.sync.pull import reconcile
 from app.sync.tables import ProgressEvent, Run, RunResource
-from app.sync.walk import reconcile
 
 router = APIRouter(tags=["sync"])
 

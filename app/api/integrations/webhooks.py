@@ -9,12 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.api.deps import Admin, Reader, SessionDep
+from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import Problem, documented
-from app.api.integrations.vendor import EngineDep
 from app.api.pagination import Page, PagingDep
-from app.sync import inbox
-from app.sync.inbox import EventFilter
+from app.sync.webhooks import inbox
+from app.sync.webhooks.inbox import EventFilter
 
 receiver = APIRouter(tags=["webhooks"])
 router = APIRouter(tags=["webhooks"])

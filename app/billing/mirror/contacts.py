@@ -7,13 +7,13 @@ from sqlalchemy import Boolean, Select, Text, bindparam, case, exists, func, sel
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
-from app.billing.matching.linking import follow_merges, settle
-from app.billing.matching.names import name_key
-from app.billing.mirror.origin import Origin, is_older, look_up
+from app.billing.matching.automatic import follow_merges, settle
+from app.billing.matching.name_key import name_key
+from app.billing.mirror.versions import Origin, is_older, look_up
 from app.billing.records import Batch, ContactRecord, Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
-from app.billing.rows import Clause, Query, Relation, Types, encode, rowset
-from app.billing.tables import Customer, CustomerLink, Instant
-from app.db import Session
+from app.billing.recordset import Clause, Query, Relation, Types, encode, rowset
+from app.billing.tables import Customer, CustomerLink
+from app.db import Instant, Session
 
 COLUMNS: Types = {
     "external_id": Text(),

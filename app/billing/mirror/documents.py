@@ -8,11 +8,11 @@ from uuid import UUID
 from sqlalchemy import Date, String, Text, bindparam, case, func, select, true, tuple_
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from app.billing.mirror.origin import Origin, is_older, look_up
+from app.billing.mirror.versions import Origin, is_older, look_up
 from app.billing.records import Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
-from app.billing.rows import Query, Relation, Types, encode, rowset
-from app.billing.tables import CreditMemo, CustomerLink, Instant, Invoice, Money, Payment
-from app.db import Session
+from app.billing.recordset import Query, Relation, Types, encode, rowset
+from app.billing.tables import CreditMemo, CustomerLink, Invoice, Money, Payment
+from app.db import Instant, Session
 
 Document = InvoiceRecord | CreditMemoRecord | PaymentRecord
 

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from tests.api import HandClock, calling, make_app, make_services
+from tests.support.api import HandClock, calling, make_app, make_services
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from app.billing.tables import Alert, AuditEntry, Invoice
-from tests.api import NOON, add, add_customer, add_invoice
+from app.audit import AuditEntry
+from app.billing.tables import Alert, Invoice
+from tests.support.api import NOON, add, add_customer, add_invoice
 
 NOBODY = "8c0f4a5e-0000-4000-8000-000000000000"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from app.billing.tables import CustomerLink
-from tests.api import add, add_customer
+from tests.support.api import add, add_customer
 
 
 async def test_a_customer_carries_its_links(api, db):

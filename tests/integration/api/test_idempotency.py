@@ -10,9 +10,8 @@ from sqlalchemy import func, select, text
 
 from app.api.deps import Admin
 from app.api.errors import Problem
-from app.sync.replies import forget_replies
-from app.sync.tables import IdempotentRequest
-from tests.api import HandClock, calling, make_app, make_services
+from app.idempotency import IdempotentRequest, forget_replies
+from tests.support.api import HandClock, calling, make_app, make_services
 
 COOKIE = "browser=nonce-of-this-browser; HttpOnly"
 

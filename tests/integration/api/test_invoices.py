@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete
 
 from app.billing.tables import CreditAllocation, CreditMemo, Invoice, Payment
-from tests.api import NOON, add, add_customer, add_invoice
+from tests.support.api import NOON, add, add_customer, add_invoice
 
 PAYMENT = {"source": "xero", "source_tenant_id": "org-1", "amount": "40", "currency": "NZD"}
 MEMO = {"source": "xero", "source_tenant_id": "org-1", "status": "open", "currency": "NZD", "total": "30"}

@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import select
 
-from app.billing.tables import AuditEntry, CustomerLink
-from tests.api import NOON, add, add_customer, add_invoice
+from app.audit import AuditEntry
+from app.billing.tables import CustomerLink
+from tests.support.api import NOON, add, add_customer, add_invoice
 
 NOBODY = "8c0f4a5e-0000-4000-8000-000000000000"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.db import Database
-from tests.api import NOON, HandClock, add_customer, calling, make_app, make_services
+from tests.support.api import NOON, HandClock, add_customer, calling, make_app, make_services
 
 PUBLIC = {"/health/live", "/health/ready", "/metrics"}
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from app.api.deps import open_session, open_snapshot
 from app.billing.queries import CustomerFilter, list_customers
-from tests.api import add_customer, make_app, make_services
+from tests.support.api import add_customer, make_app, make_services
 
 
 async def test_what_is_written_between_two_statements_is_not_seen(db, clock):

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from app.billing.tables import BillingOrganisation, CreditMemo, CustomerLink, Payment, Service
 from app.connections.tables import Grant, Tenant
-from tests.api import NOON, HandClock, add, add_customer, add_invoice, calling, make_app, make_services
+from tests.support.api import NOON, HandClock, add, add_customer, add_invoice, calling, make_app, make_services
 
 ZERO = {
     "invoiced_this_month": "0.00",

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from app.billing.tables import TimelineEvent
-from tests.api import NOON, add, add_customer
+from tests.support.api import NOON, add, add_customer
 
 
 async def tell(session, customer, minutes, kind="ticket", **values):

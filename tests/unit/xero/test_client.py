@@ -7,9 +7,10 @@ import httpx
 import pytest
 from typing_extensions import override
 
-from app.connector import AnswerUnreadable, PageRequest, Resource, VendorUnavailable
+from app.billing.records import Resource
+from app.connector import AnswerUnreadable, PageRequest, VendorUnavailable
 from app.xero.client import send
-from tests.unit.xero.samples import ACCESS, API, connected, envelope, invoice
+from tests.support.xero_samples import ACCESS, API, connected, envelope, invoice
 
 
 class Stream(httpx.AsyncByteStream):

@@ -14,7 +14,7 @@ from app.connector import (
     RateLimited,
     VendorUnavailable,
 )
-from tests.unit.xero.samples import API, connected
+from tests.support.xero_samples import API, connected
 
 RECORDED = {
     "id": "e1eede29-f875-4a5d-8470-17f6a29a88b1",

@@ -9,8 +9,8 @@ import pytest
 
 from app.billing.records import AllocationRecord, ContactRecord, InvoiceRecord, PaymentRecord
 from app.xero import mapping, wire
-from app.xero.values import Unreadable
-from tests.unit.xero.samples import (
+from app.xero.parsing import Unreadable
+from tests.support.xero_samples import (
     CONTACT_ID,
     CREDIT_NOTE_ID,
     INVOICE_ID,

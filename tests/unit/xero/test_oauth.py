@@ -20,7 +20,7 @@ from app.connector import (
     TokenSet,
     VendorUnavailable,
 )
-from tests.unit.xero.samples import APP, IDENTITY, connected
+from tests.support.xero_samples import APP, IDENTITY, connected
 
 USER, EVENT = "4E7C1B2A-0000-4000-8000-00000000000A", "D99ECDFE-0000-4000-8000-00000000000B"
 GRANULAR_WORDS = "openid profile email offline_access accounting.invoices.read accounting.payments.read"

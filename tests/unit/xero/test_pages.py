@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.connector import AnswerUnreadable, NotFound, PageRequest, RequestRejected, Resource, RowKey
+from app.billing.records import Resource
+from app.connector import AnswerUnreadable, NotFound, PageRequest, RequestRejected, RowKey
 from app.xero.pages import build_target, read_page
-from tests.unit.xero.samples import (
+from tests.support.xero_samples import (
     ACCESS,
     CONTACT_ID,
     CREDIT_NOTE_ID,

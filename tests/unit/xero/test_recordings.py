@@ -3,18 +3,18 @@
 import json
 import re
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import yaml
 
-from app.billing.records import InvoiceRecord
-from app.connector import PageRequest, Resource
+from app.billing.records import InvoiceRecord, Resource
+from app.connector import PageRequest
 from app.xero import wire
 from app.xero.pages import read_page
-from tests.unit.xero.samples import CONTACT_ID, answer
+from tests.support.paths import XERO_OPENAPI
+from tests.support.xero_samples import CONTACT_ID, answer
 
-OPENAPI = Path(__file__).parents[4] / "shared" / "xero" / "openapi" / "xero_accounting.yaml"
+OPENAPI = XERO_OPENAPI / "xero_accounting.yaml"
 needs_openapi = pytest.mark.skipif(not OPENAPI.exists(), reason="Xero's OpenAPI file is not beside the checkout")
 
 # The money of an invoice settled by a payment and a credit note, byte for byte as recorded from a demo company.

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.connector import BadSignature, NoticeUnreadable, Resource
+from app.billing.records import Resource
+from app.connector import BadSignature, NoticeUnreadable
 from app.xero.webhooks import read_notices, sign
 
 # Bytes, key and signatures of a real intent to receive, published by their receiver; the probe's own signature was

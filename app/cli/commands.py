@@ -1,0 +1,155 @@
+"""The commands."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from app import main as composition
+from app.api.auth import Role, mint_token
+from app.cli.demo.run import show
+from app.cli.sync import sync_with_bars
+from app.clock import SystemClock
+from app.connections.key_rotation import rotate
+from app.crypto import SealBroken, Sealer
+from app.db import Database, DatabaseUnavailable, migrate
+from app.embedded_postgres import EmbeddedPostgresError
+from app.log import configure_logging
+from app.settings import Settings, SettingsError, load_settings, parse_keys
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Xero in Vectis.")
+problems = Console(stderr=True)
+
+Port = Annotated[int, typer.Option(min=0, max=65535)]
+
+
+@app.command()
+def serve(
+    host: str = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
+    *,
+    migrate_first: Annotated[bool, typer.Option("--migrate", help="Bring the schema up to date first.")] = False,
+) -> None:
+    """Serve HTTP, and sync on a schedule unless SCHEDULER_ENABLED is false."""
+    with _ready() as settings:
+        if migrate_first or load_settings().database_url is None:
+            migrate(_dsn(settings))
+        # Once all is handed back, uvicorn raises the signal again, which would end us before we have tidied up.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        # Each worker makes itself ready again from the environment and shares the embedded server, if there is one.
+        uvicorn.run(
+            "app.main:build",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
+
+
+@app.command()
+def demo(*, once: Annotated[bool, typer.Option("--once", help="End after the walk.")] = False) -> None:
+    """Show the main job on the embedded PostgreSQL and the pretend Xero."""
+    raise typer.Exit(show(once=once))
+
+
+@app.command(name="migrate")
+def migrate_command() -> None:
+    """Bring the schema to the newest migration."""
+    with _ready() as settings:
+        migrate(_dsn(settings))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def simulator(context: typer.Context) -> None:
+    """Run the pretend Xero; its own options follow (try --help)."""
+    command = [sys.executable, "-m", "simulator", *context.args]
+    raise typer.Exit(subprocess.call(command))  # noqa: S603 - the operator's own words, and no shell
+
+
+@app.command()
+def sync(tenant: Annotated[list[str] | None, typer.Option(help="Only this organisation; repeatable.")] = None) -> None:
+    """Sync now, with progress bars."""
+    with _ready() as settings:
+        raise typer.Exit(asyncio.run(sync_with_bars(settings, tenant or None)))
+
+
+@app.command()
+def token(
+    role: Annotated[Role, typer.Option(help="What it allows.")],
+    subject: str = "operator",
+    hours: Annotated[float, typer.Option(min=0.01, max=8760)] = 8,
+) -> None:
+    """Mint an HS256 token for the API and print it."""
+    settings = load_settings()
+    if settings.auth_jwt_secret:
+        secret = settings.auth_jwt_secret.get_secret_value()
+    elif settings.database_url is None:
+        secret = composition.generated_jwt_secret(settings.data_dir)
+    else:
+        raise SettingsError("AUTH_JWT_SECRET is not set; tokens of an identity provider cannot be minted here.")
+    now = SystemClock().now()
+    typer.echo(mint_token(secret, role, subject, hours=hours, audience=settings.auth_jwt_audience, now=now))
+
+
+@app.command()
+def rotate_keys() -> None:
+    """Seal every secret with the newest of ENCRYPTION_KEYS; older keys may be removed afterwards."""
+    with _ready() as settings:
+        typer.echo(asyncio.run(_rotate(settings)))
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI schema."""
+    typer.echo(composition.describe(), nl=False)
+
+
+def main() -> None:
+    """Run a command; what an operator can mend is one sentence on stderr and status 2, never a traceback."""
+    try:
+        app()
+    except (SettingsError, EmbeddedPostgresError, DatabaseUnavailable, SealBroken) as error:
+        problems.print(f"vectis-xero: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@contextmanager
+def _ready() -> Iterator[Settings]:
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    ready = composition.make_ready(settings)
+    try:
+        yield ready.settings
+    finally:
+        ready.close()
+
+
+def _dsn(settings: Settings) -> str:
+    return settings.database_url.get_secret_value() if settings.database_url else ""
+
+
+async def _rotate(settings: Settings) -> str:
+    keys = settings.encryption_keys
+    db = Database(_dsn(settings))
+    try:
+        rotated = await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")))
+    finally:
+        await db.close()
+    return f"{rotated.resealed} of {rotated.total} secrets sealed anew; all of them are under the newest key now."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What calls cost: per organisation and day, and the vendor's own count of what is left."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.connector import Traffic
+from app.db import Session
+from app.sync.tables import Budget, Usage
+
+RESET_JUMP = 20
+
+
+async def record_traffic(session: Session, vendor: str, tenant_id: str, traffic: Traffic) -> None:
+    """Add what calls cost to the organisation's day, and take over the vendor's own count of what is left."""
+    if not traffic.calls:
+        return
+    today = func.date(func.timezone("UTC", func.wall_clock()))
+    cost = {"calls": traffic.calls, "bytes_raw": traffic.bytes_raw, "bytes_wire": traffic.bytes_wire}
+    statement = insert(Usage).values(vendor=vendor, tenant_id=tenant_id, day=today, **cost)
+    added = {name: getattr(Usage, name) + statement.excluded[name] for name in cost}
+    await session.execute(statement.on_conflict_do_update(index_elements=["vendor", "tenant_id", "day"], set_=added))
+    if traffic.day_remaining is not None:
+        await _take_over_count(session, vendor, tenant_id, traffic.day_remaining)
+
+
+async def _take_over_count(session: Session, vendor: str, tenant_id: str, remaining: int) -> None:
+    # The vendor's day is a fixed window whose start it does not tell: a count that jumps up says that a new one began.
+    began = Budget.day_remaining + RESET_JUMP < remaining
+    values = {
+        "day_remaining": remaining,
+        "day_started_at": case((began, func.wall_clock()), else_=Budget.day_started_at),
+        "day_calls": case((began, 1), else_=Budget.day_calls),
+        "day_probed_at": case((began, None), else_=Budget.day_probed_at),
+    }
+    changed = or_(Budget.day_remaining.is_(None), Budget.day_remaining != remaining)
+    here = (Budget.vendor == vendor, Budget.tenant_id == tenant_id)
+    await session.execute(update(Budget).where(*here, changed).values(values))
+
+
+async def usage_since(session: Session, vendor: str, days: int) -> list[Usage]:
+    """Return the days' costs, the newest day first."""
+    since = func.date(func.timezone("UTC", func.wall_clock())) - days + 1
+    statement = select(Usage).where(Usage.vendor == vendor, Usage.day >= since)
+    return list((await session.scalars(statement.order_by(Usage.day.desc(), Usage.tenant_id))).all())
+
+
+async def month_of_usage(session: Session, vendor: str, now: datetime) -> dict[str, int]:
+    """Return the bytes of the current UTC month by organisation."""
+    first = now.astimezone(UTC).date().replace(day=1)
+    statement = select(Usage.tenant_id, func.sum(Usage.bytes_raw)).where(Usage.vendor == vendor, Usage.day >= first)
+    return {row[0]: int(row[1]) for row in (await session.execute(statement.group_by(Usage.tenant_id))).all()}

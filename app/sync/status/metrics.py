@@ -1,0 +1,46 @@
+"""The vitals: what an operator's alarms go by, of one vendor over all replicas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import case, extract, func, select
+
+from app.connections.tables import Tenant
+from app.db import Session
+from app.sync.webhooks.inbox import inbox_state
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How the picked organisations and the inbox are.
+
+    Attributes:
+        organisations: how many by health.
+        data_age: seconds since the stalest of those that were ever whole was; None while none was.
+        events_waiting: webhook events stored and not yet worked on.
+        events_failed: webhook events that failed, or that no further try is made for.
+        signature_failures: deliveries of the last 24 hours whose signature was wrong.
+    """
+
+    organisations: Mapping[str, int]
+    data_age: float | None
+    events_waiting: int
+    events_failed: int
+    signature_failures: int
+
+
+async def read_vitals(session: Session, vendor: str) -> Vitals:
+    picked = (Tenant.vendor == vendor, Tenant.is_selected)
+    health = case((Tenant.removed_at.is_not(None), "removed"), else_=Tenant.health).label("health")
+    counted = select(health, func.count()).where(*picked).group_by(health)
+    organisations = {row[0]: row[1] for row in await session.execute(counted)}
+    oldest = extract("epoch", func.wall_clock() - func.min(Tenant.data_as_of))
+    age = await session.scalar(select(oldest).where(*picked, Tenant.removed_at.is_(None)))
+    state = await inbox_state(session, vendor)
+    return Vitals(
+        organisations=organisations,
+        data_age=None if age is None else float(age),
+        events_waiting=state.pending,
+        events_failed=state.failed,
+        signature_failures=state.signature_failures,
+    )

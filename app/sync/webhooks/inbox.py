@@ -1,0 +1,210 @@
+"""The inbox: webhook events stored before the vendor gets its answer, so that nothing it told us can be lost."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from app.audit import record as audit
+from app.connector import Notice
+from app.db import Session
+from app.sync.tables import SignatureFailure, WebhookEvent
+
+RAW_KEPT = 16_384
+KEPT = timedelta(days=90)
+FORGOTTEN_AT_ONCE = 10_000
+NO_TENANT = ""
+
+# One event is one row however often it is delivered: what makes it the same is what it tells, not the delivery's bytes,
+# which differ each time. Rows come sorted, so that two deliveries of the same events cannot deadlock.
+ACCEPT = text("""
+INSERT INTO xero_webhook_events AS e
+  (vendor, tenant_id, resource_id, category, event_type, event_at, resource, payload, deliveries,
+   status, error, processed_at)
+SELECT :vendor, n.tenant_id, n.resource_id, n.category, n.event_type, n.event_at, n.resource, n.payload, n.deliveries,
+       CASE WHEN w.why IS NULL THEN 'pending' ELSE 'ignored' END, w.why,
+       CASE WHEN w.why IS NULL THEN NULL ELSE wall_clock() END
+FROM json_to_recordset(CAST(:notices AS json)) AS n(
+  tenant_id text, resource_id text, category text, event_type text, event_at timestamptz, resource text,
+  payload jsonb, deliveries int, why_ignored text)
+LEFT JOIN (tenants t JOIN grants g ON g.id = t.grant_id AND g.state <> 'disconnected')
+  ON t.vendor = :vendor AND t.tenant_id = n.tenant_id AND t.is_selected
+CROSS JOIN LATERAL (SELECT coalesce(n.why_ignored, CASE WHEN t.id IS NULL THEN :not_ours END) AS why) AS w
+ORDER BY n.tenant_id, n.resource_id, n.category, n.event_type, n.event_at
+ON CONFLICT (vendor, tenant_id, resource_id, category, event_type, event_at)
+  DO UPDATE SET deliveries = e.deliveries + excluded.deliveries
+RETURNING (xmax = 0)
+""").bindparams(bindparam("notices", type_=Text))
+NOT_OURS = "Not an organisation that is selected here."
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events: every field that is not None must hold; `since` and `until` are instants of receipt."""
+
+    ids: Sequence[UUID] | None = None
+    status: str | None = None
+    category: str | None = None
+    tenant_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxState:
+    """What the card tells of the inbox."""
+
+    pending: int
+    failed: int
+    last_event_at: datetime | None
+    signature_failures: int
+    last_signature_failure_at: datetime | None
+
+
+async def accept(session: Session, vendor: str, notices: Sequence[Notice]) -> int:
+    """Store what a delivery told of; return how many events are new."""
+    if not notices:
+        return 0
+    counted: dict[tuple[object, ...], dict[str, object]] = {}
+    for notice in notices:
+        row = _row(notice)
+        key = (notice.tenant_id, notice.resource_id, notice.category, notice.event_type, notice.event_at)
+        row["deliveries"] = int(str(counted.get(key, {"deliveries": 0})["deliveries"])) + 1
+        counted[key] = row
+    values = {
+        "vendor": vendor,
+        "notices": msgspec.json.encode(list(counted.values())).decode(),
+        "not_ours": NOT_OURS,
+    }
+    return sum((await session.scalars(ACCEPT, values)).all())
+
+
+async def accept_unreadable(session: Session, vendor: str, body: bytes, reason: str) -> None:
+    """Keep a well-signed delivery that is not in the vendor's form, once, for somebody to look at."""
+    digest = hashlib.sha256(body).hexdigest()
+    same = (WebhookEvent.tenant_id == NO_TENANT, WebhookEvent.resource_id == digest)
+    known = select(WebhookEvent.id).where(WebhookEvent.vendor == vendor, *same, WebhookEvent.category == "UNREADABLE")
+    if await session.scalar(known.limit(1)):
+        return
+    readable = body[:RAW_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    statement = insert(WebhookEvent).values(
+        vendor=vendor,
+        tenant_id=NO_TENANT,
+        resource_id=digest,
+        category="UNREADABLE",
+        event_type="UNKNOWN",
+        event_at=func.wall_clock(),
+        status="dead",
+        error=reason,
+        payload={"body": readable},
+        processed_at=func.wall_clock(),
+    )
+    await session.execute(statement)
+
+
+async def count_bad_signature(session: Session, vendor: str) -> None:
+    """Count a refused delivery by the hour, so that a flood of them costs one row."""
+    hour = func.date_trunc("hour", func.wall_clock())
+    statement = insert(SignatureFailure).values(vendor=vendor, hour=hour, last_at=func.wall_clock())
+    more = {"failures": SignatureFailure.failures + 1, "last_at": func.wall_clock()}
+    await session.execute(statement.on_conflict_do_update(index_elements=["vendor", "hour"], set_=more))
+
+
+async def list_events(
+    session: Session, vendor: str, wanted: EventFilter, after: tuple[datetime, UUID] | None, limit: int
+) -> list[WebhookEvent]:
+    """Return events, the newest receipt first, those after a key when one is given."""
+    statement = select(WebhookEvent).where(*_matching(vendor, wanted))
+    if after:
+        statement = statement.where(tuple_(WebhookEvent.received_at, WebhookEvent.id) < after)
+    statement = statement.order_by(WebhookEvent.received_at.desc(), WebhookEvent.id.desc()).limit(limit)
+    return list((await session.scalars(statement)).all())
+
+
+async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str, reason: str) -> int:
+    """Make events due again as if they had just come; what cannot be read again is left out. Return how many."""
+    readable = (WebhookEvent.resource.is_not(None), WebhookEvent.error.is_distinct_from("payable"))
+    again = {"status": "pending", "attempts": 0, "error": None, "due_at": func.wall_clock(), "is_replay": True}
+    statement = update(WebhookEvent).where(*_matching(vendor, wanted), *readable).values(again)
+    replayed = len((await session.scalars(statement.returning(WebhookEvent.id))).all())
+    await audit(session, actor, "webhook_events_replayed", vendor, {"reason": reason, "count": replayed})
+    return replayed
+
+
+async def ignore_waiting(session: Session, vendor: str, tenant_id: str) -> None:
+    """Close what waits for an organisation that is no longer read; picked again, its next sync brings all of it."""
+    waiting = (WebhookEvent.vendor == vendor, WebhookEvent.tenant_id == tenant_id)
+    statement = update(WebhookEvent).where(*waiting, WebhookEvent.status.in_(("pending", "failed")))
+    await session.execute(statement.values(status="ignored", error=NOT_OURS, processed_at=func.wall_clock()))
+
+
+async def forget_old(session: Session) -> None:
+    """Drop events that came long ago and are done with; the vendor repeats an event for 31 days at most."""
+    old = (WebhookEvent.received_at < func.wall_clock() - KEPT, WebhookEvent.status.not_in(("pending", "failed")))
+    some = select(WebhookEvent.id).where(*old).limit(FORGOTTEN_AT_ONCE)
+    await session.execute(delete(WebhookEvent).where(WebhookEvent.id.in_(some)))
+    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - KEPT))
+
+
+async def inbox_state(session: Session, vendor: str) -> InboxState:
+    # Each from an index of its own: what is done with is kept for months, and the card is asked for often.
+    pending, failed, dead = (_count(vendor, status) for status in ("pending", "failed", "dead"))
+    newest = select(WebhookEvent.received_at).where(WebhookEvent.vendor == vendor)
+    last = newest.order_by(WebhookEvent.received_at.desc()).limit(1).scalar_subquery()
+    waiting, unread, last_event_at = (await session.execute(select(pending, failed + dead, last))).one()
+    since = func.wall_clock() - timedelta(hours=24)
+    failures = select(func.coalesce(func.sum(SignatureFailure.failures), 0), func.max(SignatureFailure.last_at))
+    recent = failures.where(SignatureFailure.vendor == vendor, SignatureFailure.last_at > since)
+    refused, last_refused_at = (await session.execute(recent)).one()
+    return InboxState(waiting, unread, last_event_at, int(refused), last_refused_at)
+
+
+def _count(vendor: str, status: str) -> ScalarSelect[int]:
+    here = (WebhookEvent.vendor == vendor, WebhookEvent.status == status)
+    return select(func.count()).where(*here).scalar_subquery()
+
+
+def _row(notice: Notice) -> dict[str, object]:
+    return {
+        "tenant_id": notice.tenant_id,
+        "resource_id": notice.resource_id,
+        "category": notice.category,
+        "event_type": notice.event_type,
+        "event_at": notice.event_at,
+        "resource": notice.resource.value if notice.resource else None,
+        "why_ignored": notice.why_ignored,
+        "payload": notice.payload,
+    }
+
+
+def _matching(vendor: str, wanted: EventFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [WebhookEvent.vendor == vendor]
+    if wanted.ids is not None:
+        conditions.append(WebhookEvent.id.in_(wanted.ids))
+    if wanted.status is not None:
+        conditions.append(WebhookEvent.status == wanted.status)
+    if wanted.category is not None:
+        conditions.append(WebhookEvent.category == wanted.category.upper())
+    if wanted.tenant_id is not None:
+        conditions.append(WebhookEvent.tenant_id == wanted.tenant_id)
+    if wanted.since is not None:
+        conditions.append(WebhookEvent.received_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(WebhookEvent.received_at < wanted.until)
+    return conditions

@@ -1,0 +1,426 @@
+"""The store: idempotent, newest wins, exact, and whole, whatever order rows come in."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+
+from app.billing.alerts import AlertPolicy
+from app.billing.maintenance import keep_up
+from app.billing.records import Counts
+from tests.support.factories import Ledger, allocation, at, contact, invoice, memo, payment
+
+TABLES = (
+    "customers",
+    "customer_links",
+    "billing_invoices",
+    "billing_payments",
+    "billing_credit_memos",
+    "billing_credit_allocations",
+    "billing_organisations",
+    "timeline_events",
+)
+
+QUICKBOOKS = """
+INSERT INTO customer_links (customer_id, source, source_tenant_id, external_id, name, matched_by)
+SELECT id, 'quickbooks', 't1', 'c1', 'Acme', 'new' FROM customers LIMIT 1;
+
+INSERT INTO billing_invoices (source, source_tenant_id, external_id, customer_id, number, status, currency, total,
+  paid, credited, balance, issued_on, due_on)
+SELECT 'quickbooks', 't1', 'i1', id, 'QB-1', 'open', 'USD', 10, 0, 0, 10, '2026-10-01', '2026-10-15'
+FROM customers LIMIT 1;
+
+INSERT INTO billing_payments (source, source_tenant_id, external_id, invoice_external_id, amount, currency, paid_on)
+VALUES ('quickbooks', 't1', 'p1', 'i1', 3, 'USD', '2026-10-03');
+
+INSERT INTO billing_credit_memos (source, source_tenant_id, external_id, customer_id, status, currency, total,
+  remaining, issued_on)
+SELECT 'quickbooks', 't1', 'm1', id, 'open', 'USD', 5, 1, '2026-10-02' FROM customers LIMIT 1;
+
+INSERT INTO billing_credit_allocations (source, source_tenant_id, credit_external_id, invoice_external_id, amount)
+VALUES ('quickbooks', 't1', 'm1', 'i1', 4)
+"""
+
+
+@pytest.fixture
+def ledger(db):
+    return Ledger(db)
+
+
+async def versions(ledger):
+    """Every row's place and the transactions that wrote and last locked it: a write of any kind changes it."""
+    found = {}
+    for table in TABLES:
+        async with ledger.db.transaction() as session:
+            query = f"SELECT ctid::text, xmin::text, xmax::text FROM {table} ORDER BY 1"  # noqa: S608 - see TABLES
+            found[table] = (await session.execute(text(query))).all()
+    return found
+
+
+async def test_each_resource_is_counted_and_what_the_batch_lacks_is_not(ledger):
+    counts = await ledger.write(contact(minute=0), contact("s1", "Supplier", 0, is_customer=False), invoice())
+
+    assert counts == {"contacts": Counts(created=1, skipped=1), "invoices": Counts(created=1)}
+
+
+async def test_contacts_without_a_stamp_are_counted_too(ledger):
+    assert (await ledger.write(contact(is_customer=True), invoice(of=contact("c2"))))["contacts"] == Counts(created=1)
+    assert (await ledger.write(contact(is_customer=True, name="New"), read=61))["contacts"] == Counts(updated=1)
+
+
+async def test_a_second_read_of_everything_writes_nothing_at_all(ledger):
+    everything = (
+        contact(minute=0),
+        contact("c2", "Beta", 0, merged_into="c1"),
+        invoice(credited="20.00", applied_credits=(allocation("o1", "i1", "5.00", "overpayment"),)),
+        invoice("i2", total="10.00", paid="10.00"),
+        payment(to="i2", amount="10.00"),
+        payment("p2", to="not here yet"),
+        memo(parts=[("i1", "15.00")]),
+    )
+    await ledger.write(*everything, read=60)
+    before = await versions(ledger)
+
+    counts = await ledger.write(*everything, read=75)
+
+    assert await versions(ledger) == before
+    assert counts == {
+        "contacts": Counts(unchanged=2),
+        "invoices": Counts(unchanged=2),
+        "payments": Counts(unchanged=2),
+        "credit_memos": Counts(unchanged=1),
+    }
+
+
+async def test_an_older_version_is_skipped(ledger):
+    await ledger.write(invoice(minute=5, total="200.00"))
+
+    counts = await ledger.write(invoice(minute=4, total="100.00"), read=90)
+
+    assert counts["invoices"] == Counts(skipped=1)
+    assert (await ledger.row("billing_invoices"))["total"] == Decimal("200.00")
+
+
+async def test_with_equal_stamps_the_later_reading_wins(ledger):
+    await ledger.write(invoice(due_on=at(0).date()), read=60)
+
+    later = await ledger.write(invoice(due_on=at(9999).date()), read=61)
+    earlier = await ledger.write(invoice(due_on=at(0).date()), read=59)
+
+    assert (later["invoices"], earlier["invoices"]) == (Counts(updated=1), Counts(skipped=1))
+    assert (await ledger.row("billing_invoices"))["due_on"] == at(9999).date()
+
+
+async def test_a_version_of_the_same_stamp_and_the_same_instant_is_as_good_as_the_one_known(ledger):
+    await ledger.write(invoice(reference="one"))
+    same = await ledger.write(invoice(reference="one"))
+    other = await ledger.write(invoice(reference="two"))
+
+    assert (same["invoices"], other["invoices"]) == (Counts(unchanged=1), Counts(updated=1))
+
+
+async def test_a_stamp_that_moves_alone_is_kept_so_that_a_version_between_cannot_win(ledger):
+    await ledger.write(invoice(minute=1))
+    await ledger.write(invoice(minute=3))
+
+    counts = await ledger.write(invoice(minute=2, total="7.00"))
+
+    assert counts["invoices"] == Counts(skipped=1)
+
+
+@pytest.mark.parametrize("make", [contact, payment, memo])
+async def test_newest_wins_for_every_resource(ledger, make):
+    field = {contact: "name", payment: "reference", memo: "reference"}[make]
+    table = {contact: "customer_links", payment: "billing_payments", memo: "billing_credit_memos"}[make]
+    await ledger.write(invoice(minute=0), make(minute=5, **{field: "new"}))
+
+    await ledger.write(make(minute=4, **{field: "old"}), read=99)
+
+    assert (await ledger.row(table))[field] == "new"
+
+
+async def test_money_keeps_every_digit(ledger):
+    amount = "12345678901234567890.123456789"
+    await ledger.write(invoice(total=amount, exchange_rate=Decimal("0.937053")))
+
+    row = await ledger.row("billing_invoices")
+
+    assert (str(row["total"]), str(row["exchange_rate"])) == (amount, "0.937053")
+
+
+async def test_text_survives_whatever_it_holds(ledger):
+    strange = "NUL\x00 gone, \\u0000 stays, 'quotes\" and \\ too, Łódź 漢字 🦊"
+    await ledger.write(invoice(reference=strange))
+
+    assert (await ledger.row("billing_invoices"))["reference"] == strange.replace("\x00", "")
+
+
+async def test_an_id_that_comes_twice_stands_once_in_its_newest_form(ledger):
+    counts = await ledger.write(invoice(minute=2, total="2.00"), invoice(minute=1, total="1.00"))
+
+    assert counts["invoices"] == Counts(created=1)
+    assert (await ledger.row("billing_invoices"))["total"] == Decimal("2.00")
+
+
+async def test_rows_that_are_deleted_when_first_seen_are_left_out_and_make_nobody_a_customer(ledger):
+    gone = {"status": "deleted"}
+    counts = await ledger.write(invoice(**gone), memo(**gone, parts=[("i1", "1.00")]), payment(**gone, of=contact()))
+
+    assert set(counts.values()) == {Counts(skipped=1)}
+    assert [await ledger.count(table) for table in TABLES] == [0] * len(TABLES)
+
+
+async def test_a_row_deleted_later_stays_and_says_so(ledger):
+    await ledger.write(invoice(), payment())
+    await ledger.write(invoice(minute=1, status="deleted"), payment(minute=1, status="deleted"))
+
+    assert (await ledger.row("billing_invoices"))["status"] == "deleted"
+    assert (await ledger.row("billing_payments"))["status"] == "deleted"
+
+
+async def test_suppliers_never_enter(ledger):
+    await ledger.write(contact(minute=0, is_customer=False), contact("c2", minute=0, is_customer=None))
+
+    assert await ledger.count("customers") == await ledger.count("customer_links") == 0
+
+
+async def test_a_link_once_made_is_kept_up_whatever_the_vendor_calls_the_contact(ledger):
+    await ledger.write(invoice(of=contact(name="Old")))
+
+    await ledger.write(contact(name="New", minute=1, is_customer=False, email="a@new.example", is_archived=True))
+
+    link = await ledger.row("customer_links")
+    assert (link["name"], link["name_key"], link["email"], link["is_archived"]) == ("New", "new", "a@new.example", True)
+
+
+@pytest.mark.parametrize("document", [invoice, memo, payment])
+async def test_a_document_makes_its_unknown_contact_a_customer(ledger, document):
+    await ledger.write(document(of=contact("c9", "Nested Ltd")))
+
+    link, customer = await ledger.row("customer_links"), await ledger.row("customers")
+    assert (link["external_id"], link["customer_id"], customer["name"]) == ("c9", customer["id"], "Nested Ltd")
+
+
+async def test_a_contact_beside_its_document_is_written_with_its_own_record(ledger):
+    counts = await ledger.write(contact(minute=0, is_customer=False, email="a@b.example"), invoice())
+
+    assert counts["contacts"] == Counts(created=1)
+    assert (await ledger.row("customer_links"))["email"] == "a@b.example"
+
+
+async def test_what_a_document_says_of_a_contact_never_overwrites_its_own_record(ledger):
+    await ledger.write(contact(minute=0, name="Told", email="told@acme.example"))
+    await ledger.write(invoice(minute=99, of=contact(name="Nested")))
+
+    link = await ledger.row("customer_links")
+    assert (link["name"], link["email"]) == ("Told", "told@acme.example")
+
+
+async def test_a_contacts_own_record_completes_what_a_document_said(ledger):
+    await ledger.write(invoice(of=contact(name="Nested")))
+    await ledger.write(contact(minute=-9999, name="Told"), read=1)
+
+    assert (await ledger.row("customer_links"))["name"] == (await ledger.row("customers"))["name"] == "Told"
+
+
+async def test_a_document_follows_the_contact_it_is_given_to(ledger):
+    await ledger.write(invoice(of=contact("c1", "One")))
+    await ledger.write(invoice(minute=1, of=contact("c2", "Two")))
+
+    row, link = await ledger.row("billing_invoices"), await ledger.row("customer_links", "external_id = 'c2'")
+    assert (row["customer_id"], row["contact_external_id"]) == (link["customer_id"], "c2")
+
+
+async def test_a_payment_waits_for_its_invoice_and_is_joined_when_it_comes(ledger):
+    await ledger.write(payment(of=None))
+    waiting = await ledger.row("billing_payments")
+    await ledger.write(invoice())
+    joined, bill = await ledger.row("billing_payments"), await ledger.row("billing_invoices")
+
+    assert (waiting["invoice_id"], waiting["customer_id"]) == (None, None)
+    assert (joined["invoice_id"], joined["customer_id"]) == (bill["id"], bill["customer_id"])
+
+
+async def test_a_payment_after_its_invoice_is_joined_at_once(ledger):
+    await ledger.write(invoice())
+    await ledger.write(payment())
+
+    assert (await ledger.row("billing_payments"))["invoice_id"] == (await ledger.row("billing_invoices"))["id"]
+
+
+async def test_an_invoice_that_changes_leaves_its_payments_unwritten(ledger):
+    await ledger.write(invoice(), payment(), memo(parts=[("i1", "5.00")]))
+    before = await versions(ledger)
+    await ledger.write(invoice(minute=1, reference="touched"))
+    after = await versions(ledger)
+
+    for table in ("billing_payments", "billing_credit_allocations"):
+        assert after[table] == before[table]
+
+
+async def test_a_payment_and_its_invoice_that_come_at_the_same_moment_do_not_miss_each_other(ledger):
+    for number in range(20):
+        await asyncio.gather(ledger.write(invoice(f"i{number}")), ledger.write(payment(f"p{number}", to=f"i{number}")))
+
+    assert await ledger.count("billing_payments", "invoice_id IS NULL") == 0
+
+
+async def test_the_same_id_in_two_organisations_is_two_rows_and_joins_its_own(ledger):
+    other = ledger.of("t2")
+    await ledger.write(invoice())
+    await other.write(payment())
+
+    assert (await ledger.row("billing_payments"))["invoice_id"] is None
+
+
+async def test_one_payment_over_two_invoices_is_two_touches(ledger):
+    counts = await ledger.write(payment(to="i1", amount="1.00"), payment(to="i2", amount="2.00"))
+
+    assert counts["payments"] == Counts(created=2)
+    assert await ledger.count("billing_payments") == 2
+
+
+async def test_a_memos_allocations_are_the_ones_it_lists(ledger):
+    await ledger.write(invoice("i1"), invoice("i2"), memo(parts=[("i1", "10.00"), ("i2", "5.00")]))
+    counts = await ledger.write(memo(minute=1, parts=[("i2", "5.00"), ("i3", "7.00")]))
+
+    parts = await ledger.rows("billing_credit_allocations", order="invoice_external_id")
+    bill = await ledger.row("billing_invoices", "external_id = 'i2'")
+    assert counts["credit_memos"] == Counts(updated=1)
+    assert [(part["invoice_external_id"], part["invoice_id"], str(part["amount"])) for part in parts] == [
+        ("i2", bill["id"], "5.00"),
+        ("i3", None, "7.00"),
+    ]
+    assert {part["credit_memo_id"] for part in parts} == {(await ledger.row("billing_credit_memos"))["id"]}
+
+
+async def test_two_equal_parts_are_two_allocations(ledger):
+    twice = [("i1", "10.00"), ("i1", "10.00")]
+    await ledger.write(memo(parts=twice))
+    again = await ledger.write(memo(parts=twice), read=61)
+
+    assert await ledger.count("billing_credit_allocations") == 2
+    assert again["credit_memos"] == Counts(unchanged=1)
+
+
+async def test_an_allocation_that_vanishes_without_a_new_stamp_is_removed_and_counted(ledger):
+    await ledger.write(memo(parts=[("i1", "10.00")]), read=60)
+    counts = await ledger.write(memo(parts=[], remaining=Decimal("40.00")), read=61)
+
+    assert counts["credit_memos"] == Counts(updated=1)
+    assert await ledger.count("billing_credit_allocations") == 0
+
+
+async def test_an_older_memo_does_not_touch_the_allocations(ledger):
+    await ledger.write(memo(minute=2, parts=[("i1", "10.00")]))
+    await ledger.write(memo(minute=1, parts=[]), read=99)
+
+    assert await ledger.count("billing_credit_allocations") == 1
+
+
+async def test_an_allocation_waits_for_its_invoice(ledger):
+    await ledger.write(memo(parts=[("i1", "10.00")]))
+    await ledger.write(invoice())
+
+    assert (await ledger.row("billing_credit_allocations"))["invoice_id"] == (await ledger.row("billing_invoices"))[
+        "id"
+    ]
+
+
+async def test_overpayments_and_prepayments_are_kept_from_the_invoices_side(ledger):
+    over, pre = (allocation(kind, "i1", "5.00", kind) for kind in ("overpayment", "prepayment"))
+    await ledger.write(memo(parts=[("i1", "10.00")]), invoice(applied_credits=(over, pre)))
+    silent = await ledger.write(invoice(minute=1, applied_credits=None))
+    both = await ledger.rows("billing_credit_allocations")
+    counts = await ledger.write(invoice(minute=1, applied_credits=(pre,)), read=61)
+    left = await ledger.rows("billing_credit_allocations")
+
+    assert silent["invoices"] == counts["invoices"] == Counts(updated=1)
+    assert sorted(part["kind"] for part in both) == ["credit_memo", "overpayment", "prepayment"]
+    assert sorted(part["kind"] for part in left) == ["credit_memo", "prepayment"]
+
+
+async def test_rows_of_another_source_stay_byte_for_byte_the_same(ledger):
+    await ledger.write(contact(minute=0), invoice(), payment(), memo(parts=[("i1", "5.00")]))
+    await write_quickbooks(ledger)
+    before = await quickbooks(ledger)
+
+    for minute in range(1, 101):
+        await ledger.write(
+            contact(minute=minute, name=f"Acme {minute}"),
+            contact("c2", "Beta", minute, merged_into="c1"),
+            invoice(minute=minute, total=f"{minute}.00", of=contact(f"c{minute % 3}")),
+            payment(minute=minute, amount=f"{minute}.00"),
+            memo(minute=minute, parts=[("i1", f"{minute}.00")]),
+        )
+
+    assert len(before) == 5
+    assert await quickbooks(ledger) == before
+
+
+async def write_quickbooks(ledger):
+    for statement in QUICKBOOKS.split(";"):
+        assert await ledger.run(statement) == 1
+
+
+async def quickbooks(ledger):
+    named = "(SELECT {0}::text AS whole, source FROM {0})"
+    tables = [table for table in TABLES if table.startswith(("billing_", "customer_")) and "organisation" not in table]
+    return [row for table in tables for row in await ledger.rows(named.format(table), "source = 'quickbooks'")]
+
+
+@pytest.mark.parametrize(
+    ("documents", "base"),
+    [
+        ([("NZD", "1"), ("USD", "0.61")], "NZD"),
+        ([("NZD", None)], "NZD"),
+        ([("USD", "0.61")], None),
+        ([("NZD", "1"), ("NZD", "1"), ("USD", None)], "NZD"),
+        ([("NZD", "1"), ("USD", None)], None),
+        ([("USD", "1"), ("USD", "1"), ("USD", "0.61"), ("NZD", "1")], "NZD"),
+    ],
+    ids=["rate 1", "no rate", "foreign alone", "most", "a tie", "another rate rules it out"],
+)
+async def test_the_base_currency_is_inferred_from_documents(ledger, documents, base):
+    await ledger.write(*(bill(f"i{at}", *document) for at, document in enumerate(documents)))
+
+    assert [row["base_currency"] for row in await ledger.rows("billing_organisations")] == ([base] if base else [])
+
+
+async def test_the_base_currency_is_kept_until_it_is_ruled_out(ledger):
+    seen: list[str | None] = []
+    for batch in ([("NZD", "1")], [("USD", None)] * 5, [("NZD", "1.6")], [("NZD", "1")] * 9):
+        await ledger.write(*(bill(f"{len(seen)}-{at}", *document) for at, document in enumerate(batch)))
+        seen.append((await ledger.row("billing_organisations"))["base_currency"])
+
+    assert seen == ["NZD", "NZD", "USD", "USD"]
+
+
+async def test_the_upkeep_infers_the_base_currency_of_what_others_wrote(ledger):
+    await ledger.write(contact(minute=0))
+    await write_quickbooks(ledger)
+    async with ledger.db.transaction() as session:
+        await keep_up(session, at(0), AlertPolicy())
+
+    row = await ledger.row("billing_organisations")
+    assert (row["source"], row["source_tenant_id"], row["base_currency"]) == ("quickbooks", "t1", "USD")
+
+
+async def test_an_old_version_rules_no_base_currency_out(ledger):
+    await ledger.write(bill("i1", "NZD", "1"))
+    await ledger.write(bill("i2", "USD", None), bill("i3", "USD", None))
+    await ledger.write(invoice("i1", -1, exchange_rate=Decimal("1.6")))
+
+    assert (await ledger.row("billing_organisations"))["base_currency"] == "NZD"
+
+
+def bill(external_id, currency, rate):
+    return invoice(external_id, currency=currency, exchange_rate=None if rate is None else Decimal(rate))
+
+
+async def test_a_failed_write_leaves_nothing_behind(ledger):
+    with pytest.raises(Exception, match="ck_billing_invoices_status"):
+        await ledger.write(contact(minute=0), invoice(), invoice("i2", status="nonsense"), memo())
+
+    assert [await ledger.count(table) for table in TABLES] == [0] * len(TABLES)

@@ -1,0 +1,249 @@
+"""The budget on a clock that the test moves: no limit passed by any number of replicas, and little of it wasted."""
+
+import heapq
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import chain
+from typing import Any, cast
+
+import pytest
+
+from app.connector import RateLimited, Traffic
+from app.db import Database
+from app.sync.client.rate_limiter import Lane, Limits, Paused, Spender, pause_of
+from app.sync.client.usage import record_traffic
+from simulator.clock import Clock as TheirClock
+from simulator.limits import Limits as TheirLimits
+from simulator.options import SimulatorOptions
+from tests.support.clocks import START, drive
+
+MINUTE = timedelta(seconds=60)
+ORGANISATION = "an organisation"
+
+
+@pytest.fixture
+async def clock(dsn):
+    async with drive(dsn) as clock:
+        yield clock
+
+
+@pytest.fixture
+async def other_db(dsn):
+    database = Database(dsn)
+    yield database
+    await database.close()
+
+
+async def wait_of(spender, tenant_id, lane=Lane.SYNC):
+    return (await spender.take(tenant_id, lane)).wait
+
+
+def most_in_a_minute(instants):
+    first, most = 0, 0
+    for last, instant in enumerate(instants):
+        while instant - instants[first] >= MINUTE:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+async def work_for(minutes, clock, spenders, organisations, latency=0.3):
+    """Let every replica ask for calls of every organisation as fast as it may; return the instants of the calls."""
+    calls = defaultdict(list)
+    end = clock.now() + timedelta(minutes=minutes)
+    agenda = [
+        (clock.now(), number, spender, one)
+        for number, (spender, one) in enumerate((spender, one) for one in organisations for spender in spenders)
+    ]
+    heapq.heapify(agenda)
+    while agenda[0][0] < end:
+        at, number, spender, organisation = heapq.heappop(agenda)
+        await clock.move_to(at)
+        wait = await wait_of(spender, organisation)
+        if not wait:
+            calls[organisation].append(clock.now())
+        heapq.heappush(agenda, (clock.now() + timedelta(seconds=wait or latency), number, spender, organisation))
+    return calls
+
+
+async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit_and_waste_little(db, other_db, clock):
+    limits = Limits(per_minute=30)
+    spenders = [Spender(one, clock, "xero", limits) for one in (db, other_db)]
+    organisations = [f"organisation {number}" for number in range(20)]
+
+    calls = await work_for(10, clock, spenders, organisations)
+
+    arrivals = sorted((at, one) for one, instants in calls.items() for at in instants)
+    moment = [START]
+    theirs = TheirLimits(TheirClock(lambda: moment[0]), SimulatorOptions())
+    for instant, organisation in arrivals:
+        moment[0] = instant
+        assert theirs.admit(organisation, 1) is None
+    for organisation in organisations:
+        assert most_in_a_minute(calls[organisation]) <= 30
+        assert len(calls[organisation]) >= 0.9 * 30 * 10
+    assert most_in_a_minute([at for at, _ in arrivals]) <= 9000
+
+
+async def test_all_organisations_together_keep_the_rate_of_the_app(db, other_db, clock):
+    limits = Limits(per_minute=30, app_per_minute=100)
+    spenders = [Spender(one, clock, "xero", limits) for one in (db, other_db)]
+    calls = await work_for(2, clock, spenders, [f"organisation {number}" for number in range(6)])
+    instants = sorted(chain.from_iterable(calls.values()))
+    assert most_in_a_minute(instants) <= 100
+    assert len(instants) >= 0.9 * 100 * 2
+
+
+async def test_after_an_idle_minute_a_full_burst_goes_at_once(db, clock):
+    spender = Spender(db, clock, "xero", Limits(per_minute=30))
+    began = clock.now()
+    assert [await wait_of(spender, ORGANISATION) for _ in range(28)] == [0] * 28
+    assert clock.now() - began < timedelta(seconds=1)
+    assert 59 < await wait_of(spender, ORGANISATION) < 62
+
+
+@pytest.mark.parametrize(("took", "counts_until"), [(0.5, 61), (10, 71), (90, 151)])
+async def test_a_call_that_took_long_counts_from_its_end(db, clock, took, counts_until):
+    """The vendor may have counted it at any moment until then."""
+    spender = Spender(db, clock, "xero", Limits(per_minute=1))
+    turn = await spender.take(ORGANISATION)
+    await clock.move(took)
+    await spender.finish(ORGANISATION, turn)
+    await clock.move_to(START + timedelta(seconds=max(counts_until - 9, took)))
+    left = (START + timedelta(seconds=counts_until) - clock.now()).total_seconds()
+    assert left <= await wait_of(spender, ORGANISATION) <= left + 0.1
+    await clock.move(left + 0.1)
+    assert await wait_of(spender, ORGANISATION) == 0
+
+
+async def test_room_is_kept_for_webhooks_and_people(db, clock):
+    spender = Spender(db, clock, "xero", Limits(per_minute=30))
+    for _ in range(28):
+        await wait_of(spender, ORGANISATION)
+    assert await wait_of(spender, ORGANISATION) > 0
+    assert [await wait_of(spender, ORGANISATION, lane) for lane in (Lane.WEBHOOK, Lane.PERSON)] == [0, 0]
+    assert await wait_of(spender, ORGANISATION, Lane.WEBHOOK) > 0
+
+
+async def take_all(spender, lane=Lane.SYNC, most=200):
+    """Take calls as long as they are given at once; return how many, and what ended it."""
+    for taken in range(most):
+        try:
+            if await wait_of(spender, ORGANISATION, lane):
+                return taken, None
+        except Paused as paused:
+            return taken, paused
+    return most, None
+
+
+async def test_the_day_pauses_at_its_share_and_leaves_the_rest_to_webhooks(db, clock):
+    spender = Spender(db, clock, "xero", Limits(per_minute=1000, per_day=20, pause_at=0.9))
+    taken, paused = await take_all(spender)
+    assert (taken, paused.reason) == (18, "day_share")
+    assert paused.until(clock.now()) <= START + timedelta(hours=24, seconds=5)
+    assert (await take_all(spender, Lane.PERSON))[0] == 0
+    taken, paused = await take_all(spender, Lane.WEBHOOK)
+    assert (taken, paused.reason) == (2, "day_share")
+    assert await wait_of(spender, "another organisation") == 0
+
+    await clock.move(24 * 3600 + 1)
+    assert (await take_all(spender))[0] == 18
+
+
+async def test_a_cap_above_the_vendors_day_leaves_the_vendors_count_its_meaning(db, clock):
+    spender = Spender(db, clock, "xero", Limits(per_minute=100_000, per_day=1_000_000, pause_at=0.9))
+    await wait_of(spender, ORGANISATION)
+    await tell(db, day_remaining=501)
+    assert (await take_all(spender, most=50))[0] == 50
+    await tell(db, day_remaining=500)
+    assert (await take_all(spender))[0] == 0
+
+
+async def test_once_an_hour_one_call_may_look_whether_the_vendors_day_is_over(db, clock):
+    spender = Spender(db, clock, "xero", Limits(per_minute=1000, per_day=5000, pause_at=0.9))
+    await wait_of(spender, ORGANISATION)
+    await tell(db, day_remaining=100)
+    assert (await take_all(spender))[0] == 0
+    await clock.move(1800)
+    assert (await take_all(spender))[0] == 0
+    await clock.move(1801)
+    assert (await take_all(spender))[0] == 1
+    await tell(db, day_remaining=99)
+    assert (await take_all(spender))[0] == 0
+    await clock.move(3601)
+    assert await wait_of(spender, ORGANISATION) == 0
+    await tell(db, day_remaining=4999)
+    assert (await take_all(spender, most=50))[0] == 50
+
+
+async def tell(db, day_remaining):
+    async with db.transaction() as session:
+        await record_traffic(session, "xero", ORGANISATION, Traffic(calls=1, day_remaining=day_remaining))
+
+
+@pytest.mark.parametrize(
+    ("limit", "retry_after", "least", "most"),
+    [
+        ("minute", 22, 22, 23),
+        ("minute", None, 60, 75),
+        ("minute", 0, 0, 1),
+        ("minute", 1e9, 300, 301),
+        ("day", 66975, 66975, 66976),
+        ("day", None, 3600, 4500),
+        ("day", 1e9, 86400, 86401),
+        ("concurrent", None, 1, 1.25),
+        ("concurrent", 1e9, 10, 11),
+        ("app_minute", None, 20, 25),
+        ("unknown", None, 60, 75),
+        ("unknown", 1e9, 3600, 3601),
+    ],
+)
+def test_a_pause_is_what_the_vendor_asked_for_within_reason(limit, retry_after, least, most):
+    assert least <= pause_of(RateLimited("", limit, retry_after)) <= most
+
+
+async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisation(db, other_db, clock):
+    here, there = (Spender(one, clock, "xero", Limits()) for one in (db, other_db))
+    await wait_of(here, ORGANISATION)
+    await here.block(ORGANISATION, RateLimited("", "minute", 22))
+    assert 22 < await wait_of(there, ORGANISATION) < 23
+    assert await wait_of(there, "another organisation") == 0
+    await clock.move(23)
+    assert await wait_of(there, ORGANISATION) == 0
+
+
+async def test_the_apps_limit_holds_every_organisation_still(db, clock):
+    spender = Spender(db, clock, "xero", Limits())
+    await wait_of(spender, ORGANISATION)
+    await spender.block(ORGANISATION, RateLimited("", "app_minute", None))
+    assert await wait_of(spender, "another organisation") > 19
+
+
+async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
+    spender = Spender(db, clock, "xero", Limits())
+    await wait_of(spender, ORGANISATION)
+    await spender.block(ORGANISATION, RateLimited("", "day", 66975))
+    with pytest.raises(Paused) as paused:
+        await wait_of(spender, ORGANISATION)
+    assert paused.value.reason == "day"
+    assert 66970 < paused.value.seconds < 66980
+
+
+async def test_no_lock_of_the_budget_outlives_its_statement(db, other_db, clock):
+    """A process that is stopped between asking and hearing the answer must not keep every other one waiting."""
+    async with db.transaction() as session:
+        spender = Spender(cast("Any", _Borrowed(session)), clock, "xero", Limits())
+        assert await wait_of(spender, ORGANISATION) == 0
+        assert await wait_of(Spender(other_db, clock, "xero", Limits()), ORGANISATION) == 0
+
+
+class _Borrowed:
+    """A database whose transaction is the test's, left open."""
+
+    def __init__(self, session):
+        self._session = session
+
+    @asynccontextmanager
+    async def transaction(self):
+        yield self._session

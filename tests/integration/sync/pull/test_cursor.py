@@ -1,0 +1,230 @@
+"""The cursor in its table: what a crash or a switch of questions leaves to go on from."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from app.billing.records import Resource
+from app.main import create_app
+from app.sync import progress, runs
+from app.sync.leases import USUAL, claim_lease, release_lease
+from tests.support.oracle import assert_mirror_equals
+from tests.support.service import CARD, QuickClock, open_world, settings_for
+
+
+@pytest.mark.parametrize("ends_at", [1, 3, 7])
+async def test_a_walk_goes_on_from_its_last_whole_page(dsn, ends_at):
+    async with open_world(dsn, xero_page_size=10, options={"limits_enabled": False}) as world:
+        [tenant_id, *_] = await world.connect()
+        await world.pick(tenant_id)
+        working = asyncio.create_task(world.work())
+        asked: list[object] = []
+
+        async def end(request):
+            asked.append(request)
+            if len(asked) == ends_at:
+                working.cancel()
+
+        world.between.act = end
+        await asyncio.gather(working, return_exceptions=True)
+        assert working.cancelled()
+        world.between.act = None
+        assert not await world.rows("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
+
+        await world.work()
+
+        await assert_mirror_equals(world, tenant_id)
+        [run] = (await world.read(f"{CARD}/runs"))["items"]
+        assert run["status"] == "succeeded"
+        pages = sum(resource["calls"] for resource in run["resources"])
+        # At most the four pages under way were asked for in vain.
+        assert len(await world.ledger()) <= pages + 4
+
+
+async def test_pages_counted_by_another_size_are_counted_anew(dsn):
+    """A row slipped past on the way up is met on the way down, which smaller pages must not cut short."""
+    async with open_world(dsn, xero_page_size=20, options={"limits_enabled": False}) as world:
+        [tenant_id] = await world.ready()
+        await world.control("POST", "/clock", {"advance_seconds": 900})
+        made = await world.edit(tenant_id, edit="bulk_insert", resource="Invoices", count=300)
+        new = {change["id"] for change in made["changes"]}
+        invoices = await world.state(tenant_id, "Invoices")
+        added = [row for row in invoices if row["id"] in new and row["type"] == "ACCREC"]
+        earliest = min(added, key=lambda row: (row["updated_at"], row["id"]))["id"]
+        await world.call("POST", f"{CARD}/sync")
+        working = asyncio.create_task(world.work())
+        asked = [0]
+
+        async def act(request):
+            if request.url.path.endswith("/Invoices"):
+                asked.append(int(request.url.params["page"]))
+                if asked[-1] == 10 > asked[-2]:
+                    await world.edit(tenant_id, edit="stamp", resource="Invoices", id=earliest)
+                if asked[-1] == 14 < asked[-2]:
+                    working.cancel()
+
+        world.between.act = act
+        await asyncio.gather(working, return_exceptions=True)
+        world.between.act = None
+
+        other = create_app(settings_for(dsn, xero_page_size=10), clock=QuickClock(), transport=world.between)
+        await other.state.services.engines["xero"].worker.run_until_idle()
+        await other.state.services.db.close()
+
+        await assert_mirror_equals(world, tenant_id)
+
+
+async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
+    async def add(tenant_id):
+        async with db.transaction() as session:
+            return await runs.open_run(session, runs.Order("xero", "manual", [tenant_id]))
+
+    run_id = await add("one")
+    async with db.transaction() as closing:
+        for resource in Resource:
+            await runs.finish_resource(closing, run_id, "one", resource)
+        await runs.finish_if_done(closing, run_id)
+        adding = asyncio.create_task(add("other"))
+        await asyncio.wait({adding}, timeout=0.3)
+    assert await adding != run_id
+
+
+async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_yet(db):
+    async def order():
+        async with db.transaction() as session:
+            return await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
+
+    run_id = await order()
+    assert await order() == run_id
+    async with db.transaction() as session:
+        for resource in Resource:
+            await runs.finish_resource(session, run_id, "one", resource)
+    assert await order() != run_id
+    async with db.transaction() as session:
+        assert len(await runs.take_work(session, "xero", "one")) == len(Resource)
+
+
+async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave_it_up(db):
+    async def order(*tenant_ids):
+        async with db.transaction() as session:
+            return await runs.open_run(session, runs.Order("xero", "manual", tenant_ids))
+
+    run_id = await order("one", "two")
+    async with db.transaction() as session:
+        for number, resource in enumerate(Resource):
+            outcome = (("paused", "Deselected."), ("failed", "Forbidden."), None, None)[number]
+            await runs.finish_resource(session, run_id, "one", resource, outcome)
+    assert await order("one") == run_id
+    async with db.transaction() as session:
+        work = await runs.take_work(session, "xero", "one")
+    assert [one.resource for one in work] == list(Resource)[:2]
+
+
+async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_look(db):
+    async def look():
+        async with db.transaction() as session:
+            await runs.close_left_open(session, "xero")
+            found = await runs.find_run(session, "xero", run_id)
+        assert found
+        return found[0].status
+
+    async with db.transaction() as session:
+        run_id = await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
+        held = await claim_lease(session, "xero", "one", "its owner", USUAL)
+    assert held
+    assert await look() == "running"
+    async with db.transaction() as session:
+        for resource in Resource:
+            await runs.finish_resource(session, run_id, "one", resource)
+    # Its owner is still there, and about to close it.
+    assert await look() == "running"
+    async with db.transaction() as session:
+        await release_lease(session, held)
+    assert await look() == "succeeded"
+
+
+async def test_a_look_for_a_tick_that_is_not_due_waits_for_nobody(db):
+    async def look():
+        async with db.transaction() as session:
+            return await runs.open_tick(session, "xero", timedelta(minutes=15), ["one"])
+
+    assert await look()
+    async with db.transaction() as standing:
+        await standing.execute(text("SELECT 1 FROM sync_schedules FOR UPDATE"))
+        async with asyncio.timeout(2):
+            assert await look() is None
+
+
+async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):
+    async with db.transaction() as session:
+        pulled = await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
+        compared = await runs.open_run(session, runs.Order("xero", "reconcile", ["one"]))
+        other = uuid4()
+        await session.execute(
+            text(
+                "INSERT INTO sync_runs (id, vendor, trigger, started_at)"
+                " VALUES (:id, 'xero', 'schedule', now() + interval '1 second')"
+            ),
+            {"id": other},
+        )
+        await session.execute(
+            text("INSERT INTO sync_run_resources (run_id, tenant_id, resource) VALUES (:id, 'one', 'invoices')"),
+            {"id": other},
+        )
+    taken = []
+    async with db.transaction() as session:
+        work = await runs.take_work(session, "xero", "one")
+        taken.append({one.run_id for one in work})
+        busy = set(runs.alike(work[0].trigger))
+        work = await runs.take_work(session, "xero", "one", busy)
+        taken.append({one.run_id for one in work})
+    assert taken in ([{pulled}, {compared}], [{compared}, {pulled}])
+
+
+async def test_a_sync_by_hand_need_not_wait_for_a_long_comparison(dsn):
+    async with open_world(dsn, options={"limits_enabled": False}) as world:
+        [tenant_id] = await world.ready()
+        started: list[str] = []
+
+        async def sync_meanwhile(_request):
+            if not started:
+                started.append((await world.call("POST", f"{CARD}/sync")).headers["location"])
+
+        world.between.act = sync_meanwhile
+        compared = await world.call("POST", f"{CARD}/reconcile")
+        await world.work()
+        manual, long = await world.read(started[0]), await world.read(compared.headers["location"])
+        assert (manual["status"], long["status"]) == ("succeeded", "succeeded")
+        assert manual["id"] != long["id"]
+        await assert_mirror_equals(world, tenant_id)
+
+
+async def test_steps_become_visible_in_the_order_of_their_ids(db):
+    """A reader goes on after the newest step it has seen, so none may come in before that one later."""
+    async with db.transaction() as first:
+        await progress.tell(first, "page", {"number": 1})
+        async with db.transaction() as second:
+            await second.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            with pytest.raises(Exception, match="lock timeout"):
+                await progress.tell(second, "page", {"number": 2})
+
+
+async def test_old_runs_steps_and_events_are_forgotten(dsn):
+    async with open_world(dsn) as world:
+        await world.ready()
+        await world.execute("UPDATE sync_runs SET finished_at = finished_at - interval '91 days'")
+        await world.execute("UPDATE progress_events SET at = at - interval '7 hours'")
+        await world.execute(
+            "INSERT INTO xero_webhook_events"
+            " (tenant_id, resource_id, category, event_type, event_at, payload, status, received_at)"
+            " SELECT 't', status, 'INVOICE', 'UPDATE', now(), '{}', status, now() - days * interval '1 day'"
+            " FROM unnest(ARRAY['ignored', 'processed', 'pending', 'dead'], ARRAY[91, 89, 91, 91]) AS x(status, days)"
+        )
+        await world.engine.keep_house()
+        assert not await world.rows("SELECT 1 FROM sync_runs")
+        assert not await world.rows("SELECT 1 FROM progress_events")
+        left = await world.rows("SELECT status FROM xero_webhook_events ORDER BY status")
+        assert [row["status"] for row in left] == ["pending", "processed"]

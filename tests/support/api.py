@@ -1,0 +1,132 @@
+"""The API as a caller meets it: a small application of the routers under test, a token per role, rows to read."""
+
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from sqlalchemy import insert
+
+from app.api import health, metrics, setup
+from app.api.auth import TokenVerifier, mint_token
+from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
+from app.api.deps import Services
+from app.api.metrics import Metrics
+from app.api.pagination import CursorSigner
+from app.billing import tables
+from app.crypto import Sealer
+from app.settings import Settings
+
+SECRET = "a secret of at least thirty-two bytes"
+AUDIENCE = "vectis-billing"
+MOST_WALKED = 1000
+NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
+ROUTERS = (health, metrics, customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
+
+
+class HandClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, now=NOON):
+        self.instant = now
+
+    def now(self):
+        return self.instant
+
+    async def sleep(self, seconds):
+        self.instant += timedelta(seconds=seconds)
+
+
+class Api:
+    """Calls as a role; `viewer` unless told."""
+
+    def __init__(self, client, clock):
+        self.client = client
+        self.clock = clock
+
+    async def get(self, path, **given):
+        return await self.call("GET", path, **given)
+
+    async def post(self, path, body=None, **given):
+        return await self.call("POST", path, json=body if body is not None else {}, **given)
+
+    async def put(self, path, body, **given):
+        return await self.call("PUT", path, json=body, **given)
+
+    async def call(self, method, path, role="viewer", headers=None, subject="tester", **given):
+        token = mint_token(SECRET, role, subject, hours=1, audience=AUDIENCE, now=self.clock.now())
+        sent = {"Authorization": f"Bearer {token}", **(headers or {})}
+        return await self.client.request(method, path, headers=sent, **given)
+
+    async def items(self, path, **given):
+        """Return a list's first page, or fail with what came instead."""
+        answer = await self.get(path, **given)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["items"]
+
+    async def walk(self, path, limit, **params):
+        """Return every item of a list, page by page."""
+        found: list[Any] = []
+        turn: dict[str, str] = {}
+        while len(found) < MOST_WALKED:
+            page = (await self.get(path, params={**params, "limit": limit, **turn})).json()
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            turn = {"cursor": page["next_cursor"]}
+        raise AssertionError("The pages never end.")
+
+
+def make_services(db, clock, **settings):
+    return Services(
+        settings=Settings(_env_file=None, **settings),
+        db=db,
+        clock=clock,
+        sealer=Sealer({"k1": b"k" * 32}),
+        verifier=TokenVerifier(SECRET, None, AUDIENCE, clock),
+        cursors=CursorSigner(b"cursors"),
+        metrics=Metrics(),
+    )
+
+
+def make_app(services, routers=ROUTERS):
+    app = FastAPI(redirect_slashes=False)
+    app.state.services = services
+    setup.install(app, is_https=services.settings.public_url.startswith("https://"))
+    for module in routers:
+        app.include_router(module.router)
+    return app
+
+
+@asynccontextmanager
+async def calling(app, clock):
+    """Call an application without a network."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.test") as client:
+        yield Api(client, clock)
+
+
+async def add(session, table, **values):
+    """Insert a row and return its id."""
+    return await session.scalar(insert(table).values(**values).returning(table.id))
+
+
+async def add_customer(session, name="Acme Ltd", **values):
+    return await add(session, tables.Customer, name=name, **values)
+
+
+async def add_invoice(session, customer_id, number="INV-1", **values):
+    """Insert an open invoice of 115.00 NZD, issued and due this month; `total` sets the balance too."""
+    total = values.get("total", "115.00")
+    row = {
+        "source": "xero",
+        "source_tenant_id": "org-1",
+        "external_id": f"x-{number}",
+        "status": "open",
+        "currency": "NZD",
+        "total": total,
+        "balance": total,
+        "issued_on": NOON.date(),
+        "due_on": NOON.date(),
+    }
+    return await add(session, tables.Invoice, customer_id=customer_id, number=number, **{**row, **values})

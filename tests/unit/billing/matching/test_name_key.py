@@ -1,0 +1,140 @@
+"""The key of a name: what it takes for the same, what for different, and what it leaves for a person to decide."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.billing.matching.candidates import SIMILAR_FROM, compare_names
+from app.billing.matching.name_key import name_key
+
+EQUAL = [
+    ("Acme", "ACME"),
+    ("Acme", "  Acme  "),
+    ("Acme Ltd", "Acme Limited"),
+    ("Acme Ltd", "Acme Ltd."),
+    ("Acme", "Acme, Ltd."),
+    ("Acme Pty Ltd", "Acme Proprietary Limited"),
+    ("Acme Pty. Ltd.", "ACME PTY LTD"),
+    ("Acme P/L", "Acme Pty Ltd"),
+    ("Acme LLC", "Acme L.L.C."),
+    ("Acme Inc", "Acme, Inc."),
+    ("Acme Inc.", "Acme Incorporated"),
+    ("Acme Corp", "Acme Corporation"),
+    ("Acme GmbH", "ACME Gmbh"),
+    ("Acme GmbH & Co. KG", "Acme"),
+    ("Acme PLC", "Acme P.L.C."),
+    ("Acme LLP", "Acme"),
+    ("Acme S.A.", "Acme SA"),
+    ("Acme S. A.", "Acme S.A"),
+    ("Acme B.V.", "Acme BV"),
+    ("Acme AG", "Acme"),
+    ("Acme A/S", "Acme AS"),
+    ("Acme Company", "Acme Co"),
+    ("Acme Co Ltd", "Acme Co., Limited"),
+    ("The Acme Group", "Acme Group"),
+    ("The Acme Group Ltd", "ACME GROUP"),
+    ("Smith & Sons", "Smith and Sons"),
+    ("Smith&Sons", "Smith And Sons"),
+    ("Smith & Co", "Smith and Company Ltd"),
+    ("O'Brien Plumbing", "OBrien Plumbing"),
+    ("O\u2019Brien Plumbing", "O'Brien Plumbing"),
+    ("I.B.M.", "IBM"),
+    ("J. R. Hartley", "J R Hartley"),
+    ("Bright-Path", "Bright Path"),
+    ("Bright  Path", "Bright\u00a0Path"),
+    ("Bright_Path", "Bright/Path"),
+    ("Caf\u00e9 No\u00ebl", "Cafe Noel"),
+    ("Cafe\u0301", "Caf\u00e9"),
+    ("M\u00fcller", "MULLER"),
+    ("Stra\u00dfe AG", "STRASSE"),
+    ("S\u00f8rensen ApS", "Sorensen"),
+    ("\u0141\u00f3d\u017a Sp\u00f3\u0142ka", "Lodz Spolka"),
+    ("\u0130stanbul", "Istanbul"),
+    ("\uff21\uff43\uff4d\uff45", "Acme"),
+    ("Acme\u2122", "Acme"),
+    ("Acme\u200b", "Acme"),
+    ("Te W\u0101nanga", "Te Wananga"),
+    ("Acme (NZ) Ltd", "Acme NZ"),
+    ("The Company", "Company"),
+]
+DIFFERENT = [
+    ("Acme", "Acne"),
+    ("Acme", "Acme Holdings"),
+    ("Acme NZ", "Acme AU"),
+    ("Acme 1", "Acme 2"),
+    ("Smith & Co", "Smith"),
+    ("Smith and Jones", "Smith Jones"),
+    ("Theatre Royal", "Royal"),
+    ("Limited", "Ltd"),
+    ("Coast", "Ast"),
+    ("Acme Day Spa", "Acme Day"),
+    ("Data Com", "Datacom"),
+    ("M\u00fcller", "Mueller"),
+    # In each of these some letters of the second name are Cyrillic or Greek.
+    ("Acme", "\u0410cme"),
+    ("Acme", "\u0410\u0441m\u0435"),
+    ("Pear", "\u0420\u0435\u0430r"),
+    ("Oscar", "\u039fscar"),
+    ("\u0439", "\u0438"),
+    ("\u304c", "\u304b"),
+    ("!!!", "???"),
+    ("A.B. Ltd", "A C Ltd"),
+]
+# Not the same name, and near enough for a person to be asked.
+AMBIGUOUS = [
+    ("Acme", "Acme Holdings"),
+    ("Data Com", "Datacom"),
+    ("M\u00fcller", "Mueller"),
+    ("Smith & Co", "Smith"),
+    ("Brightpath Dental", "Brightpath Dental Care"),
+    ("Northwind Traders", "Northwind Trader"),
+    ("Wellington Law Partners", "Law Partners Wellington"),
+    ("Kiwi Print", "Kiwi Printing"),
+    ("Harbour View Motel", "Harbor View Motel"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_names_that_are_the_same_have_one_key(one, other):
+    assert name_key(one) == name_key(other) != ""
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_names_that_differ_have_two_keys(one, other):
+    assert name_key(one) != name_key(other)
+
+
+@pytest.mark.parametrize(("one", "other"), AMBIGUOUS)
+def test_names_that_are_only_near_are_proposed_and_not_taken_for_equal(one, other):
+    assert name_key(one) != name_key(other)
+    assert compare_names(name_key(one), name_key(other)) >= SIMILAR_FROM
+
+
+@pytest.mark.parametrize(("one", "other"), [("Acme", "Zenith"), ("Kiwi Print", "Tui Brewing"), ("Acme", "\u0410cme")])
+def test_names_that_have_nothing_in_common_are_not_proposed(one, other):
+    assert compare_names(name_key(one), name_key(other)) < SIMILAR_FROM
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\u200b", "\u00a0\t"])
+def test_a_blank_name_has_the_empty_key(blank):
+    assert name_key(blank) == ""
+
+
+@pytest.mark.parametrize("name", ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u6f22\u5b57", "\u05e9\u05dc\u05d5\u05dd"])
+def test_other_scripts_keep_their_letters_and_signs(name):
+    assert name_key(f"{name} Ltd") == name
+
+
+@given(st.text())
+def test_any_text_has_a_key_of_single_spaces(text):
+    key = name_key(text)
+
+    assert key == " ".join(key.split())
+    assert not key.isspace()
+
+
+@given(st.text(), st.sampled_from([str.upper, str.strip, "{} ".format, "The {} Ltd".format]))
+def test_case_spaces_article_and_legal_form_never_change_a_plain_name(text, dress):
+    name = "".join(letter for letter in text if letter.isascii() and letter.isalnum()) + "xyz"
+
+    assert name_key(dress(name)) == name_key(name)
