@@ -16,7 +16,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import NEW_ID, Instant, Session, Table
 
 
-async def record(session: Session, actor: str, action: str, target: str, details: Mapping[str, object]) -> None:
+async def append_audit_entry(
+    session: Session, actor: str, action: str, target: str, details: Mapping[str, object]
+) -> None:
     """Append one entry in the caller's transaction, so that it stands exactly when the deed does.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel what still runs and wait until all have ended, however they do."""
     tasks = list(tasks)
     for task in tasks:

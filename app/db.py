@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # What our connections are called in pg_stat_activity; an owner's transactions carry its name behind it.
-OURS = "vectis-xero"
+APPLICATION_NAME = "vectis-xero"
 SESSION_SETTINGS = {
-    "application_name": OURS,
+    "application_name": APPLICATION_NAME,
     "timezone": "UTC",
     "statement_timeout": "15000",
     "lock_timeout": "4000",
@@ -37,7 +37,7 @@ SESSION_SETTINGS = {
 }
 # SQLSTATE classes that say "the server is not there for us now": connection trouble, operator intervention,
 # too many connections, lock or statement timeouts, and deadlocks. The same work may succeed a moment later.
-PASSING_STATES = ("08", "57P", "53", "55P03", "57014", "25P03", "25P04", "40P01")
+TRANSIENT_SQLSTATES = ("08", "57P", "53", "55P03", "57014", "25P03", "25P04", "40P01")
 
 
 Session = AsyncSession
@@ -110,7 +110,7 @@ class Database:
         await self.engine.dispose()
 
 
-async def end_transactions(session: Session, name: str, seconds: float) -> int:
+async def terminate_stuck_transactions(session: Session, name: str, seconds: float) -> int:
     """End connections of this name whose transaction has been open for so long; return how many were.
 
     PostgreSQL lets a role end its own connections. What such a transaction wrote is undone and its locks are free.
@@ -159,7 +159,7 @@ def newest_revision() -> str:
 def _is_passing(error: Exception) -> bool:
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state.startswith(PASSING_STATES) or _is_lost(error.orig)
+        return error.connection_invalidated or state.startswith(TRANSIENT_SQLSTATES) or _is_lost(error.orig)
     return True
 
 

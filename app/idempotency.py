@@ -85,7 +85,7 @@ async def release_request(session: Session, claim: Claim) -> None:
     await session.execute(delete(IdempotentRequest).where(_is_held(claim)))
 
 
-async def forget_replies(session: Session) -> None:
+async def delete_expired(session: Session) -> None:
     """Drop what is older than 24 hours."""
     await session.execute(delete(IdempotentRequest).where(IS_OLD))
 

@@ -34,9 +34,9 @@ from app.embedded_postgres import EmbeddedPostgres
 from app.log import configure_logging
 from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
-from app.sync.client.rate_limiter import Limits
-from app.sync.engine import Engine, Plan
-from app.sync.leases import USUAL, Terms
+from app.sync.client.rate_limiter import RateLimits
+from app.sync.engine import Engine, VendorSettings
+from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
 from app.xero.connector import XeroConnector
 
 CONSOLE = Path(__file__).parent / "console"
@@ -88,7 +88,7 @@ def create_app(  # noqa: PLR0913 - what a test may put in another's place
     transport: httpx.AsyncBaseTransport | None = None,
     when_closed: Callable[[], None] | None = None,
     vendors: VendorFactory | None = None,
-    terms: Terms = USUAL,
+    timings: LeaseTimings = DEFAULT_TIMINGS,
 ) -> FastAPI:
     """Put the service together.
 
@@ -98,11 +98,11 @@ def create_app(  # noqa: PLR0913 - what a test may put in another's place
         transport: how vendors are reached, unless by the network.
         when_closed: called last at shutdown.
         vendors: makes the vendors' connectors; Xero's, unless told otherwise.
-        terms: of the leases, unless the usual ones.
+        timings: of the leases; the default ones unless given.
     """
     clock = clock or SystemClock()
     http = httpx.AsyncClient(transport=transport, limits=httpx.Limits(max_connections=100), follow_redirects=False)
-    services = make_services(settings, clock, http, vendors or make_vendors, terms)
+    services = make_services(settings, clock, http, vendors or make_vendors, timings)
     scheduler = Scheduler(list(services.engines.values()))
     if settings.scheduler_enabled:
         services = replace(services, is_alive=scheduler.is_alive)
@@ -130,7 +130,7 @@ def create_app(  # noqa: PLR0913 - what a test may put in another's place
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    setup.install(app, is_https=settings.public_url.startswith("https:"))
+    setup.configure_api(app, is_https=settings.public_url.startswith("https:"))
     _include(app, services)
     return app
 
@@ -157,13 +157,13 @@ def make_services(
     clock: Clock,
     http: httpx.AsyncClient,
     vendors: VendorFactory = make_vendors,
-    terms: Terms = USUAL,
+    timings: LeaseTimings = DEFAULT_TIMINGS,
 ) -> Services:
     """Make what routes, jobs and commands share."""
     db = Database(_secret(settings.database_url))
     keys = parse_keys(_secret(settings.encryption_keys))
     sealer = Sealer(keys)
-    plan = _plan(settings, terms)
+    plan = _plan(settings, timings)
     engines = [Engine(db, clock, sealer, connector, config, plan) for connector, config in vendors(settings, http)]
     return Services(
         settings=settings,
@@ -211,10 +211,10 @@ def _xero_config(settings: Settings) -> VendorConfig:
     )
 
 
-def _plan(settings: Settings, terms: Terms) -> Plan:
-    limits = Limits(
+def _plan(settings: Settings, timings: LeaseTimings) -> VendorSettings:
+    limits = RateLimits(
         per_minute=settings.xero_requests_per_minute,
-        at_once=settings.xero_concurrent_requests,
+        max_concurrent=settings.xero_concurrent_requests,
         per_day=settings.xero_daily_cap,
         pause_at=settings.xero_daily_cap_pause_at,
         app_per_minute=settings.xero_app_requests_per_minute,
@@ -227,7 +227,9 @@ def _plan(settings: Settings, terms: Terms) -> Plan:
     )
     interval = timedelta(seconds=settings.sync_interval_seconds)
     is_empty = settings.xero_webhook_ack == "empty"
-    return Plan(interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled, is_empty, terms)
+    return VendorSettings(
+        interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled, is_empty, timings
+    )
 
 
 def _verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> TokenVerifier:

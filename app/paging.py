@@ -16,7 +16,7 @@ Position = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Newest:
+class KeysetOrder:
     """An order: newest first by one column, then by id; rows without a date come first, as drafts do.
 
     Attributes:
@@ -33,7 +33,7 @@ class Newest:
         value = getattr(row, self.column.key)
         return (None if value is None else value.isoformat(), str(row.id))
 
-    def cut(self, statement: AnySelect, after: Position | None, limit: int) -> AnySelect:
+    def page_after(self, statement: AnySelect, after: Position | None, limit: int) -> AnySelect:
         """Order a statement and keep the page that follows a position."""
         if after is not None:
             statement = statement.where(self._beyond(*after))

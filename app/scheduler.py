@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 LONGEST_LOOK = timedelta(seconds=2)
 ALERTS_EVERY = timedelta(hours=1)
-HOUSE_EVERY = timedelta(minutes=10)
+MAINTENANCE_EVERY = timedelta(minutes=10)
 WATCH_EVERY = timedelta(seconds=5)
 SILENT_SECONDS = 90
 
@@ -37,8 +37,8 @@ class Scheduler:
         for engine in self._engines:
             self._employ(engine)
             self._every(min(LONGEST_LOOK, engine.plan.interval), engine.tick, "tick")
-            self._every(HOUSE_EVERY, engine.keep_house, "keep_house")
-            self._every(HOUSE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
+            self._every(MAINTENANCE_EVERY, engine.run_maintenance, "maintenance")
+            self._every(MAINTENANCE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
         if self._engines:
             self._every(ALERTS_EVERY, self._engines[0].refresh_alerts, "refresh_alerts")
         self._jobs.add_job(self._watch, "interval", seconds=WATCH_EVERY.total_seconds())
@@ -54,7 +54,7 @@ class Scheduler:
     def is_alive(self) -> bool:
         """Say whether every worker has looked for work lately."""
         now = time.monotonic()
-        return all(now - engine.worker.looked_at < SILENT_SECONDS for engine in self._engines)
+        return all(now - engine.worker.last_poll_at < SILENT_SECONDS for engine in self._engines)
 
     def _employ(self, engine: Engine) -> None:
         self._workers[engine.vendor] = asyncio.create_task(engine.worker.run(), name=f"{engine.vendor} worker")

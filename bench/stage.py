@@ -26,7 +26,7 @@ from app.sync.engine import Engine
 SECRET = "s" * 32
 SIZES = {"contacts": 500, "invoices": 10_000, "payments": 8_000, "credit-notes": 500}
 ROWS = sum(SIZES.values())
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 CARD = "/api/integrations/xero"
 
 
@@ -60,7 +60,7 @@ class Service:
         while True:
             if await self.ask(is_so, **values):
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def access_token(self) -> str:
         """Return the access token the service holds, for reading the pretend Xero beside it."""

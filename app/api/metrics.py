@@ -10,9 +10,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from app.db import Database, DatabaseUnavailable
 from app.sync.engine import Engine
-from app.sync.status.metrics import Vitals
+from app.sync.status.metrics import SyncMetrics
 
-VITALS_SECONDS = 5.0
+SYNC_METRICS_SECONDS = 5.0
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 router = APIRouter(tags=["operations"])
@@ -33,7 +33,7 @@ class Metrics:
             registry=self.registry,
         )
 
-        self.vitals_read_at = -math.inf
+        self.sync_metrics_read_at = -math.inf
         self._is_ready = self._gauge("database_ready", "1 while the database answers and carries our tables.")
         self._organisations = self._gauge(
             "billing_sync_organisations", "Picked organisations by health.", "source", "health"
@@ -51,13 +51,13 @@ class Metrics:
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(name, help_text, labels, registry=self.registry)
 
-    def forget_vitals(self) -> None:
+    def clear_sync_gauges(self) -> None:
         """Tell nothing of the sync until it is read anew: a figure that may be wrong silences an alarm."""
         self._is_ready.set(0)
         for gauge in (self._organisations, self._data_age, self._events, self._signatures):
             gauge.clear()
 
-    def tell_vitals(self, found: Mapping[str, Vitals]) -> None:
+    def set_sync_gauges(self, found: Mapping[str, SyncMetrics]) -> None:
         """Tell of every vendor, by the word in its addresses."""
         self._is_ready.set(1)
         for source, vitals in found.items():
@@ -78,19 +78,19 @@ async def read_metrics(request: Request) -> Response:
     services = request.app.state.services
     metrics: Metrics = services.metrics
     # Whoever asks without pause is answered from what was read a moment ago.
-    if time.monotonic() - metrics.vitals_read_at > VITALS_SECONDS:
-        metrics.vitals_read_at = time.monotonic()
-        await _read_vitals(metrics, services.db, services.engines)
+    if time.monotonic() - metrics.sync_metrics_read_at > SYNC_METRICS_SECONDS:
+        metrics.sync_metrics_read_at = time.monotonic()
+        await _refresh_sync_gauges(metrics, services.db, services.engines)
     return Response(metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-async def _read_vitals(metrics: Metrics, db: Database, engines: Mapping[str, Engine]) -> None:
-    metrics.forget_vitals()
+async def _refresh_sync_gauges(metrics: Metrics, db: Database, engines: Mapping[str, Engine]) -> None:
+    metrics.clear_sync_gauges()
     try:
         if not await db.is_ready():
             return
         async with db.transaction() as session:
-            found = {vendor: await engine.vitals(session) for vendor, engine in engines.items()}
+            found = {vendor: await engine.sync_metrics(session) for vendor, engine in engines.items()}
     except DatabaseUnavailable:
         return
-    metrics.tell_vitals(found)
+    metrics.set_sync_gauges(found)

@@ -45,7 +45,7 @@ Day = Annotated[date, Field(examples=["2026-11-30"])]
 Id = Annotated[UUID, Field(examples=["0b9a7c0e-6a0f-4a52-8f7a-9f2c2f6f6d3e"])]
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """A response model: read from rows, every field always there."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)

@@ -15,7 +15,7 @@ from app.api.middleware.problems import ProblemMiddleware
 from app.api.openapi import describe_common
 
 
-def install(app: FastAPI, *, is_https: bool) -> None:
+def configure_api(app: FastAPI, *, is_https: bool) -> None:
     """Hang the doors; call it before the routers are included. `app.state.services` must be there by the first request.
 
     Args:

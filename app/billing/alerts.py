@@ -22,7 +22,7 @@ from sqlalchemy import Date, Integer, Text, bindparam, case, cast, func, literal
 from sqlalchemy.dialects.postgresql import insert
 
 from app import audit
-from app.billing.locks import take_every_turn, take_no_turn
+from app.billing.locks import lock_all_tenants, lock_shared
 from app.billing.recordset import Clause, Query, Relation, plain
 from app.billing.tables import Alert, Invoice, Service
 from app.db import Instant, Session
@@ -80,7 +80,7 @@ async def evaluate(session: Session, now: datetime, policy: AlertPolicy) -> Aler
         now: aware.
         policy: when an alert is due.
     """
-    await take_every_turn(session)
+    await lock_all_tenants(session)
     parameters = {
         "now": now,
         "today": now.astimezone(ZoneInfo(policy.timezone)).date(),
@@ -127,7 +127,7 @@ async def mute(session: Session, alert_id: UUID, hours: int, actor: str, now: da
 
 async def _change(session: Session, alert_id: UUID, actor: str, deed: str, values: Mapping[str, object]) -> None:
     # An evaluation under way has read the alert as it was, and would write that back over ours.
-    await take_no_turn(session)
+    await lock_shared(session)
     alert = plain(Alert)
     status = await session.scalar(select(alert.c.status).where(alert.c.id == alert_id).with_for_update())
     if status is None:
@@ -137,7 +137,7 @@ async def _change(session: Session, alert_id: UUID, actor: str, deed: str, value
             return
         raise AlertIsResolved("The alert is resolved; there is nothing left to look after.")
     await session.execute(update(alert).where(alert.c.id == alert_id).values(**values, changed_by=actor))
-    await audit.record(
+    await audit.append_audit_entry(
         session, actor, f"alert_{deed}", str(alert_id), {key: str(value) for key, value in values.items()}
     )
 

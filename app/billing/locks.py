@@ -12,14 +12,14 @@ from app.db import Session
 EVERYONE = 0x62696C6C696E67
 
 
-async def take_turn(session: Session, source: str, tenant_id: str) -> None:
+async def lock_tenant(session: Session, source: str, tenant_id: str) -> None:
     """Be the one writer of that organisation's rows until the transaction ends."""
     organisation = func.pg_advisory_xact_lock(func.hashtextextended(f"{source}:{tenant_id}", 0))
-    await take_no_turn(session)
+    await lock_shared(session)
     await session.execute(select(organisation))
 
 
-async def take_every_turn(session: Session) -> None:
+async def lock_all_tenants(session: Session) -> None:
     """Be the one writer of billing rows until the transaction ends, after every writer under way has ended.
 
     A transaction that took a turn before must not call this: two such would wait for each other.
@@ -27,6 +27,6 @@ async def take_every_turn(session: Session) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(EVERYONE)))
 
 
-async def take_no_turn(session: Session) -> None:
+async def lock_shared(session: Session) -> None:
     """Write beside the others until the transaction ends, but not while somebody has every turn."""
     await session.execute(select(func.pg_advisory_xact_lock_shared(EVERYONE)))

@@ -18,7 +18,7 @@ class Upkeep:
     alerts: alerts.AlertCounts
 
 
-async def keep_up(session: Session, now: datetime, policy: alerts.AlertPolicy) -> Upkeep:
+async def refresh_derived(session: Session, now: datetime, policy: alerts.AlertPolicy) -> Upkeep:
     """Tell of other vendors' rows, keep the review queue and the alerts equal to the tables.
 
     Args:

@@ -18,9 +18,9 @@ from sqlalchemy import Date, Integer, Text, and_, case, func, literal, select, t
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
-from app.billing.locks import take_every_turn
+from app.billing.locks import lock_all_tenants
 from app.billing.matching import review
-from app.billing.matching.automatic import ANYWHERE, follow_merges, settle
+from app.billing.matching.automatic import ANYWHERE, follow_merges, rematch
 from app.billing.matching.name_key import name_key
 from app.billing.recordset import Clause, Query, Relation, Types, encode, plain, rowset
 from app.billing.tables import Customer, Money, Service, TimelineEvent
@@ -105,13 +105,13 @@ async def upsert_customers(session: Session, items: Sequence[PsaCustomer]) -> Up
         TooManyItems: more than that.
     """
     _check_size(items)
-    await take_every_turn(session)
+    await lock_all_tenants(session)
     newest = {item.external_id: item for item in items}
     rows = [{**asdict(item), "name_key": name_key(item.name)} for _, item in sorted(newest.items())]
     written = (await session.execute(_write_customers(), {"page": encode(rows)})).all()
     keys = {key for row in written for key in (*row.keys, *row.old_keys) if key}
     if keys:
-        await settle(session, ANYWHERE, ANYWHERE, keys, is_merging=True)
+        await rematch(session, ANYWHERE, ANYWHERE, keys, is_merging=True)
         await follow_merges(session, ANYWHERE, ANYWHERE)
     if any(row.verdict != "unchanged" for row in written):
         await review.review(session)

@@ -21,19 +21,19 @@ from app.billing.tables import (
     TimelineEvent,
 )
 from app.db import Session
-from app.paging import AnyRow, AnySelect, Newest, Position, between, contains
+from app.paging import AnyRow, AnySelect, KeysetOrder, Position, between, contains
 
 Search = Annotated[str, StringConstraints(max_length=200)]
 AlertStatus = Literal["open", "acknowledged", "muted", "resolved"]
 LinkState = Literal["suggested", "unmatched", "matched", "ignored"]
 Document = type[Invoice] | type[Payment] | type[CreditMemo]
 
-INVOICES = Newest(Invoice.issued_on, Invoice.id, date.fromisoformat)
-PAYMENTS = Newest(Payment.paid_on, Payment.id, date.fromisoformat)
-CREDIT_MEMOS = Newest(CreditMemo.issued_on, CreditMemo.id, date.fromisoformat)
-TIMELINE = Newest(TimelineEvent.at, TimelineEvent.id, datetime.fromisoformat)
+INVOICES = KeysetOrder(Invoice.issued_on, Invoice.id, date.fromisoformat)
+PAYMENTS = KeysetOrder(Payment.paid_on, Payment.id, date.fromisoformat)
+CREDIT_MEMOS = KeysetOrder(CreditMemo.issued_on, CreditMemo.id, date.fromisoformat)
+TIMELINE = KeysetOrder(TimelineEvent.at, TimelineEvent.id, datetime.fromisoformat)
 # By when it was first seen: the other instant moves with every check, under the feet of whoever turns pages.
-ALERTS = Newest(Alert.first_seen_at, Alert.id, datetime.fromisoformat)
+ALERTS = KeysetOrder(Alert.first_seen_at, Alert.id, datetime.fromisoformat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ async def list_invoices(
     statement = statement.where(*between(Invoice.issued_on, wanted.issued_from, wanted.issued_to))
     if wanted.overdue is not None:
         statement = statement.where(is_overdue(today) if wanted.overdue else ~_is_surely_overdue(today))
-    return await _read(session, INVOICES.cut(statement, after, limit))
+    return await _read(session, INVOICES.page_after(statement, after, limit))
 
 
 async def find_invoice(session: Session, invoice_id: UUID, today: date) -> AnyRow | None:
@@ -154,7 +154,7 @@ async def find_invoice(session: Session, invoice_id: UUID, today: date) -> AnyRo
 async def recent_invoices(session: Session, customer_id: UUID, today: date, limit: int) -> Sequence[AnyRow]:
     """Return the customer's newest invoices, those the vendor deleted left out."""
     statement = _invoices(today).where(Invoice.customer_id == customer_id, Invoice.status != "deleted")
-    return await _read(session, INVOICES.cut(statement, None, limit))
+    return await _read(session, INVOICES.page_after(statement, None, limit))
 
 
 async def list_payments(
@@ -165,13 +165,13 @@ async def list_payments(
     if wanted.invoice_id:
         statement = statement.where(Payment.invoice_id == wanted.invoice_id)
     statement = statement.where(*between(Payment.paid_on, wanted.paid_from, wanted.paid_to))
-    return await _read(session, PAYMENTS.cut(statement, after, limit))
+    return await _read(session, PAYMENTS.page_after(statement, after, limit))
 
 
 async def last_payment(session: Session, customer_id: UUID) -> AnyRow | None:
     """Return the customer's newest payment that still stands."""
     mine = (Payment.customer_id == customer_id, Payment.status == "active", Payment.paid_on.is_not(None))
-    return (await session.execute(PAYMENTS.cut(_columns(Payment).where(*mine), None, 1))).one_or_none()
+    return (await session.execute(PAYMENTS.page_after(_columns(Payment).where(*mine), None, 1))).one_or_none()
 
 
 async def payments_of(session: Session, invoice_id: UUID) -> Sequence[AnyRow]:
@@ -198,7 +198,7 @@ async def list_credit_memos(
     """Return credit memos, newest first."""
     statement = _columns(CreditMemo).where(*_matching(CreditMemo, wanted), *_named(CreditMemo, wanted.search))
     statement = statement.where(*between(CreditMemo.issued_on, wanted.issued_from, wanted.issued_to))
-    return await _read(session, CREDIT_MEMOS.cut(statement, after, limit))
+    return await _read(session, CREDIT_MEMOS.page_after(statement, after, limit))
 
 
 async def allocations_of(session: Session, credit_memo_ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
@@ -215,13 +215,13 @@ async def list_timeline(
     statement = _columns(TimelineEvent).where(TimelineEvent.customer_id == customer_id)
     if kind:
         statement = statement.where(TimelineEvent.kind == kind)
-    return await _read(session, TIMELINE.cut(statement, after, limit))
+    return await _read(session, TIMELINE.page_after(statement, after, limit))
 
 
 async def list_alerts(session: Session, wanted: AlertFilter, after: Position | None, limit: int) -> Sequence[AnyRow]:
     """Return alerts with their customers' names, newest first."""
     statement = _alerts().where(*_equal(Alert, wanted, "status", "trigger", "customer_id"))
-    return await _read(session, ALERTS.cut(statement, after, limit))
+    return await _read(session, ALERTS.page_after(statement, after, limit))
 
 
 async def find_alert(session: Session, alert_id: UUID) -> AnyRow | None:

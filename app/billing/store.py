@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from app.billing import timeline
-from app.billing.locks import take_turn
+from app.billing.locks import lock_tenant
 from app.billing.mirror.allocations import join_waiting, replace_allocations, replace_applied_credits
 from app.billing.mirror.base_currency import infer_base_currency
 from app.billing.mirror.contacts import write_contacts
 from app.billing.mirror.documents import Written, write_credit_memos, write_invoices, write_payments
-from app.billing.mirror.versions import Origin, newest_of_each
+from app.billing.mirror.versions import ReadContext, newest_of_each
 from app.billing.records import Batch, Counts, CreditMemoRecord, InvoiceRecord
 from app.db import Session
 
@@ -34,19 +34,19 @@ async def upsert(session: Session, source: str, tenant_id: str, batch: Batch, re
     Returns:
         What became of the rows, for each of `contacts`, `invoices`, `credit_memos`, `payments` that the batch holds.
     """
-    await take_turn(session, source, tenant_id)
-    origin, batch = Origin(source, tenant_id, read_at), newest_of_each(batch)
-    contacts = await write_contacts(session, origin, batch)
-    invoices = await write_invoices(session, origin, batch.invoices)
-    memos = await write_credit_memos(session, origin, batch.credit_memos)
-    payments = await write_payments(session, origin, batch.payments)
+    await lock_tenant(session, source, tenant_id)
+    context, batch = ReadContext(source, tenant_id, read_at), newest_of_each(batch)
+    contacts = await write_contacts(session, context, batch)
+    invoices = await write_invoices(session, context, batch.invoices)
+    memos = await write_credit_memos(session, context, batch.credit_memos)
+    payments = await write_payments(session, context, batch.payments)
     joined = await join_waiting(session, invoices.ids)
     await timeline.record(session, invoices=invoices.ids, credit_memos=memos.ids, payments=[*payments.ids, *joined])
-    await infer_base_currency(session, origin, (*batch.invoices, *batch.credit_memos))
+    await infer_base_currency(session, context, (*batch.invoices, *batch.credit_memos))
     counts = {
         "contacts": contacts,
-        "invoices": _count(invoices, await replace_applied_credits(session, origin, _kept(batch.invoices, invoices))),
-        "credit_memos": _count(memos, await replace_allocations(session, origin, _kept(batch.credit_memos, memos))),
+        "invoices": _count(invoices, await replace_applied_credits(session, context, _kept(batch.invoices, invoices))),
+        "credit_memos": _count(memos, await replace_allocations(session, context, _kept(batch.credit_memos, memos))),
         "payments": payments.counts,
     }
     return {resource: counted for resource, counted in counts.items() if getattr(batch, resource)}

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.api.deps import Services
-from app.cli.progress_bars import Bars
+from app.cli.progress_bars import ProgressBars
 from app.clock import SystemClock
 from app.connections import tenants
 from app.connections.errors import ConnectionProblem
@@ -21,7 +21,7 @@ from app.sync.tables import Run, RunResource
 
 Seen = tuple[Run, list[RunResource]]
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 SUCCESS = ("succeeded",)
 
 
@@ -47,7 +47,7 @@ async def follow_sync(services: Services, console: Console, tenant_ids: Sequence
             names = {row.tenant_id: row.name for row in await tenants.tenants_of(session, engine.vendor)}
             last_step = await progress.newest_id(session)
             run_id = await engine.sync_now(session, tenant_ids, "command")
-        with Bars(console, names) as bars:
+        with ProgressBars(console, names) as bars:
             work = asyncio.create_task(engine.worker.run_until_idle())
             seen = asyncio.create_task(_follow(services, engine, run_id, last_step, bars))
             run, resources = await _both(work, seen)
@@ -67,10 +67,10 @@ async def _both(work: asyncio.Task[None], seen: asyncio.Task[Seen]) -> Seen:
     return seen.result()
 
 
-async def _follow(services: Services, engine: Engine, run_id: UUID, last_step: int, bars: Bars) -> Seen:
+async def _follow(services: Services, engine: Engine, run_id: UUID, last_step: int, bars: ProgressBars) -> Seen:
     while True:
         async with services.db.transaction() as session:
-            steps = await progress.steps_after(session, last_step)
+            steps = await progress.events_after(session, last_step)
             found = await runs.find_run(session, engine.vendor, run_id)
         for step in steps:
             last_step = step.id
@@ -78,7 +78,7 @@ async def _follow(services: Services, engine: Engine, run_id: UUID, last_step: i
                 bars.draw(step.data)
         if found and found[0].status != "running":
             return found
-        await services.clock.sleep(LOOK_SECONDS)
+        await services.clock.sleep(POLL_SECONDS)
 
 
 def _summary(names: dict[str, str], resources: Sequence[RunResource]) -> Table:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy import delete, func, select, update
 
-from app.audit import record as audit
+from app.audit import append_audit_entry
 from app.connections.errors import InvalidReturnPath
 from app.connections.grants import Identity, grants_of, save_grant
 from app.connections.tables import Consent
@@ -29,7 +29,7 @@ LONGEST_RETURN_PATH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedConsent:
     authorization_url: str
     expires_at: datetime
     browser: str = field(repr=False)
@@ -56,7 +56,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConnectRequest:
     """What the person who pressed the button asked for."""
 
     actor: str
@@ -65,8 +65,8 @@ class Asked:
 
 
 async def start_consent(
-    session: Session, sealer: Sealer, connector: Connector, config: VendorConfig, asked: Asked
-) -> Started:
+    session: Session, sealer: Sealer, connector: Connector, config: VendorConfig, asked: ConnectRequest
+) -> StartedConsent:
     """Prepare an attempt: 256-bit state and browser secrets, kept as hashes, and a PKCE verifier, kept sealed.
 
     Raises:
@@ -96,7 +96,7 @@ async def start_consent(
     )
     await session.flush()
     request = ConsentRequest(credentials.client_id, config.redirect_uri, app.scope_set, state, verifier)
-    return Started(connector.authorization_url(request), expires_at, browser, cookie_name(state))
+    return StartedConsent(connector.authorization_url(request), expires_at, browser, cookie_name(state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ async def finish_consent(
     Nothing is kept unless the whole of it is good.
     """
     async with db.transaction() as session:
-        attempt = await _take_up(session, sealer, config.vendor, callback)
+        attempt = await _consume_state(session, sealer, config.vendor, callback)
     if attempt is None:
         return Outcome("invalid_state")
     if attempt.is_expired:
@@ -134,11 +134,11 @@ async def finish_consent(
         log.warning("consent_failed", vendor=config.vendor, kind=type(error).__name__, error=error.detail)
         return Outcome("exchange_failed", attempt.return_to)
     async with db.transaction() as session:
-        code = await _keep(session, sealer, connector, attempt, tokens, organisations)
+        code = await _store_grant(session, sealer, connector, attempt, tokens, organisations)
     return Outcome(code, attempt.return_to, code in {"connected", "missing_scope"})
 
 
-async def _take_up(session: Session, sealer: Sealer, vendor: str, callback: Callback) -> Attempt | None:
+async def _consume_state(session: Session, sealer: Sealer, vendor: str, callback: Callback) -> Attempt | None:
     """Use the state once: of twenty callbacks at one moment, one gets it. Another browser's cookie uses nothing up."""
     if not (callback.state and callback.browser):
         return None
@@ -158,7 +158,7 @@ async def _take_up(session: Session, sealer: Sealer, vendor: str, callback: Call
     return Attempt(row.return_to, row.scope_set, row.started_by, verifier, is_expired)
 
 
-async def _keep(  # noqa: PLR0913, PLR0917 - the one place where all that a consent brought comes together
+async def _store_grant(  # noqa: PLR0913, PLR0917 - the one place where all that a consent brought comes together
     session: Session,
     sealer: Sealer,
     connector: Connector,
@@ -172,18 +172,20 @@ async def _keep(  # noqa: PLR0913, PLR0917 - the one place where all that a cons
     reached = [organisation for organisation in organisations if organisation.has_billing]
     if not reached:
         return "no_tenants"
-    if await _is_someone_elses(session, vendor, reached):
+    if await _reaches_other_tenants(session, vendor, reached):
         return "different_tenants"
     missing = connector.missing_scopes(tokens.scopes)
     identity = Identity(vendor, attempt.scope_set, missing, attempt.started_by)
     grant_id = await save_grant(session, sealer, identity, tokens)
     await save_organisations(session, vendor, grant_id, reached)
     names = [organisation.name for organisation in reached]
-    await audit(session, attempt.started_by, f"{vendor}_connected", str(grant_id), {"organisations": names})
+    await append_audit_entry(
+        session, attempt.started_by, f"{vendor}_connected", str(grant_id), {"organisations": names}
+    )
     return "missing_scope" if missing else "connected"
 
 
-async def _is_someone_elses(session: Session, vendor: str, reached: Sequence[Organisation]) -> bool:
+async def _reaches_other_tenants(session: Session, vendor: str, reached: Sequence[Organisation]) -> bool:
     """Say whether a reconnect reached none of the picked organisations that wait for one.
 
     A second user who adds organisations beside a living connection is welcome; one who answers a call to reconnect

@@ -5,7 +5,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import func, select, update
 
-from app.audit import record as audit
+from app.audit import append_audit_entry
 from app.connections.errors import NotConfigured
 from app.connections.grants import refresh_place
 from app.connections.tables import Grant
@@ -36,7 +36,7 @@ async def disconnect(db: Database, sealer: Sealer, connector: Connector, config:
         ids = [grant.id for grant in grants]
         gone = {**WIPED, "state": "disconnected", "state_since": func.wall_clock(), "reason": "Disconnected here."}
         await session.execute(update(Grant).where(Grant.id.in_(ids)).values(gone))
-        await audit(session, actor, f"{config.vendor}_disconnected", config.vendor, {"grants": len(ids)})
+        await append_audit_entry(session, actor, f"{config.vendor}_disconnected", config.vendor, {"grants": len(ids)})
     await revoke_waiting(db, sealer, connector, config)
 
 

@@ -184,16 +184,16 @@ def _webhook_banners(snapshot: Snapshot) -> Iterable[Banner]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ConnectionPresence:
     """`is_connected`: some picked organisation's grant was not ended. `vendors`: those with organisations here."""
 
     is_connected: bool
     vendors: frozenset[str]
 
 
-async def read_reach(session: Session) -> Reach:
+async def read_connection_presence(session: Session) -> ConnectionPresence:
     """Return what is connected; a grant that must be renewed still counts, because its data is still shown."""
     is_connected = and_(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != "disconnected")
     statement = select(func.bool_or(is_connected), func.array_agg(Tenant.vendor.distinct()))
     connected, vendors = (await session.execute(statement.join(Grant, Grant.id == Tenant.grant_id))).one()
-    return Reach(bool(connected), frozenset(vendors or ()))
+    return ConnectionPresence(bool(connected), frozenset(vendors or ()))

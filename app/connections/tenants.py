@@ -17,7 +17,7 @@ TRANSIENT = {"reason_code": None, "reason_message": None, "reason_since": None, 
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class TenantProblem:
     """Why an organisation is not simply healthy: what a person is shown, and until when if that is known."""
 
     health: str
@@ -129,7 +129,7 @@ async def tenants_of(session: Session, vendor: str) -> list[Tenant]:
     return list((await session.scalars(_all(vendor))).all())
 
 
-async def mark_trouble(session: Session, vendor: str, tenant_id: str, trouble: Trouble) -> None:
+async def mark_trouble(session: Session, vendor: str, tenant_id: str, trouble: TenantProblem) -> None:
     """Say what is wrong; `reason_since` stays where it was while the same thing is wrong."""
     is_same = func.coalesce(Tenant.reason_code == trouble.code, false())
     values = {

@@ -49,7 +49,7 @@ class GrantUnusable(ConnectorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class DecryptedGrant:
     """A grant as read, its tokens unsealed: what is needed to use or refresh it."""
 
     id: UUID
@@ -63,7 +63,7 @@ class Opened:
     is_backing_off: bool
 
 
-class Tokens:
+class AccessTokens:
     """Hands out access tokens of grants.
 
     Args:
@@ -93,19 +93,19 @@ class Tokens:
             ConnectorError: the vendor did not give a new set; the grant may still be good.
         """
         while True:
-            held = await self._read(grant_id)
-            if held.is_fresh and held.access_token != rejected:
-                return held.access_token
-            if held.is_backing_off or not (claim := await self._claim(held)):
-                if held.is_usable and held.access_token != rejected:
-                    return held.access_token
-                if held.is_backing_off:
+            grant = await self._read(grant_id)
+            if grant.is_fresh and grant.access_token != rejected:
+                return grant.access_token
+            if grant.is_backing_off or not (claim := await self._claim(grant)):
+                if grant.is_usable and grant.access_token != rejected:
+                    return grant.access_token
+                if grant.is_backing_off:
                     raise VendorUnavailable("The last token refresh failed; the next try is in a moment.")
                 await self._clock.sleep(WAIT_SECONDS)
                 continue
-            return await self._refresh(held, claim, rejected)
+            return await self._refresh(grant, claim, rejected)
 
-    async def keep_alive(self) -> int:
+    async def refresh_idle_grants(self) -> int:
         """Refresh every grant that has not been for a day, so that its 60 days never run out; return how many were."""
         async with self._db.transaction() as session:
             old = Grant.refreshed_at < func.wall_clock() - KEEP_ALIVE
@@ -114,20 +114,20 @@ class Tokens:
         refreshed = 0
         for grant_id in grant_ids:
             try:
-                refreshed += await self._keep_one_alive(grant_id)
+                refreshed += await self._refresh_idle_grant(grant_id)
             except (ConnectorError, SealBroken) as error:
                 log.warning("keep_alive_failed", grant_id=str(grant_id), error=str(error))
         return refreshed
 
-    async def _keep_one_alive(self, grant_id: UUID) -> bool:
-        held = await self._read(grant_id)
-        claim = None if held.is_backing_off else await self._claim(held)
+    async def _refresh_idle_grant(self, grant_id: UUID) -> bool:
+        grant = await self._read(grant_id)
+        claim = None if grant.is_backing_off else await self._claim(grant)
         if claim is None:
             return False
-        await self._refresh(held, claim, None)
+        await self._refresh(grant, claim, None)
         return True
 
-    async def _read(self, grant_id: UUID) -> Opened:
+    async def _read(self, grant_id: UUID) -> DecryptedGrant:
         async with self._db.transaction() as session:
             row = (await session.execute(select(Grant, func.wall_clock()).where(Grant.id == grant_id))).one_or_none()
         if row is None:
@@ -135,11 +135,11 @@ class Tokens:
         grant, now = row[0], row[1]
         if grant.state != "active" or not (grant.access_token_sealed and grant.refresh_token_sealed):
             raise GrantUnusable(grant.reason or "The connection was ended; connect again.")
-        return self._held(grant, now)
+        return self._decrypt(grant, now)
 
-    def _held(self, grant: Grant, now: datetime) -> Opened:
+    def _decrypt(self, grant: Grant, now: datetime) -> DecryptedGrant:
         expires_at = grant.access_expires_at or now
-        return Opened(
+        return DecryptedGrant(
             id=grant.id,
             version=grant.version,
             state=grant.state,
@@ -151,14 +151,14 @@ class Tokens:
             is_backing_off=grant.next_refresh_at is not None and grant.next_refresh_at > now,
         )
 
-    async def _claim(self, held: Opened) -> UUID | None:
+    async def _claim(self, grant: DecryptedGrant) -> UUID | None:
         """Become the one caller that may refresh this version, or return None when another is."""
         claim = uuid4()
         free = or_(Grant.refresh_claim.is_(None), Grant.refresh_claimed_until < func.wall_clock())
         until = func.wall_clock() + timedelta(seconds=CLAIM_SECONDS)
         statement = (
             update(Grant)
-            .where(Grant.id == held.id, Grant.version == held.version, Grant.state == "active", free)
+            .where(Grant.id == grant.id, Grant.version == grant.version, Grant.state == "active", free)
             .values(refresh_claim=claim, refresh_claimed_until=until)
             .returning(Grant.id)
         )
@@ -166,21 +166,21 @@ class Tokens:
             claimed = await session.scalar(statement)
         return claim if claimed else None
 
-    async def _refresh(self, held: Opened, claim: UUID, rejected: str | None) -> str:
+    async def _refresh(self, grant: DecryptedGrant, claim: UUID, rejected: str | None) -> str:
         try:
-            tokens = await self._ask(await self._app(), held)
+            tokens = await self._ask(await self._app(), grant)
         except asyncio.CancelledError:
             # Whoever needs a token next need not wait for our claim to run out.
-            await asyncio.shield(self._let_go(held, claim))
+            await asyncio.shield(self._release_claim(grant, claim))
             raise
         except GrantRefused as error:
-            return await self._refused(held, error)
+            return await self._refused(grant, error)
         except ConnectorError as error:
-            await self._back_off(held, claim, error)
-            if held.is_usable and held.access_token != rejected:
-                return held.access_token
+            await self._back_off(grant, claim, error)
+            if grant.is_usable and grant.access_token != rejected:
+                return grant.access_token
             raise
-        return await self._commit(held, claim, tokens)
+        return await self._commit(grant, claim, tokens)
 
     async def _app(self) -> AppCredentials:
         async with self._db.transaction() as session:
@@ -190,57 +190,59 @@ class Tokens:
         except NotConfigured as error:
             raise AppRejected(str(error)) from error
 
-    async def _ask(self, app: AppCredentials, held: Opened) -> TokenSet:
+    async def _ask(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._ask_patiently(app, held)
+                return await self._refresh_with_retries(app, grant)
         except TimeoutError:
             raise VendorUnavailable("The vendor did not answer the token refresh in time.") from None
 
-    async def _ask_patiently(self, app: AppCredentials, held: Opened) -> TokenSet:
+    async def _refresh_with_retries(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
         for pause in (*RETRY_AFTER_REFUSAL, None):
             try:
-                return await self._connector.refresh(app, held.refresh_token)
+                return await self._connector.refresh(app, grant.refresh_token)
             except GrantRefused:
-                if pause is None or await self._was_rotated(held):
+                if pause is None or await self._was_rotated(grant):
                     raise
                 await self._clock.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    async def _was_rotated(self, held: Opened) -> bool:
-        return (await self._read(held.id)).version != held.version
+    async def _was_rotated(self, grant: DecryptedGrant) -> bool:
+        return (await self._read(grant.id)).version != grant.version
 
-    async def _refused(self, held: Opened, error: GrantRefused) -> str:
-        if await self._was_rotated(held):
-            return await self.access(held.id)
-        log.warning("grant_refused", grant_id=str(held.id), error=error.detail)
+    async def _refused(self, grant: DecryptedGrant, error: GrantRefused) -> str:
+        if await self._was_rotated(grant):
+            return await self.access(grant.id)
+        log.warning("grant_refused", grant_id=str(grant.id), error=error.detail)
         async with self._db.transaction() as session:
-            await mark_dead(session, held.id, held.version, error.detail)
+            await mark_dead(session, grant.id, grant.version, error.detail)
         raise GrantUnusable(error.detail) from error
 
-    async def _let_go(self, held: Opened, claim: UUID) -> None:
-        mine = update(Grant).where(Grant.id == held.id, Grant.refresh_claim == claim)
+    async def _release_claim(self, grant: DecryptedGrant, claim: UUID) -> None:
+        mine = update(Grant).where(Grant.id == grant.id, Grant.refresh_claim == claim)
         with contextlib.suppress(DatabaseUnavailable):
             async with self._db.transaction() as session:
                 await session.execute(mine.values(refresh_claim=None))
 
-    async def _back_off(self, held: Opened, claim: UUID, error: ConnectorError) -> None:
-        log.warning("token_refresh_failed", grant_id=str(held.id), error=error.detail, kind=type(error).__name__)
+    async def _back_off(self, grant: DecryptedGrant, claim: UUID, error: ConnectorError) -> None:
+        log.warning("token_refresh_failed", grant_id=str(grant.id), error=error.detail, kind=type(error).__name__)
         wait = timedelta(seconds=BACKOFF_SECONDS * (4 if isinstance(error, AppRejected) else 1))
         values = {"refresh_claim": None, "next_refresh_at": func.wall_clock() + wait, "refusals": Grant.refusals + 1}
         async with self._db.transaction() as session:
-            await session.execute(update(Grant).where(Grant.id == held.id, Grant.refresh_claim == claim).values(values))
+            await session.execute(
+                update(Grant).where(Grant.id == grant.id, Grant.refresh_claim == claim).values(values)
+            )
 
-    async def _commit(self, held: Opened, claim: UUID, tokens: TokenSet) -> str:
+    async def _commit(self, grant: DecryptedGrant, claim: UUID, tokens: TokenSet) -> str:
         """Commit the new set before anyone uses it; a claim lost meanwhile means that another set is already there."""
         statement = (
             update(Grant)
-            .where(Grant.id == held.id, Grant.refresh_claim == claim, Grant.state == "active")
+            .where(Grant.id == grant.id, Grant.refresh_claim == claim, Grant.state == "active")
             .values(version=Grant.version + 1, refresh_claim=None)
             .returning(Grant.id)
         )
         async with self._db.transaction() as session:
             if await session.scalar(statement):
-                await store_tokens(session, self._sealer, held.id, tokens)
+                await store_tokens(session, self._sealer, grant.id, tokens)
                 return tokens.access_token
-        return await self.access(held.id)
+        return await self.access(grant.id)

@@ -92,7 +92,7 @@ async def save_scope_set(session: Session, vendor: str, scope_set: str) -> None:
     await _upsert_app(session, vendor, {"scope_set": scope_set, "updated_at": func.now()})
 
 
-async def note_probe(session: Session, vendor: str) -> None:
+async def record_probe(session: Session, vendor: str) -> None:
     """Remember that the vendor just asked whether we mean to receive."""
     await _upsert_app(session, vendor, {"last_probe_at": func.wall_clock()})
 

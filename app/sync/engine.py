@@ -14,27 +14,27 @@ import structlog
 
 from app import idempotency
 from app.billing.alerts import AlertPolicy
-from app.billing.maintenance import keep_up
+from app.billing.maintenance import refresh_derived
 from app.clock import Clock
 from app.connections import consent, disconnect, grants, status, tenants, vendor_app
 from app.connections.errors import UnknownTenant
 from app.connections.status import Snapshot
 from app.connections.tables import Tenant
-from app.connections.tokens import Tokens
+from app.connections.tokens import AccessTokens
 from app.connections.vendor_app import VendorConfig
 from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
 from app.crypto import Sealer
-from app.db import OURS, Database, DatabaseUnavailable, Session, end_transactions
+from app.db import APPLICATION_NAME, Database, DatabaseUnavailable, Session, terminate_stuck_transactions
 from app.sync import progress, runs
 from app.sync.client import usage
-from app.sync.client.rate_limiter import Limits, Spender
-from app.sync.leases import USUAL, WRITERS, Terms
+from app.sync.client.rate_limiter import RateLimiter, RateLimits
+from app.sync.leases import DEFAULT_TIMINGS, WRITERS, LeaseTimings
 from app.sync.pull import reconcile
-from app.sync.status.metrics import Vitals, read_vitals
+from app.sync.status.metrics import SyncMetrics, read_sync_metrics
 from app.sync.status.overview import Overview
 from app.sync.status.tenants import TenantView, views_of
 from app.sync.tables import Usage
-from app.sync.tenant_runner import Tools
+from app.sync.tenant_runner import RunnerDependencies
 from app.sync.webhooks import inbox
 from app.sync.worker import Worker
 
@@ -53,16 +53,16 @@ STANDING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class VendorSettings:
     """The settings one vendor goes by; `is_acknowledged_empty`: webhooks are answered without a body."""
 
     interval: timedelta
     page_size: int
-    limits: Limits
+    limits: RateLimits
     alerts: AlertPolicy
     is_scheduled: bool
     is_acknowledged_empty: bool = False
-    terms: Terms = USUAL
+    timings: LeaseTimings = DEFAULT_TIMINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +86,39 @@ class Engine:
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - everything one vendor needs meets here, once
-        self, db: Database, clock: Clock, sealer: Sealer, connector: Connector, config: VendorConfig, plan: Plan
+        self,
+        db: Database,
+        clock: Clock,
+        sealer: Sealer,
+        connector: Connector,
+        config: VendorConfig,
+        plan: VendorSettings,
     ) -> None:
         self.vendor = connector.vendor
         self.connector = connector
         self.config = config
         self.plan = plan
         self.sealer = sealer
-        self.tokens = Tokens(db, sealer, connector, config, clock)
+        self.tokens = AccessTokens(db, sealer, connector, config, clock)
         self._db = db
         self._known_keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
         self._keys_read_at = -math.inf
         self._clock = clock
-        spender = Spender(db, clock, connector.vendor, plan.limits)
+        rate_limiter = RateLimiter(db, clock, connector.vendor, plan.limits)
         writers = asyncio.Semaphore(WRITERS)
-        tools = Tools(db, clock, connector, self.tokens, spender, plan.page_size, writers, self.refresh_alerts)
-        self.worker = Worker(tools, plan.terms)
+        tools = RunnerDependencies(
+            db, clock, connector, self.tokens, rate_limiter, plan.page_size, writers, self.refresh_alerts
+        )
+        self.worker = Worker(tools, plan.timings)
 
     async def tick(self) -> UUID | None:
         """Open the tick that is due, if one is and no other replica was faster."""
         async with self._db.transaction() as session:
-            await runs.close_left_open(session, self.vendor)
+            await runs.close_orphaned_runs(session, self.vendor)
             tenant_ids = await tenants.selected_ids(session, self.vendor)
             run_id = await runs.open_tick(session, self.vendor, self.plan.interval, tenant_ids)
         if run_id:
-            self.worker.nudge()
+            self.worker.wake()
         return run_id
 
     async def sync_now(self, session: Session, tenant_ids: Sequence[str] | None, actor: str) -> UUID:
@@ -123,7 +131,7 @@ class Engine:
         selected = await tenants.ids_to_work_on(session, self.vendor)
         if unknown := sorted(set(tenant_ids or ()) - set(selected)):
             raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
-        return await runs.open_run(session, runs.Order(self.vendor, "manual", tenant_ids or selected, actor))
+        return await runs.open_run(session, runs.RunRequest(self.vendor, "manual", tenant_ids or selected, actor))
 
     async def reconcile_now(self, session: Session, actor: str) -> UUID:
         """Open a reconciliation of everything selected, or return the one under way.
@@ -132,7 +140,7 @@ class Engine:
             NoTenantSelected: nothing is selected that could be compared.
         """
         selected = await tenants.ids_to_work_on(session, self.vendor)
-        return await runs.open_run(session, runs.Order(self.vendor, "reconcile", selected, actor))
+        return await runs.open_run(session, runs.RunRequest(self.vendor, "reconcile", selected, actor))
 
     async def reconcile_nightly(self) -> None:
         """Open the reconciliation that is due once a day, if no other replica was faster."""
@@ -144,27 +152,27 @@ class Engine:
         """Begin the first sync of organisations just picked, without waiting for a tick."""
         living = set(await tenants.selected_ids(session, self.vendor))
         if fresh := [tenant_id for tenant_id in tenant_ids if tenant_id in living]:
-            await runs.open_run(session, runs.Order(self.vendor, "manual", fresh, actor))
+            await runs.open_run(session, runs.RunRequest(self.vendor, "manual", fresh, actor))
 
     async def views(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:
         """Return how each of these organisations is doing."""
         return await views_of(session, self.vendor, self._clock, self.plan.limits.per_day, rows)
 
-    async def keep_house(self) -> None:
+    async def run_maintenance(self) -> None:
         """Do what must be done now and then: forget what is old, refresh idle grants, finish revocations."""
         async with self._db.transaction() as session:
-            await end_transactions(session, f"{OURS}%", STANDING_SECONDS)
-            await progress.forget_old(session)
-            await runs.forget_old(session)
-            await idempotency.forget_replies(session)
-            await inbox.forget_old(session)
-        await self.tokens.keep_alive()
+            await terminate_stuck_transactions(session, f"{APPLICATION_NAME}%", STANDING_SECONDS)
+            await progress.delete_expired(session)
+            await runs.delete_expired(session)
+            await idempotency.delete_expired(session)
+            await inbox.delete_expired(session)
+        await self.tokens.refresh_idle_grants()
         await disconnect.revoke_waiting(self._db, self.sealer, self.connector, self.config)
 
     async def refresh_alerts(self) -> None:
         """Keep alerts, the review queue and other vendors' events equal to what the tables say now."""
         async with self._db.transaction() as session:
-            await keep_up(session, self._clock.now(), self.plan.alerts)
+            await refresh_derived(session, self._clock.now(), self.plan.alerts)
 
     async def receive(self, body: bytes, signatures: Sequence[bytes]) -> Receipt:
         """Take a webhook delivery: check it, and store what it tells of before anyone is told that we have it.
@@ -185,10 +193,10 @@ class Engine:
             await self._store(lambda session: inbox.accept_unreadable(session, self.vendor, body, reason))
             return Receipt(is_signed=True)
         if not notices:
-            await self._note(vendor_app.note_probe)
+            await self._note(vendor_app.record_probe)
             return Receipt(is_signed=True)
         stored = await self._store(lambda session: inbox.accept(session, self.vendor, notices))
-        self.worker.nudge()
+        self.worker.wake()
         return Receipt(is_signed=True, stored=stored)
 
     async def _store(self, write: Callable[[Session], Awaitable[Stored]]) -> Stored:
@@ -235,7 +243,7 @@ class Engine:
         outcome = await consent.finish_consent(self._db, self.sealer, self.connector, self.config, callback)
         if outcome.is_connected:
             async with self._db.transaction() as session:
-                await runs.bring_tick_forward(session, self.vendor)
+                await runs.schedule_tick_now(session, self.vendor)
         return outcome
 
     async def overview(self, session: Session) -> Overview:
@@ -271,8 +279,8 @@ class Engine:
             banners=status.banners_of(snapshot, self._clock.now()),
         )
 
-    async def vitals(self, session: Session) -> Vitals:
-        return await read_vitals(session, self.vendor)
+    async def sync_metrics(self, session: Session) -> SyncMetrics:
+        return await read_sync_metrics(session, self.vendor)
 
     async def usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
         """Return the days' costs and the month's bytes by organisation."""

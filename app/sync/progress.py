@@ -14,7 +14,7 @@ IN_ORDER = 0x70726F6772657373
 MOST = 500
 
 
-async def tell(session: Session, kind: str, data: Mapping[str, object]) -> None:
+async def publish(session: Session, kind: str, data: Mapping[str, object]) -> None:
     """Add one step in the caller's transaction: it is told exactly when what it tells of stands.
 
     It should be the last thing a transaction does. Until it ends others wait to tell theirs, so that steps become
@@ -24,7 +24,7 @@ async def tell(session: Session, kind: str, data: Mapping[str, object]) -> None:
     await session.execute(insert(ProgressEvent).values(kind=kind, data=dict(data)))
 
 
-async def steps_after(session: Session, last_id: int) -> list[ProgressEvent]:
+async def events_after(session: Session, last_id: int) -> list[ProgressEvent]:
     """Return the steps after one, oldest first, at most 500."""
     statement = select(ProgressEvent).where(ProgressEvent.id > last_id).order_by(ProgressEvent.id).limit(MOST)
     return list((await session.scalars(statement)).all())
@@ -34,5 +34,5 @@ async def newest_id(session: Session) -> int:
     return await session.scalar(select(func.max(ProgressEvent.id))) or 0
 
 
-async def forget_old(session: Session) -> None:
+async def delete_expired(session: Session) -> None:
     await session.execute(delete(ProgressEvent).where(ProgressEvent.at < func.now() - KEPT))

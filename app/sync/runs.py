@@ -20,7 +20,7 @@ KEPT = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunRequest:
     """What a new run is for."""
 
     vendor: str
@@ -29,7 +29,7 @@ class Order:
     requested_by: str = "system"
 
 
-async def open_run(session: Session, order: Order) -> UUID:
+async def open_run(session: Session, order: RunRequest) -> UUID:
     """Return the run that will bring these organisations up to date.
 
     While a tick or a manual run is under way it is that one, with whatever organisations it lacked or gave up added, so
@@ -40,7 +40,7 @@ async def open_run(session: Session, order: Order) -> UUID:
     # One with nothing left to do is about to be closed, and would swallow what is asked for now.
     unfinished = exists().where(RunResource.run_id == Run.id, RunResource.status.in_(UNFINISHED))
     running = await session.scalar(
-        _running(order.vendor, alike(order.trigger)).where(unfinished).with_for_update(of=Run)
+        _running(order.vendor, equivalent_triggers(order.trigger)).where(unfinished).with_for_update(of=Run)
     )
     run_id = running or uuid4()
     if running is None:
@@ -57,7 +57,7 @@ async def open_run(session: Session, order: Order) -> UUID:
         await session.flush()
     await _add_work(session, run_id, order.tenant_ids)
     if running is None:
-        await progress.tell(session, "run_started", {"run_id": str(run_id), "trigger": order.trigger})
+        await progress.publish(session, "run_started", {"run_id": str(run_id), "trigger": order.trigger})
     return run_id
 
 
@@ -80,11 +80,11 @@ async def open_tick(session: Session, vendor: str, interval: timedelta, tenant_i
     session.add(Run(id=run_id, vendor=vendor, trigger="schedule", tenant_id=idle[0] if len(idle) == 1 else None))
     await session.flush()
     await _add_work(session, run_id, idle)
-    await progress.tell(session, "run_started", {"run_id": str(run_id), "trigger": "schedule"})
+    await progress.publish(session, "run_started", {"run_id": str(run_id), "trigger": "schedule"})
     return run_id
 
 
-async def record_pass(
+async def record_finished_run(
     session: Session, vendor: str, trigger: str, tenant_id: str, results: Iterable[RunResource]
 ) -> UUID:
     """Write down a pass that is already over, such as a drain of the inbox."""
@@ -121,7 +121,7 @@ async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[s
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkItem:
     """One resource to bring up to date, or to compare whole when the run is a reconciliation."""
 
     run_id: UUID
@@ -133,7 +133,7 @@ class Work:
         return self.trigger == "reconcile"
 
 
-async def take_work(session: Session, vendor: str, tenant_id: str, busy: Iterable[str] = ()) -> list[Work]:
+async def claim_work(session: Session, vendor: str, tenant_id: str, busy: Iterable[str] = ()) -> list[WorkItem]:
     """Mark what is unfinished of the organisation's oldest run as running and return it; a crashed owner's is too.
 
     One run at a time, since two would walk by the same cursor; runs by a trigger that is `busy` are left out.
@@ -155,10 +155,10 @@ async def take_work(session: Session, vendor: str, tenant_id: str, busy: Iterabl
         .returning(RunResource.run_id, RunResource.resource, trigger.label("trigger"))
     )
     rows = (await session.execute(statement)).all()
-    return [Work(row.run_id, Resource(row.resource), row.trigger) for row in rows]
+    return [WorkItem(row.run_id, Resource(row.resource), row.trigger) for row in rows]
 
 
-async def count_page(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
+async def add_page_counts(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
     session: Session, run_id: UUID, tenant_id: str, resource: Resource, page: Page, counts: Counts
 ) -> None:
     """Add a stored page to its run's figures."""
@@ -207,10 +207,10 @@ async def finish_if_done(session: Session, run_id: UUID) -> None:
     run.error = next((row.error for row in rows if row.error), None)
     run.finished_at = (await session.scalars(select(func.wall_clock()))).one()
     await session.flush()
-    await progress.tell(session, "run_finished", {"run_id": str(run_id), "status": run.status})
+    await progress.publish(session, "run_finished", {"run_id": str(run_id), "status": run.status})
 
 
-async def close_left_open(session: Session, vendor: str) -> None:
+async def close_orphaned_runs(session: Session, vendor: str) -> None:
     """Close runs whose last part is over and whose organisations nobody owns: their owner died before it could."""
     mine = RunResource.run_id == Run.id
     owned = exists().where(
@@ -225,7 +225,7 @@ async def close_left_open(session: Session, vendor: str) -> None:
         await finish_if_done(session, run_id)
 
 
-async def whole_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:
+async def complete_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:
     """Return when the run began if it brought every resource of the organisation to its end, else None."""
     good = (RunResource.run_id == run_id, RunResource.tenant_id == tenant_id)
     statement = select(func.count()).where(*good, RunResource.status.in_(("succeeded", "partial")))
@@ -275,14 +275,14 @@ async def schedule_of(session: Session, vendor: str) -> Schedule | None:
     return await session.get(Schedule, _name(vendor))
 
 
-async def bring_tick_forward(session: Session, vendor: str) -> None:
+async def schedule_tick_now(session: Session, vendor: str) -> None:
     """Make the next tick due now."""
     schedule = await _lock_schedule(session, vendor)
     schedule.due_at = func.wall_clock()
     await session.flush()
 
 
-async def forget_old(session: Session) -> None:
+async def delete_expired(session: Session) -> None:
     await session.execute(delete(Run).where(Run.finished_at < func.wall_clock() - KEPT))
 
 
@@ -322,7 +322,7 @@ def _running(vendor: str, triggers: tuple[str, ...]) -> Select[UUID]:
     return select(Run.id).where(*running).order_by(Run.started_at).limit(1)
 
 
-def alike(trigger: str) -> tuple[str, ...]:
+def equivalent_triggers(trigger: str) -> tuple[str, ...]:
     """Return the triggers whose runs do the same work."""
     return PULLS if trigger in PULLS else (trigger,)
 

@@ -28,7 +28,7 @@ class Cursor(Table):
     since: Mapped[datetime | None] = mapped_column(Instant)
     page: Mapped[int] = mapped_column(server_default="1")
     page_size: Mapped[int | None]
-    then_since: Mapped[datetime | None] = mapped_column(Instant)
+    resume_since: Mapped[datetime | None] = mapped_column("then_since", Instant)
     high_water: Mapped[datetime | None] = mapped_column(Instant)
     walk_read_at: Mapped[datetime | None] = mapped_column(Instant)
     next_since: Mapped[datetime | None] = mapped_column(Instant)

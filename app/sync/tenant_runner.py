@@ -9,22 +9,22 @@ import structlog
 
 from app.billing.records import Resource
 from app.clock import Clock
-from app.concurrency import end_tasks
+from app.concurrency import cancel_and_wait
 from app.connections import grants, tenants
-from app.connections.tenants import Trouble
-from app.connections.tokens import Tokens
+from app.connections.tenants import TenantProblem
+from app.connections.tokens import AccessTokens
 from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
 from app.crypto import SealBroken
 from app.db import Database, DatabaseUnavailable
 from app.sync import runs
-from app.sync.client.failures import REMOVED, describe, gravest
-from app.sync.client.rate_limiter import Paused, Spender
-from app.sync.client.tenant_client import Caller
-from app.sync.leases import Desk, Held, LeaseLost, Ownership
+from app.sync.client.failures import TENANT_REMOVED, describe_failure, most_severe
+from app.sync.client.rate_limiter import Paused, RateLimiter
+from app.sync.client.tenant_client import TenantClient
+from app.sync.leases import FencedDatabase, HeldLease, LeaseKeeper, LeaseLost
 from app.sync.pull import quarantine
-from app.sync.pull.incremental import Job, NotWanted, pull
+from app.sync.pull.incremental import PullRequest, TenantDeselected, pull
 from app.sync.pull.reconcile import reconcile
-from app.sync.runs import PULLS, Work
+from app.sync.runs import PULLS, WorkItem
 from app.sync.webhooks import inbox
 from app.sync.webhooks.drain import drain
 
@@ -34,7 +34,7 @@ DRAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class RunnerDependencies:
     """What an owner works with.
 
     Attributes:
@@ -46,15 +46,15 @@ class Tools:
     db: Database
     clock: Clock
     connector: Connector
-    tokens: Tokens
-    spender: Spender
+    tokens: AccessTokens
+    rate_limiter: RateLimiter
     page_size: int
     writers: asyncio.Semaphore
     before_run_ends: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class PullOutcome:
     """How the pull of one resource ended: `error` is None at its natural end."""
 
     run_id: UUID
@@ -62,50 +62,61 @@ class Ended:
     error: Exception | None
 
 
-async def serve(tools: Tools, held: Held, claimed_at: float) -> None:
+async def run_tenant(tools: RunnerDependencies, held: HeldLease, claimed_at: float) -> None:
     """Own one organisation until there is nothing to do for it, the lease is lost, or this replica stops."""
-    ownership = Ownership(tools.db, tools.clock, held, claimed_at)
-    heart = asyncio.create_task(ownership.beat())
+    keeper = LeaseKeeper(tools.db, tools.clock, held, claimed_at)
+    heart = asyncio.create_task(keeper.run_heartbeat())
     try:
-        await _work(tools, Desk(tools.db, held, tools.writers), ownership)
+        await _run(tools, FencedDatabase(tools.db, held, tools.writers), keeper)
     except LeaseLost as error:
         log.warning("lease_lost", tenant_id=held.tenant_id, error=str(error))
     except DatabaseUnavailable as error:
         log.warning("database_unavailable", tenant_id=held.tenant_id, error=str(error))
     finally:
-        await asyncio.shield(ownership.hand_back(heart))
+        await asyncio.shield(keeper.release(heart))
 
 
-async def _work(tools: Tools, desk: Desk, ownership: Ownership) -> None:
+async def _run(tools: RunnerDependencies, desk: FencedDatabase, keeper: LeaseKeeper) -> None:
     """Do what there is to do: runs, and the inbox beside them, so that a long first sync delays no webhook."""
     held = desk.held
     async with desk.transaction() as session:
         grant_id = await tenants.grant_at_work(session, held.vendor, held.tenant_id)
     if grant_id is None:
-        await _give_up(desk)
+        await _cancel_pending(desk)
         return
-    caller = Caller(
-        tools.db, tools.clock, tools.connector, tools.tokens, tools.spender, held.tenant_id, grant_id, ownership.check
+    caller = TenantClient(
+        tools.db,
+        tools.clock,
+        tools.connector,
+        tools.tokens,
+        tools.rate_limiter,
+        held.tenant_id,
+        grant_id,
+        keeper.ensure_held,
     )
     passes: dict[asyncio.Task[None], str] = {}
     try:
-        while await _begin_pass(tools, desk, caller, passes) or await drain(desk, caller, tools.connector) or passes:
-            await _until_something_ends(tools.clock, passes)
+        while await _start_run(tools, desk, caller, passes) or await drain(desk, caller, tools.connector) or passes:
+            await _wait_for_progress(tools.clock, passes)
     finally:
-        await end_tasks(passes)
+        await cancel_and_wait(passes)
 
 
-async def _begin_pass(tools: Tools, desk: Desk, caller: Caller, passes: dict[asyncio.Task[None], str]) -> bool:
+async def _start_run(
+    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, passes: dict[asyncio.Task[None], str]
+) -> bool:
     """Begin the oldest run that may go beside those under way: a pull beside a reconciliation, never beside a pull."""
-    busy = {alike for trigger in passes.values() for alike in runs.alike(trigger)}
+    busy = {
+        equivalent_triggers for trigger in passes.values() for equivalent_triggers in runs.equivalent_triggers(trigger)
+    }
     async with desk.transaction() as session:
-        work = await runs.take_work(session, desk.held.vendor, desk.held.tenant_id, busy)
+        work = await runs.claim_work(session, desk.held.vendor, desk.held.tenant_id, busy)
     if work:
-        passes[asyncio.create_task(_pass(tools, desk, caller, work))] = work[0].trigger
+        passes[asyncio.create_task(_execute_run(tools, desk, caller, work))] = work[0].trigger
     return bool(work)
 
 
-async def _until_something_ends(clock: Clock, passes: dict[asyncio.Task[None], str]) -> None:
+async def _wait_for_progress(clock: Clock, passes: dict[asyncio.Task[None], str]) -> None:
     """Return when a pass ends, or when it is time to look into the inbox again; what broke a pass is raised."""
     if not passes:
         return
@@ -113,13 +124,15 @@ async def _until_something_ends(clock: Clock, passes: dict[asyncio.Task[None], s
     try:
         done, _ = await asyncio.wait({rest, *passes}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await end_tasks([rest])
+        await cancel_and_wait([rest])
     for task in done & passes.keys():
         del passes[task]
         task.result()
 
 
-async def _pass(tools: Tools, desk: Desk, caller: Caller, work: Sequence[Work]) -> None:
+async def _execute_run(
+    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, work: Sequence[WorkItem]
+) -> None:
     """Bring every resource of one run up to date, side by side."""
     if work[0].trigger in PULLS:
         async with desk.transaction() as session:
@@ -129,12 +142,12 @@ async def _pass(tools: Tools, desk: Desk, caller: Caller, work: Sequence[Work]) 
         ended = await asyncio.gather(*pulls)
     finally:
         # Whatever ends one of them outside its own errors ends the ownership: the others must not go on without it.
-        await end_tasks(pulls)
-    await _conclude(tools, desk, caller, ended)
+        await cancel_and_wait(pulls)
+    await _finish_run(tools, desk, caller, ended)
 
 
-async def _pull(tools: Tools, desk: Desk, caller: Caller, work: Work) -> Ended:
-    job = Job(work.run_id, work.resource, desk.held, tools.page_size, is_waited_for=work.trigger == "manual")
+async def _pull(tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, work: WorkItem) -> PullOutcome:
+    job = PullRequest(work.run_id, work.resource, desk.held, tools.page_size, is_waited_for=work.trigger == "manual")
     error: Exception | None = None
     try:
         if work.is_reconciliation:
@@ -143,53 +156,55 @@ async def _pull(tools: Tools, desk: Desk, caller: Caller, work: Work) -> Ended:
             await pull(desk, caller, job)
     except (LeaseLost, DatabaseUnavailable):
         raise
-    except (Paused, NotWanted, ConnectorError) as refusal:
+    except (Paused, TenantDeselected, ConnectorError) as refusal:
         error = refusal
     except Exception as defect:
         # A defect ends this resource's pull and says so; left to fly it would be met again at once, call by call.
         log.exception("pull_failed", tenant_id=desk.held.tenant_id, resource=work.resource.value)
         error = defect
-    return Ended(work.run_id, work.resource, error)
+    return PullOutcome(work.run_id, work.resource, error)
 
 
 def _outcome(error: Exception | None) -> tuple[str, str] | None:
     if error is None:
         return None
-    if isinstance(error, Paused | NotWanted):
+    if isinstance(error, Paused | TenantDeselected):
         return "paused", str(error)
     if isinstance(error, ConnectorError | SealBroken):
         return "failed", str(error)
     return "failed", "An internal error; the log says what."
 
 
-async def _conclude(tools: Tools, desk: Desk, caller: Caller, ended: Sequence[Ended]) -> None:
+async def _finish_run(
+    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, ended: Sequence[PullOutcome]
+) -> None:
     """Close the resources of a run and say how the organisation is; then close the run if this was its last part.
 
     The resources are one transaction: a replica that dies before leaves unfinished work behind, which another takes up.
     One that dies after it leaves a run without work, which the next look for a tick closes.
     """
     held, run_id = desk.held, ended[0].run_id
-    trouble = await _trouble(tools, desk, caller, ended)
+    trouble = await _find_problem(tools, desk, caller, ended)
     async with desk.transaction() as session:
         is_wanted = await tenants.grant_at_work(session, held.vendor, held.tenant_id) is not None
         for one in ended:
-            error = one.error if is_wanted or one.error is None else NotWanted()
+            error = one.error if is_wanted or one.error is None else TenantDeselected()
             await runs.finish_resource(session, run_id, held.tenant_id, one.resource, _outcome(error))
-        as_of = await runs.whole_since(session, run_id, held.tenant_id)
+        as_of = await runs.complete_since(session, run_id, held.tenant_id)
         if trouble and is_wanted:
             await tenants.mark_trouble(session, held.vendor, held.tenant_id, trouble)
         elif as_of:
-            aside = await quarantine.count_of(session, held.vendor, held.tenant_id)
+            aside = await quarantine.count_quarantined(session, held.vendor, held.tenant_id)
             await tenants.mark_success(session, held.vendor, held.tenant_id, as_of, aside)
     async with desk.transaction() as session:
         is_done = await runs.is_done(session, run_id)
     if is_done:
-        await _keep_up(tools, run_id)
+        await _refresh_derived(tools, run_id)
         async with desk.transaction() as session:
             await runs.finish_if_done(session, run_id)
 
 
-async def _keep_up(tools: Tools, run_id: UUID) -> None:
+async def _refresh_derived(tools: RunnerDependencies, run_id: UUID) -> None:
     try:
         await tools.before_run_ends()
     except DatabaseUnavailable:
@@ -199,28 +214,30 @@ async def _keep_up(tools: Tools, run_id: UUID) -> None:
         log.exception("upkeep_failed", run_id=str(run_id))
 
 
-async def _trouble(tools: Tools, desk: Desk, caller: Caller, ended: Sequence[Ended]) -> Trouble | None:
-    errors = {one.error: one.resource for one in ended if one.error and not isinstance(one.error, NotWanted)}
+async def _find_problem(
+    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, ended: Sequence[PullOutcome]
+) -> TenantProblem | None:
+    errors = {one.error: one.resource for one in ended if one.error and not isinstance(one.error, TenantDeselected)}
     if not errors:
         return None
-    worst = gravest(list(errors))
+    worst = most_severe(list(errors))
     if isinstance(worst, PermissionMissing):
         await _note_missing_permission(tools, desk, errors[worst])
     if isinstance(worst, OrganisationForbidden | NotFound) and await _is_gone(desk.held, caller):
         async with desk.transaction() as session:
             await tenants.mark_removed(session, desk.held.vendor, desk.held.tenant_id)
-        return REMOVED
-    return describe(worst, tools.clock.now())
+        return TENANT_REMOVED
+    return describe_failure(worst, tools.clock.now())
 
 
-async def _is_gone(held: Held, caller: Caller) -> bool:
+async def _is_gone(held: HeldLease, caller: TenantClient) -> bool:
     try:
         return held.tenant_id not in await caller.organisations()
     except ConnectorError:
         return False
 
 
-async def _note_missing_permission(tools: Tools, desk: Desk, resource: Resource) -> None:
+async def _note_missing_permission(tools: RunnerDependencies, desk: FencedDatabase, resource: Resource) -> None:
     held = desk.held
     async with desk.transaction() as session:
         if grant := await grants.grant_reaching(session, held.vendor, held.tenant_id):
@@ -228,15 +245,17 @@ async def _note_missing_permission(tools: Tools, desk: Desk, resource: Resource)
             await grants.note_missing_permission(session, grant.id, sorted({*grant.missing_scopes, scope}))
 
 
-async def _give_up(desk: Desk) -> None:
+async def _cancel_pending(desk: FencedDatabase) -> None:
     """Close whatever waits for an organisation that is not to be read any more."""
     held = desk.held
     while True:
         async with desk.transaction() as session:
             await inbox.ignore_waiting(session, held.vendor, held.tenant_id)
-            work = await runs.take_work(session, held.vendor, held.tenant_id)
+            work = await runs.claim_work(session, held.vendor, held.tenant_id)
             for one in work:
-                await runs.finish_resource(session, one.run_id, held.tenant_id, one.resource, _outcome(NotWanted()))
+                await runs.finish_resource(
+                    session, one.run_id, held.tenant_id, one.resource, _outcome(TenantDeselected())
+                )
             if not work:
                 return
             await runs.finish_if_done(session, work[0].run_id)

@@ -17,7 +17,7 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came back, whatever it is. The body is decompressed, and not assumed to be anything."""
 
     status: int
@@ -26,7 +26,7 @@ class Answer:
     traffic: Traffic
 
 
-async def read(http: httpx.AsyncClient, url: str, access: Access, since: str | None = None) -> Answer:
+async def read(http: httpx.AsyncClient, url: str, access: Access, since: str | None = None) -> Response:
     """Ask the accounting API for one page.
 
     Args:
@@ -56,7 +56,7 @@ async def send(
     auth: httpx.Auth | None = None,
     most_bytes: int = MOST_BYTES,
     most_seconds: float = MOST_SECONDS,
-) -> Answer:
+) -> Response:
     """Send one request, once; redirects are not followed, and no status is an error yet.
 
     Raises:
@@ -79,7 +79,7 @@ async def send(
 
 async def _exchange(
     http: httpx.AsyncClient, request: httpx.Request, auth: httpx.Auth | None, most_bytes: int
-) -> Answer:
+) -> Response:
     response = await http.send(request, stream=True, auth=auth, follow_redirects=False)
     body = bytearray()
     try:
@@ -89,7 +89,7 @@ async def _exchange(
                 raise AnswerUnreadable(f"Xero's answer is larger than {most_bytes} bytes.", _cost(response, len(body)))
     finally:
         await response.aclose()
-    return Answer(response.status_code, response.headers, bytes(body), _cost(response, len(body)))
+    return Response(response.status_code, response.headers, bytes(body), _cost(response, len(body)))
 
 
 def _cost(response: httpx.Response, bytes_raw: int) -> Traffic:

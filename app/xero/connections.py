@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from app.connector import AccessExpired, AnswerUnreadable, ConnectorError, Organisation
-from app.xero.client import PATIENCE, Answer, send
-from app.xero.errors import EXPIRED, refusal
+from app.xero.client import PATIENCE, Response, send
+from app.xero.errors import EXPIRED, error_for
 from app.xero.parsing import Unreadable, read_instant
 from app.xero.wire import UNREADABLE
 
@@ -38,11 +38,11 @@ async def list_connections(http: httpx.AsyncClient, api_url: str, access_token: 
         raise AnswerUnreadable("Xero's list of connections is not in its form.", answer.traffic) from None
 
 
-def _connections_refusal(answer: Answer) -> ConnectorError:
+def _connections_refusal(answer: Response) -> ConnectorError:
     """No scope is needed for the list of connections, so a 401 there can only mean the token."""
     if answer.status == UNAUTHORIZED:
         return AccessExpired(EXPIRED, answer.traffic)
-    return refusal(answer)
+    return error_for(answer)
 
 
 def _organisation(row: Connection) -> Organisation:

@@ -23,7 +23,7 @@ from app.connector import (
     RequestRejected,
     VendorUnavailable,
 )
-from app.xero.client import Answer
+from app.xero.client import Response
 from app.xero.wire import UNREADABLE
 
 MOST_TEXT = 300
@@ -104,7 +104,7 @@ class Fault(Struct):
     Elements: list[Element] = []
 
 
-def refusal(answer: Answer) -> ConnectorError:
+def error_for(answer: Response) -> ConnectorError:
     """Return the error an answer stands for, with what it cost; to be raised by the caller."""
     fault = _read_fault(answer.body)
     signs = _signs(answer, fault)
@@ -115,7 +115,7 @@ def refusal(answer: Answer) -> ConnectorError:
     return meaning.error(meaning.detail.format(status=answer.status, message=message), answer.traffic)
 
 
-def rate_limited(answer: Answer) -> RateLimited:
+def rate_limited(answer: Response) -> RateLimited:
     """Return which limit a 429 speaks of, and for how long; it comes without a body worth reading."""
     limit = LIMITS.get(answer.headers.get("X-Rate-Limit-Problem", "").strip().lower(), "unknown")
     return RateLimited(LIMITED.format(limit=limit), limit, _read_retry_after(answer.headers), answer.traffic)
@@ -133,7 +133,7 @@ def _read_fault(body: bytes) -> Fault:
         return Fault()
 
 
-def _signs(answer: Answer, fault: Fault) -> str:
+def _signs(answer: Response, fault: Fault) -> str:
     """Gather, in lower case, everything in an answer that tells one error from another of the same status."""
     text = answer.body[:1000].decode("utf-8", "replace")
     challenge = answer.headers.get("WWW-Authenticate", "")

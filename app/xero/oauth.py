@@ -22,7 +22,7 @@ from app.connector import (
     TokenSet,
     VendorUnavailable,
 )
-from app.xero.client import PATIENCE, Answer, send
+from app.xero.client import PATIENCE, Response, send
 from app.xero.errors import clean, rate_limited
 from app.xero.parsing import Unreadable, read_text, require
 from app.xero.wire import UNREADABLE
@@ -154,13 +154,13 @@ async def revoke(http: httpx.AsyncClient, identity_url: str, app: AppCredentials
         raise _identity_refusal(answer)
 
 
-async def _post(http: httpx.AsyncClient, url: str, app: AppCredentials, form: Mapping[str, str]) -> Answer:
+async def _post(http: httpx.AsyncClient, url: str, app: AppCredentials, form: Mapping[str, str]) -> Response:
     headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
     request = http.build_request("POST", url, data=dict(form), headers=headers, timeout=PATIENCE)
     return await send(http, request, httpx.BasicAuth(app.client_id, app.client_secret))
 
 
-def _identity_refusal(answer: Answer) -> ConnectorError:
+def _identity_refusal(answer: Response) -> ConnectorError:
     if answer.status == TOO_MANY:
         return rate_limited(answer)
     if answer.status >= SERVER_ERROR or answer.status == REQUEST_TIMEOUT:

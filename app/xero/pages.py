@@ -13,8 +13,8 @@ import httpx
 from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord, Resource
 from app.connector import Access, AnswerUnreadable, Page, PageRequest, RejectedRow, RequestRejected, RowKey
 from app.xero import client, mapping, wire
-from app.xero.client import Answer
-from app.xero.errors import read_http_date, refusal
+from app.xero.client import Response
+from app.xero.errors import error_for, read_http_date
 from app.xero.parsing import Unreadable, read_id, read_instant, read_text
 
 # The limit is the length of the address, about 52 UUIDs; past it Xero answers 404 as if nothing were there.
@@ -102,7 +102,7 @@ COLLECTIONS: Mapping[Resource, Collection[Any]] = MappingProxyType(
 
 
 @dataclass(slots=True)
-class Sorted:
+class DecodedPage:
     """The rows of one answer, told apart."""
 
     keys: list[RowKey] = field(default_factory=list)
@@ -122,9 +122,9 @@ async def fetch_page(http: httpx.AsyncClient, api_url: str, access: Access, requ
     # Xero documents no 304, and a proxy may make one. Where nothing was asked about change it is no answer: taken for
     # "no rows", like an empty body or a 204, it would end a first sync with nothing.
     if answer.status == NOT_MODIFIED and since:
-        return _assemble(request, answer, wire.Envelope(), Sorted())
+        return _assemble(request, answer, wire.Envelope(), DecodedPage())
     if answer.status != OK:
-        raise refusal(answer)
+        raise error_for(answer)
     return read_page(request, answer)
 
 
@@ -163,7 +163,7 @@ def format_since(instant: datetime) -> str:
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def read_page(request: PageRequest, answer: Answer) -> Page:
+def read_page(request: PageRequest, answer: Response) -> Page:
     """Translate an answer; rows that cannot be read are set aside, and the page goes on.
 
     Raises:
@@ -178,10 +178,10 @@ def read_page(request: PageRequest, answer: Answer) -> Page:
         raise AnswerUnreadable(f"Xero's answer is not a page of {collection.path}: {error}", answer.traffic) from None
 
 
-def sort_rows(collection: Collection[RowT], rows: wire.Rows[RowT]) -> Sorted:
+def sort_rows(collection: Collection[RowT], rows: wire.Rows[RowT]) -> DecodedPage:
     """Tell the rows we keep from those we do not and those that cannot be read."""
     decoded = rows.decode()
-    found = Sorted(row_count=len(decoded))
+    found = DecodedPage(row_count=len(decoded))
     sources: Sequence[Any] = ()
     for place, row in enumerate(decoded):
         try:
@@ -192,7 +192,7 @@ def sort_rows(collection: Collection[RowT], rows: wire.Rows[RowT]) -> Sorted:
     return found
 
 
-def _keep(collection: Collection[RowT], row: RowT | Unreadable, found: Sorted) -> None:
+def _keep(collection: Collection[RowT], row: RowT | Unreadable, found: DecodedPage) -> None:
     if isinstance(row, Unreadable):
         raise row
     record = collection.record(row)
@@ -206,7 +206,7 @@ def _keep(collection: Collection[RowT], row: RowT | Unreadable, found: Sorted) -
         found.records[record.external_id] = record
 
 
-def _set_aside(collection: Collection[RowT], source: bytes, reason: str, found: Sorted) -> None:
+def _set_aside(collection: Collection[RowT], source: bytes, reason: str, found: DecodedPage) -> None:
     """Keep what can be read of a row that cannot, unless it is plainly a supplier's: that is no loss to anybody."""
     loose = wire.decode_loosely(source)
     external_id, stamp = loose.get(collection.id_field), loose.get("UpdatedDateUTC")
@@ -224,7 +224,7 @@ def _read_key(external_id: str, stamp: str) -> RowKey:
     return RowKey(read_id(external_id, "id"), read_instant(stamp))
 
 
-def _assemble(request: PageRequest, answer: Answer, envelope: wire.Envelope, found: Sorted) -> Page:
+def _assemble(request: PageRequest, answer: Response, envelope: wire.Envelope, found: DecodedPage) -> Page:
     pagination = envelope.pagination or wire.Pagination()
     return Page(
         batch=Batch(**{request.resource.value: tuple(found.records.values())}),
@@ -246,7 +246,7 @@ def _is_last(request: PageRequest, pagination: wire.Pagination, row_count: int) 
     return row_count < request.page_size
 
 
-def _read_at(envelope: wire.Envelope, answer: Answer) -> datetime:
+def _read_at(envelope: wire.Envelope, answer: Response) -> datetime:
     """Return the vendor's own instant of an answer; the cursor is built on it, so there is no page without one."""
     try:
         return read_instant(envelope.DateTimeUTC or "")

@@ -82,7 +82,7 @@ def token(role: Role) -> str:
 @asynccontextmanager
 async def open_site(dsn: str, books: SimulatorOptions = BOOKS, **settings: Any):
     """Serve both on free ports, the service with its schedule on."""
-    async with _serving(simulator.create_app(books)) as xero_port:
+    async with _running(simulator.create_app(books)) as xero_port:
         xero_url = f"http://127.0.0.1:{xero_port}"
         listener = simulator.listen("127.0.0.1", 0)
         url = f"http://localhost:{listener.getsockname()[1]}"
@@ -90,14 +90,14 @@ async def open_site(dsn: str, books: SimulatorOptions = BOOKS, **settings: Any):
         app = create_app(settings_for(dsn, public_url=url, scheduler_enabled=True, **places, **settings))
         headers = {"Authorization": f"Bearer {token('admin')}"}
         async with (
-            _serving(app, listener),
+            _running(app, listener),
             httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE) as client,
         ):
             yield Site(url, client)
 
 
 @asynccontextmanager
-async def _serving(app: Any, listener: Any = None):
+async def _running(app: Any, listener: Any = None):
     listener = listener or simulator.listen("127.0.0.1", 0)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)

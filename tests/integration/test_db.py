@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from app.db import OURS, Database, DatabaseUnavailable, end_transactions
+from app.db import APPLICATION_NAME, Database, DatabaseUnavailable, terminate_stuck_transactions
 from tests.support.postgres import for_asyncpg
 
 
@@ -57,8 +57,8 @@ async def stand_while_ended(dsn, db):
     async with db.transaction() as standing:
         await standing.execute(text("SELECT 1"))
         async with other.transaction() as session:
-            assert await end_transactions(session, f"{OURS}%", 60) == 0
-            assert await end_transactions(session, "another name", 0) == 0
-            assert await end_transactions(session, f"{OURS}%", 0) == 1
+            assert await terminate_stuck_transactions(session, f"{APPLICATION_NAME}%", 60) == 0
+            assert await terminate_stuck_transactions(session, "another name", 0) == 0
+            assert await terminate_stuck_transactions(session, f"{APPLICATION_NAME}%", 0) == 1
         await other.close()
         await standing.execute(text("SELECT 1"))

@@ -9,23 +9,27 @@ import uvicorn
 from app.log import configure_logging
 from app.main import create_app
 from app.settings import load_settings
-from app.sync.leases import Terms
+from app.sync.leases import LeaseTimings
 from tests.support.shared_clock import CountingTransport, SharedClock
 
 
 def main() -> None:
-    port, number, lasting, heartbeat = sys.argv[1:]
+    port, number, ttl, heartbeat = sys.argv[1:]
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    terms = Terms(float(lasting), float(heartbeat))
+    timings = LeaseTimings(float(ttl), float(heartbeat))
     shared = os.environ.get("TEST_CLOCK")
-    app = make_with_clock(settings, terms, Path(shared), int(number)) if shared else create_app(settings, terms=terms)
+    app = (
+        make_with_clock(settings, timings, Path(shared), int(number))
+        if shared
+        else create_app(settings, timings=timings)
+    )
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, access_log=False, timeout_graceful_shutdown=5)
 
 
-def make_with_clock(settings, terms, path, number):
+def make_with_clock(settings, timings, path, number):
     clock, transport = SharedClock(path, number), CountingTransport()
-    app = create_app(settings, clock=clock, transport=transport, terms=terms)
+    app = create_app(settings, clock=clock, transport=transport, timings=timings)
     pool = app.state.services.db.engine.pool
     clock.is_at_work = lambda: bool(transport.under_way or pool.checkedout())
     return app

@@ -26,7 +26,7 @@ MOST_FILES = 12
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="What a process holds is read from /proc.")
 async def test_a_replica_at_work_grows_neither_in_memory_nor_in_open_files(dsn, tmp_path):
     async with open_fleet(dsn, tmp_path, xero=BOOKS) as fleet:
-        replica = await fleet.start(terms=None)
+        replica = await fleet.start(timings=None)
         tenant_ids = await fleet.connect()
         await fleet.pick(*tenant_ids)
         await fleet.work()

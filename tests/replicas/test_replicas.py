@@ -93,10 +93,10 @@ async def test_a_replica_stopped_past_its_lease_writes_nothing_when_it_goes_on(d
 async def test_a_killed_owner_is_followed_within_thirty_seconds(dsn, tmp_path):
     """With the usual leases, and the command itself."""
     async with open_fleet(dsn, tmp_path, xero=FIVE_THOUSAND, XERO_PAGE_SIZE="50") as fleet:
-        owner = await fleet.start(terms=None)
+        owner = await fleet.start(timings=None)
         tenant_id = await fleet.begin_first_sync()
         former, _ = await fleet.owner()
-        await fleet.start(terms=None)
+        await fleet.start(timings=None)
         owner.kill()
         assert await fleet.until_another_owns(former) < 30
         await fleet.work()
@@ -105,10 +105,10 @@ async def test_a_killed_owner_is_followed_within_thirty_seconds(dsn, tmp_path):
 
 async def test_an_ended_owner_hands_over_at_once(dsn, tmp_path):
     async with open_fleet(dsn, tmp_path, xero=FIVE_THOUSAND, XERO_PAGE_SIZE="50") as fleet:
-        owner = await fleet.start(terms=None)
+        owner = await fleet.start(timings=None)
         tenant_id = await fleet.begin_first_sync()
         former, _ = await fleet.owner()
-        await fleet.start(terms=None)
+        await fleet.start(timings=None)
         began = time.monotonic()
         owner.signal(signal.SIGTERM)
         assert await fleet.until_another_owns(former) < 5
@@ -126,8 +126,8 @@ async def test_postgres_restarted_under_load_ends_no_replica(tmp_path):
         with Administrator(dsn) as administrator:
             dsn = administrator.create_database()
         async with open_fleet(dsn, tmp_path, xero=FIVE_THOUSAND, XERO_PAGE_SIZE="50") as fleet:
-            await fleet.start(terms=None, arguments=("--migrate",))
-            await fleet.start(terms=None)
+            await fleet.start(timings=None, arguments=("--migrate",))
+            await fleet.start(timings=None)
             tenant_id = await fleet.begin_first_sync()
             for _ in range(RESTARTS):
                 await asyncio.to_thread(crash, data_dir)

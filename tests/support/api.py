@@ -93,7 +93,7 @@ def make_services(db, clock, **settings):
 def make_app(services, routers=ROUTERS):
     app = FastAPI(redirect_slashes=False)
     app.state.services = services
-    setup.install(app, is_https=services.settings.public_url.startswith("https://"))
+    setup.configure_api(app, is_https=services.settings.public_url.startswith("https://"))
     for module in routers:
         app.include_router(module.router)
     return app

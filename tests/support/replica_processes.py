@@ -126,19 +126,19 @@ class Fleet(World):
         self._client.base_url = living.url
         return self._client
 
-    async def start(self, terms=SHORT, arguments=()):
+    async def start(self, timings=SHORT, arguments=()):
         """Start a replica, its leases on these terms or on the usual ones, and wait until it is ready."""
-        replica = self.launch(terms, arguments)
+        replica = self.launch(timings, arguments)
         await replica.until_ready()
         return replica
 
-    def launch(self, terms=SHORT, arguments=()):
+    def launch(self, timings=SHORT, arguments=()):
         number = len(self.replicas)
         port = free_port() if self.replicas else int(self.home.rsplit(":", 1)[1])
         usual = [SERVICE, "serve", "--port", str(port), *arguments]
-        ours = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(terms or ())]
+        ours = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(timings or ())]
         with (self._logs / f"replica-{number}.log").open("wb") as log:
-            replica = Replica(ours if terms else usual, port, self._environment, log)
+            replica = Replica(ours if timings else usual, port, self._environment, log)
         self.replicas.append(replica)
         return replica
 

@@ -25,7 +25,7 @@ INSTANT = struct.Struct("d")
 STATE = struct.Struct("dd")
 REPLICAS = 2
 SIZE = INSTANT.size + REPLICAS * STATE.size
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 # What a look may be late by before the replica is taken to be at work, and how long it must wait to be believed.
 LATE_SECONDS = 0.01
 IDLE_SECONDS = 0.02
@@ -54,21 +54,21 @@ class SharedClock:
 
     async def sleep(self, seconds):
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
+            self._looking = asyncio.create_task(self._poll())
         woken = asyncio.get_running_loop().create_future()
         due = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._sleepers, (due, next(self._numbers), woken))
         await woken
 
-    async def _look(self):
-        busy_at = looked_at = time.monotonic()
+    async def _poll(self):
+        busy_at = last_poll_at = time.monotonic()
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             now = time.monotonic()
-            if self._wake() or self.is_at_work() or now - looked_at > LOOK_SECONDS + LATE_SECONDS:
+            if self._wake() or self.is_at_work() or now - last_poll_at > POLL_SECONDS + LATE_SECONDS:
                 busy_at = now
-            looked_at = now
-            STATE.pack_into(self._file, self._place, looked_at, busy_at)
+            last_poll_at = now
+            STATE.pack_into(self._file, self._place, last_poll_at, busy_at)
 
     def _wake(self):
         now, woken = self.now(), 0
@@ -133,11 +133,11 @@ class Timekeeper:
         while self._now < end:
             if all(self._is_waiting(number) for number in range(REPLICAS)):
                 await self._step()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _is_waiting(self, number):
-        looked_at, busy_at = STATE.unpack_from(self._file, INSTANT.size + number * STATE.size)
-        return looked_at > self._stepped_at + IDLE_SECONDS and looked_at - busy_at > IDLE_SECONDS
+        last_poll_at, busy_at = STATE.unpack_from(self._file, INSTANT.size + number * STATE.size)
+        return last_poll_at > self._stepped_at + IDLE_SECONDS and last_poll_at - busy_at > IDLE_SECONDS
 
     async def _step(self):
         # Xero's clock first: a call may reach it late, never before it was handed out.

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from app.connector import Access, AppCredentials, Traffic
-from app.xero.client import Answer
+from app.xero.client import Response
 from app.xero.connector import XeroConnector
 
 LOGIN, IDENTITY, API = "https://login.test", "https://identity.test", "https://api.test"
@@ -141,7 +141,7 @@ def envelope(path, rows, page=1, page_count=1, item_count=None):
 
 
 def answer(body=b"", status=200, headers=None):
-    return Answer(status, httpx.Headers(headers or {}), body, Traffic(calls=1, bytes_raw=len(body)))
+    return Response(status, httpx.Headers(headers or {}), body, Traffic(calls=1, bytes_raw=len(body)))
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.deps import Analyst, Reader, ServicesDep, SessionDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer, Id, Instant
+from app.api.schemas import Id, Instant, ResponseModel
 from app.billing import alerts, queries
 from app.db import Session
 
@@ -18,14 +18,14 @@ LONGEST_MUTE = 24 * 366
 router = APIRouter(prefix="/api/alerts", tags=["alerts"])
 
 
-class Subject(Answer):
+class Subject(ResponseModel):
     """What the alert is about."""
 
     type: Literal["invoice", "service"]
     id: Id
 
 
-class Alert(Answer):
+class Alert(ResponseModel):
     """One condition of one subject; it comes back under the same id when the condition recurs."""
 
     id: Id

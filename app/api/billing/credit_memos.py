@@ -7,14 +7,14 @@ from fastapi import APIRouter, Depends
 from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink
+from app.api.schemas import Currency, Day, Id, Instant, Money, Rate, ResponseModel, Source, TenantId, WebLink
 from app.billing import queries
 from app.billing.records import DocumentStatus
 
 router = APIRouter(prefix="/api/credit-memos", tags=["billing"])
 
 
-class Allocation(Answer):
+class Allocation(ResponseModel):
     """A part of the credit applied to an invoice; `invoice_id` is null until that invoice is here."""
 
     invoice_external_id: str
@@ -23,7 +23,7 @@ class Allocation(Answer):
     applied_on: Day | None
 
 
-class CreditMemo(Answer):
+class CreditMemo(ResponseModel):
     """A credit to a customer; `remaining` is not applied yet, and a used-up memo is `paid`."""
 
     id: Id

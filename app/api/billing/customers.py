@@ -10,13 +10,13 @@ from pydantic import Field
 from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer, Id, Source, TenantId
+from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
 
 router = APIRouter(prefix="/api/customers", tags=["customers"])
 
 
-class Link(Answer):
+class Link(ResponseModel):
     """A vendor's contact that stands for the customer.
 
     `matched_by`: `name` on its own, `manual` by a decision, `new` when the contact got a customer of its own,
@@ -31,7 +31,7 @@ class Link(Answer):
     matched_by: Annotated[str, Field(json_schema_extra={"enum": ["name", "manual", "new", "merged"]})]
 
 
-class Customer(Answer):
+class Customer(ResponseModel):
     """A customer of the MSP; `psa_external_id` is null for one that only a billing vendor knows."""
 
     id: Id

@@ -9,14 +9,26 @@ from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId, WebLink, billing_day
+from app.api.schemas import (
+    Currency,
+    Day,
+    Id,
+    Instant,
+    Money,
+    Rate,
+    ResponseModel,
+    Source,
+    TenantId,
+    WebLink,
+    billing_day,
+)
 from app.billing import queries
 from app.billing.records import DocumentStatus
 
 router = APIRouter(prefix="/api/invoices", tags=["billing"])
 
 
-class Invoice(Answer):
+class Invoice(ResponseModel):
     """A receivable; `total = balance + paid + credited`, all in `currency`."""
 
     id: Id
@@ -44,7 +56,7 @@ class Invoice(Answer):
     vendor_updated_at: Instant | None
 
 
-class Credit(Answer):
+class Credit(ResponseModel):
     """A part of a credit memo, overpayment or prepayment applied to the invoice."""
 
     kind: Literal["credit_memo", "overpayment", "prepayment"]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.deps import Analyst, Reader, SessionDep, SnapshotDep
 from app.api.errors import FieldError, documented, invalid, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer, Id, Source, TenantId
+from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
 from app.billing.matching import review
 from app.db import Session
@@ -18,7 +18,7 @@ from app.db import Session
 router = APIRouter(prefix="/api/matches", tags=["matching"])
 
 
-class Candidate(Answer):
+class Candidate(ResponseModel):
     """A customer the contact could stand for; `signals` are what speaks for it, strongest first."""
 
     customer_id: Id
@@ -27,7 +27,7 @@ class Candidate(Answer):
     signals: Annotated[list[str], Field(examples=[["similar_name", "email_domain"]])]
 
 
-class Match(Answer):
+class Match(ResponseModel):
     """A contact, the customer it stands for now, and, unless that is settled, whom else it could stand for."""
 
     link_id: Id

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Depends
 from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer, Currency, Day, Id, Instant, Money, Rate, Source, TenantId
+from app.api.schemas import Currency, Day, Id, Instant, Money, Rate, ResponseModel, Source, TenantId
 from app.billing import queries
 from app.billing.records import PaymentStatus
 
 router = APIRouter(prefix="/api/payments", tags=["billing"])
 
 
-class Payment(Answer):
+class Payment(ResponseModel):
     """A part of a payment that settles one invoice; `invoice_id` is null until that invoice is here."""
 
     id: Id

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from app.api.deps import ServiceWriter, SessionDep
 from app.api.errors import FieldError, Problem, documented
-from app.api.schemas import Answer
+from app.api.schemas import ResponseModel
 from app.billing import psa
 
 # An instant outside of these is a slip, and the far ends of the calendar do not survive a change of time zone.
@@ -73,7 +73,7 @@ class Bulk(BaseModel, Generic[ItemType]):
     items: Annotated[list[ItemType], Field(max_length=psa.MOST_ITEMS)]
 
 
-class Upserted(Answer):
+class Upserted(ResponseModel):
     """What became of the items, each external id counted once."""
 
     created: int

@@ -10,9 +10,9 @@ from app.api.billing.invoices import Invoice
 from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import documented, not_found
-from app.api.schemas import Answer, Currency, Id, Instant, Money, billing_day
+from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, billing_day
 from app.billing import queries, summary
-from app.connections.status import read_reach
+from app.connections.status import read_connection_presence
 from app.connections.tenants import freshness
 from app.db import Session
 
@@ -22,7 +22,7 @@ MOST_CUSTOMERS = 500
 router = APIRouter(prefix="/api", tags=["billing"])
 
 
-class CurrencyFigures(Answer):
+class CurrencyFigures(ResponseModel):
     """The figures of one currency.
 
     `invoiced_this_month` is the gross total of open and paid invoices issued this month; `overdue` is the part of
@@ -38,7 +38,7 @@ class CurrencyFigures(Answer):
     contracted_mrr: Money
 
 
-class BaseFigures(Answer):
+class BaseFigures(ResponseModel):
     """All currencies together in the base currency, by each document's own rate, rounded to the cent."""
 
     currency: Currency
@@ -46,7 +46,7 @@ class BaseFigures(Answer):
     outstanding: Money
 
 
-class BillingSummary(Answer):
+class BillingSummary(ResponseModel):
     """A customer's billing panel.
 
     `connected` false: no billing vendor is connected. `has_data` false: nothing is known of this customer.
@@ -72,12 +72,12 @@ class SummariesRequest(BaseModel):
     customer_ids: Annotated[list[UUID], Field(max_length=MOST_CUSTOMERS)]
 
 
-class CustomerFigures(Answer):
+class CustomerFigures(ResponseModel):
     customer_id: Id
     currencies: list[CurrencyFigures]
 
 
-class Summaries(Answer):
+class Summaries(ResponseModel):
     items: list[CustomerFigures]
 
 
@@ -109,7 +109,7 @@ async def get_customer_billing(
 async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, Any]:
     sources = await summary.sources_of(session, customer_id)
     links = (await queries.links_of(session, [customer_id]))[customer_id]
-    reach = await read_reach(session)
+    reach = await read_connection_presence(session)
     return {
         "sources": sources,
         # Another vendor's rows are written by others, whose being there is all that can be seen from here.

@@ -9,7 +9,7 @@ from pydantic import Field
 from app.api.deps import Reader, SnapshotDep
 from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer, Currency, Id, Instant, Money, Source, WebLink
+from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, Source, WebLink
 from app.billing import queries
 
 Kind = Literal[
@@ -26,7 +26,7 @@ Kind = Literal[
 router = APIRouter(prefix="/api/customers", tags=["customers"])
 
 
-class TimelineEvent(Answer):
+class TimelineEvent(ResponseModel):
     """One thing that happened; amounts only where money moved."""
 
     id: Id

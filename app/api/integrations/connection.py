@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.api.deps import Admin, EngineDep, ServicesDep, SessionDep
 from app.api.errors import documented
-from app.api.integrations.status import Card, ScopeSet, get_card
-from app.api.schemas import Answer
-from app.audit import record as audit
+from app.api.integrations.status import IntegrationStatus, ScopeSet, get_status
+from app.api.schemas import ResponseModel
+from app.audit import append_audit_entry
 from app.connections import consent, vendor_app
 from app.connector import AppCredentials
 
@@ -36,7 +36,7 @@ class ConnectRequest(BaseModel):
     scope_set: ScopeSet | None = None
 
 
-class ConnectAnswer(Answer):
+class ConnectAnswer(ResponseModel):
     authorization_url: str
     expires_at: datetime
 
@@ -48,16 +48,18 @@ class WebhookKey(BaseModel):
 
 
 @router.put("/credentials", responses=documented("conflict"))
-async def put_credentials(engine: EngineDep, session: SessionDep, admin: Admin, given: Credentials) -> Card:
+async def put_credentials(
+    engine: EngineDep, session: SessionDep, admin: Admin, given: Credentials
+) -> IntegrationStatus:
     """Keep the app's client id and secret; the secret is never given back."""
     # A new secret alone must not undo the scope set that was chosen before.
     scope_set = given.scope_set or (await vendor_app.load_app(session, engine.sealer, engine.config)).scope_set
     credentials = AppCredentials(given.client_id, given.client_secret)
     await vendor_app.save_credentials(session, engine.sealer, engine.config, credentials, scope_set)
-    await audit(
+    await append_audit_entry(
         session, admin.subject, "integration_credentials_updated", engine.vendor, {"client_id": given.client_id}
     )
-    return await get_card(engine, session, admin)
+    return await get_status(engine, session, admin)
 
 
 @router.post("/connect", responses=documented("not_configured"))
@@ -66,7 +68,7 @@ async def connect(
 ) -> ConnectAnswer:
     """Begin a consent: send the browser to the address, with the cookie this answer sets."""
     asked = wanted or ConnectRequest()
-    order = consent.Asked(admin.subject, asked.return_to, asked.scope_set)
+    order = consent.ConnectRequest(admin.subject, asked.return_to, asked.scope_set)
     started = await consent.start_consent(session, engine.sealer, engine.connector, engine.config, order)
     response.set_cookie(
         started.cookie_name,
@@ -110,7 +112,7 @@ async def put_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin, 
     """Take a new signing key; the one before it stays good for 24 hours."""
     await vendor_app.save_signing_key(session, engine.sealer, engine.config, given.signing_key)
     engine.forget_keys()
-    await audit(session, admin.subject, "webhook_key_updated", engine.vendor, {})
+    await append_audit_entry(session, admin.subject, "webhook_key_updated", engine.vendor, {})
 
 
 @router.delete("/webhook-key", status_code=204, responses=documented("conflict"))
@@ -118,12 +120,12 @@ async def delete_webhook_key(engine: EngineDep, session: SessionDep, admin: Admi
     """Forget every signing key at once."""
     await vendor_app.delete_signing_keys(session, engine.config)
     engine.forget_keys()
-    await audit(session, admin.subject, "webhook_key_deleted", engine.vendor, {})
+    await append_audit_entry(session, admin.subject, "webhook_key_deleted", engine.vendor, {})
 
 
 @router.post("/disconnect", responses=documented())
-async def disconnect(engine: EngineDep, services: ServicesDep, admin: Admin) -> Card:
+async def disconnect(engine: EngineDep, services: ServicesDep, admin: Admin) -> IntegrationStatus:
     """Wipe the tokens at once and revoke them at the vendor; billing data and the selection stay."""
     await engine.disconnect(admin.subject)
     async with services.db.transaction() as session:
-        return await get_card(engine, session, admin)
+        return await get_status(engine, session, admin)

@@ -21,7 +21,7 @@ from app.sync.tables import ProgressEvent, Run, RunResource
 
 router = APIRouter(tags=["sync"])
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15
 Status = Literal["running", "succeeded", "partial", "paused", "failed"]
 
@@ -193,15 +193,15 @@ async def _stream(request: Request, services: Services, last_id: int | None) -> 
     quiet = 0.0
     while not await request.is_disconnected():
         async with services.db.transaction() as session:
-            steps = await progress.steps_after(session, newest)
+            steps = await progress.events_after(session, newest)
         for step in steps:
             newest = step.id
             yield _event(step)
-        quiet = 0.0 if steps else quiet + LOOK_SECONDS
+        quiet = 0.0 if steps else quiet + POLL_SECONDS
         if quiet >= KEEP_ALIVE_SECONDS:
             quiet = 0.0
             yield ": still here\n\n"
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _event(step: ProgressEvent) -> str:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from app.api.deps import Admin, EngineDep, Reader, ServicesDep, SessionDep
 from app.api.errors import documented
-from app.api.schemas import Answer
+from app.api.schemas import ResponseModel
 from app.connections.status import State
 from app.sync import preflight
 from app.sync.engine import Engine
@@ -18,13 +18,13 @@ router = APIRouter(tags=["integration"])
 ScopeSet = Literal["broad", "granular"]
 
 
-class ActionAnswer(Answer):
+class ActionAnswer(ResponseModel):
     label: str
     method: str
     href: str
 
 
-class BannerAnswer(Answer):
+class BannerAnswer(ResponseModel):
     code: str
     severity: Literal["info", "warning", "critical"]
     title: str
@@ -35,7 +35,7 @@ class BannerAnswer(Answer):
     action: ActionAnswer | None
 
 
-class WebhookAnswer(Answer):
+class WebhookAnswer(ResponseModel):
     url: str
     configured: bool
     last_intent_to_receive_at: datetime | None
@@ -45,7 +45,7 @@ class WebhookAnswer(Answer):
     signature_failures_24h: int
 
 
-class SyncAnswer(Answer):
+class SyncAnswer(ResponseModel):
     enabled: bool
     interval_seconds: int
     last_tick_at: datetime | None
@@ -53,12 +53,12 @@ class SyncAnswer(Answer):
     running: bool
 
 
-class TenantCounts(Answer):
+class TenantCounts(ResponseModel):
     available: int
     selected: int
 
 
-class Card(Answer):
+class IntegrationStatus(ResponseModel):
     """Everything the set-up page shows; the server decides, the page paints."""
 
     state: State
@@ -79,23 +79,23 @@ class Card(Answer):
     banners: list[BannerAnswer]
 
 
-class CheckAnswer(Answer):
+class CheckAnswer(ResponseModel):
     name: str
     ok: bool
     detail: str
     fix: str | None
 
 
-class PreflightAnswer(Answer):
+class PreflightAnswer(ResponseModel):
     ok: bool
     summary: str
     checks: list[CheckAnswer]
 
 
 @router.get("", responses=documented())
-async def get_card(engine: EngineDep, session: SessionDep, _reader: Reader) -> Card:
+async def get_status(engine: EngineDep, session: SessionDep, _reader: Reader) -> IntegrationStatus:
     """Return what is connected, what is wrong and what to do."""
-    return _card(engine, await engine.overview(session))
+    return _status_of(engine, await engine.overview(session))
 
 
 @router.post("/check", responses=documented())
@@ -104,9 +104,9 @@ async def check(engine: EngineDep, services: ServicesDep, _admin: Admin) -> Pref
     return PreflightAnswer.model_validate(await preflight.check(services.db, engine))
 
 
-def _card(engine: Engine, seen: Overview) -> Card:
+def _status_of(engine: Engine, seen: Overview) -> IntegrationStatus:
     grant, config = seen.grant, engine.config
-    return Card(
+    return IntegrationStatus(
         state=seen.state,
         redirect_uri=config.redirect_uri,
         scope_set=seen.app.scope_set,

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import documented
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Answer
-from app.audit import record as audit
+from app.api.schemas import ResponseModel
+from app.audit import append_audit_entry
 from app.connections.tenants import TenantKey, list_tenants, select_tenants
 
 router = APIRouter(tags=["integration"])
@@ -29,17 +29,17 @@ Health = Literal[
 ]
 
 
-class ReasonAnswer(Answer):
+class ReasonAnswer(ResponseModel):
     code: str
     message: str
 
 
-class ProgressAnswer(Answer):
+class ProgressAnswer(ResponseModel):
     rows_read: int
     row_estimate: int | None
 
 
-class TenantAnswer(Answer):
+class TenantAnswer(ResponseModel):
     tenant_id: str
     name: str
     selected: bool
@@ -83,7 +83,7 @@ async def put_tenants(
     """Make these the whole selection; what is new begins to sync at once."""
     added = await select_tenants(session, engine.vendor, wanted.tenant_ids)
     details = {"selected": len(set(wanted.tenant_ids)), "added": added}
-    await audit(session, admin.subject, "tenants_selected", engine.vendor, details)
+    await append_audit_entry(session, admin.subject, "tenants_selected", engine.vendor, details)
     if added:
         await engine.sync_added(session, added, admin.subject)
     return await get_tenants(engine, session, paging, admin)

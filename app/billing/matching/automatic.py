@@ -17,7 +17,7 @@ from sqlalchemy import Text, Update, Uuid, and_, bindparam, case, func, or_, sel
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
-from app.billing.matching.relink import Move, move_links
+from app.billing.matching.relink import LinkMove, move_links
 from app.billing.recordset import Clause, Query, Relation, encode, plain, rowset
 from app.billing.tables import Customer, CustomerLink
 from app.db import Session
@@ -25,7 +25,7 @@ from app.db import Session
 ANYWHERE = ""
 
 
-async def settle(
+async def rematch(
     session: Session, source: str, tenant_id: str, keys: Collection[str], *, is_merging: bool = False
 ) -> int:
     """Decide again about the links that carry one of these keys.
@@ -44,9 +44,9 @@ async def settle(
     rows = (await session.execute(_plan(), parameters)).all()
     await session.execute(_suggest_bearers(), parameters)
     taken_back = [row for row in rows if row.wanted is None]
-    owners = await give_own_customers(session, [row.id for row in taken_back])
-    moves = [Move(row.id, row.wanted, "name", "matched") for row in rows if row.wanted is not None]
-    moves += [Move(row.id, owners[row.id], "new", "suggested") for row in taken_back]
+    owners = await create_own_customers(session, [row.id for row in taken_back])
+    moves = [LinkMove(row.id, row.wanted, "name", "matched") for row in rows if row.wanted is not None]
+    moves += [LinkMove(row.id, owners[row.id], "new", "suggested") for row in taken_back]
     await move_links(session, moves, is_merging=is_merging)
     return len(moves)
 
@@ -57,12 +57,12 @@ async def follow_merges(session: Session, source: str, tenant_id: str) -> int:
     Returns:
         How many links changed their customer.
     """
-    rows = (await session.execute(_aliases_astray(), {"of_source": source, "of_tenant": tenant_id})).all()
-    await move_links(session, [Move(row.id, row.customer_id, "merged", "matched") for row in rows])
+    rows = (await session.execute(_misplaced_aliases(), {"of_source": source, "of_tenant": tenant_id})).all()
+    await move_links(session, [LinkMove(row.id, row.customer_id, "merged", "matched") for row in rows])
     return len(rows)
 
 
-async def give_own_customers(session: Session, link_ids: Collection[UUID]) -> dict[UUID, UUID]:
+async def create_own_customers(session: Session, link_ids: Collection[UUID]) -> dict[UUID, UUID]:
     """Make a customer for each link, named like it; moving the link there is the caller's.
 
     Returns:
@@ -81,7 +81,7 @@ def _is_here(link: Relation) -> Clause:
     return and_(or_(here, source == ANYWHERE), link.vendor_read_at.is_not(None))
 
 
-def _bearers() -> tuple[Relation, Relation]:
+def _count_name_keys() -> tuple[Relation, Relation]:
     """Count who carries each key: customers of the PSA, and contacts organisation by organisation."""
     has_key = func.any(bindparam("keys", type_=ARRAY(Text())))
     link = CustomerLink
@@ -107,7 +107,7 @@ def _bearers() -> tuple[Relation, Relation]:
 @cache
 def _plan() -> Query:
     """Select the links whose customer should be another: the one in `wanted`, or where that is null one of its own."""
-    psa, contacts = _bearers()
+    psa, contacts = _count_name_keys()
     link = CustomerLink
     is_clear = and_(psa.c.count == 1, contacts.c.count == 1)
     wanted = case((is_clear, psa.c.customer_id), else_=None)
@@ -137,7 +137,7 @@ def _plan() -> Query:
 
 @cache
 def _suggest_bearers() -> Update:
-    psa, _ = _bearers()
+    psa, _ = _count_name_keys()
     link = plain(CustomerLink)
     return (
         update(link)
@@ -152,7 +152,7 @@ def _suggest_bearers() -> Update:
 
 
 @cache
-def _aliases_astray() -> Query:
+def _misplaced_aliases() -> Query:
     """Walk from each alias to the contact that stands at the end; a circle has no end and moves nobody."""
     start, link, end = aliased(CustomerLink), aliased(CustomerLink), aliased(CustomerLink)
     walk = (

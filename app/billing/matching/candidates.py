@@ -52,7 +52,7 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class CandidateCustomer:
     """A customer that may be proposed, under one of the names it is known by."""
 
     customer_id: UUID
@@ -71,14 +71,14 @@ class Candidate:
     signals: tuple[str, ...]
 
 
-class Directory:
+class CandidateIndex:
     """The customers that may be proposed, found by what a contact has in common with them."""
 
-    def __init__(self, prospects: Iterable[Prospect]) -> None:
+    def __init__(self, prospects: Iterable[CandidateCustomer]) -> None:
         self._by_id = {prospect.customer_id: prospect for prospect in prospects}
         self._by_trait: dict[tuple[str, str], list[UUID]] = defaultdict(list)
         for prospect in self._by_id.values():
-            for trait in _traits(prospect.name_key, prospect.email):
+            for trait in _blocking_keys(prospect.name_key, prospect.email):
                 self._by_trait[trait].append(prospect.customer_id)
 
     def rank(self, contact: Contact, elsewhere: Mapping[UUID, str]) -> list[Candidate]:
@@ -94,7 +94,7 @@ class Directory:
 
     def _near(self, contact: Contact) -> set[UUID]:
         near: set[UUID] = set()
-        for trait in _traits(contact.name_key, contact.email):
+        for trait in _blocking_keys(contact.name_key, contact.email):
             sharing = self._by_trait.get(trait, ())
             if len(sharing) <= COMMON_WORD or trait[0] == "name":
                 near.update(sharing)
@@ -104,7 +104,7 @@ class Directory:
         evidence: dict[str, float] = {}
         prospect = self._by_id.get(customer_id)
         if prospect is not None:
-            evidence = _weigh(contact, prospect)
+            evidence = _score_evidence(contact, prospect)
         if customer_id in elsewhere:
             evidence[SAME_NAME_ELSEWHERE] = ELSEWHERE_WEIGHT
         if not evidence:
@@ -126,7 +126,7 @@ def mail_domain(email: str | None) -> str | None:
     return domain if "." in domain and domain not in PUBLIC_MAIL else None
 
 
-def _weigh(contact: Contact, prospect: Prospect) -> dict[str, float]:
+def _score_evidence(contact: Contact, prospect: CandidateCustomer) -> dict[str, float]:
     evidence: dict[str, float] = {}
     likeness = compare_names(contact.name_key, prospect.name_key) if contact.name_key else 0.0
     if contact.name_key and contact.name_key == prospect.name_key:
@@ -139,7 +139,7 @@ def _weigh(contact: Contact, prospect: Prospect) -> dict[str, float]:
     return evidence
 
 
-def _traits(name_key: str, email: str | None) -> Sequence[tuple[str, str]]:
+def _blocking_keys(name_key: str, email: str | None) -> Sequence[tuple[str, str]]:
     """Return what two alike companies share at least one of, so that not every pair has to be compared."""
     words = {word for word in name_key.split() if len(word) >= SHORTEST_WORD}
     traits = [("word", word) for word in words]

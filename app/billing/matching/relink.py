@@ -43,7 +43,7 @@ HOLDERS = (CustomerLink, *DOCUMENTS, Service, Alert, TimelineEvent)
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class LinkMove:
     """A link, the customer it goes to, and what is said of the match from then on."""
 
     link_id: UUID
@@ -52,7 +52,7 @@ class Move:
     state: str
 
 
-async def move_links(session: Session, moves: Sequence[Move], *, is_merging: bool = False) -> None:
+async def move_links(session: Session, moves: Sequence[LinkMove], *, is_merging: bool = False) -> None:
     """Move links and what belongs to them; customers that nothing refers to any more disappear.
 
     A customer of the PSA never disappears, and neither does one that still has rows.
@@ -66,7 +66,7 @@ async def move_links(session: Session, moves: Sequence[Move], *, is_merging: boo
     if not moves:
         return
     parameters = {"moves": encode(moves)}
-    ways = [(row.from_id, row.to_id) for row in await session.execute(_ways(), parameters)]
+    ways = [(row.from_id, row.to_id) for row in await session.execute(_affected_customers(), parameters)]
     await session.execute(_move_documents(), parameters)
     await session.execute(_move_links(), parameters)
     if is_merging:
@@ -100,7 +100,7 @@ def _moves() -> Relation:
 
 
 @cache
-def _ways() -> Query:
+def _affected_customers() -> Query:
     moves, link = _moves(), CustomerLink
     joined = select(link.customer_id.label("from_id"), moves.c.customer_id.label("to_id")).distinct()
     return joined.join(moves, moves.c.link_id == link.id).where(link.customer_id != moves.c.customer_id)
@@ -151,7 +151,7 @@ def _moved() -> Relation:
 
 def _move_by_contact(table: Relation, moved: Relation) -> Clause:
     condition = _is_of_organisation(table, moved) & (table.contact_external_id == moved.c.external_id)
-    return _give(table, condition, moved.c.to_id, f"{table.__tablename__}_by_contact")
+    return _reassign(table, condition, moved.c.to_id, f"{table.__tablename__}_by_contact")
 
 
 def _move_unnamed(table: Relation, moved: Relation) -> Clause:
@@ -161,19 +161,19 @@ def _move_unnamed(table: Relation, moved: Relation) -> Clause:
         & table.contact_external_id.is_(None)
         & (table.customer_id == moved.c.from_id)
     )
-    return _give(table, condition, moved.c.to_id, f"{table.__tablename__}_unnamed")
+    return _reassign(table, condition, moved.c.to_id, f"{table.__tablename__}_unnamed")
 
 
 def _move_payments_of(invoices: Relation) -> Clause:
     condition = (Payment.invoice_id == invoices.c.id) & Payment.contact_external_id.is_(None)
-    return _give(Payment, condition, invoices.c.customer_id, "payments_of_invoices")
+    return _reassign(Payment, condition, invoices.c.customer_id, "payments_of_invoices")
 
 
 def _is_of_organisation(table: Relation, moved: Relation) -> Clause:
     return (table.source == moved.c.source) & (table.source_tenant_id == moved.c.source_tenant_id)
 
 
-def _give(table: Relation, condition: Clause, customer_id: Clause, name: str) -> Clause:
+def _reassign(table: Relation, condition: Clause, customer_id: Clause, name: str) -> Clause:
     values = {"customer_id": customer_id, "updated_at": func.now()}
     return update(table).where(condition).values(values).returning(table.id, table.customer_id).cte(name)
 

@@ -22,11 +22,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
 
 from app import audit
-from app.billing.locks import take_every_turn
-from app.billing.matching.automatic import ANYWHERE, follow_merges, give_own_customers
-from app.billing.matching.candidates import Candidate, Contact, Directory, Prospect
+from app.billing.locks import lock_all_tenants
+from app.billing.matching.automatic import ANYWHERE, create_own_customers, follow_merges
+from app.billing.matching.candidates import Candidate, CandidateCustomer, CandidateIndex, Contact
 from app.billing.matching.name_key import name_key
-from app.billing.matching.relink import Move, move_links
+from app.billing.matching.relink import LinkMove, move_links
 from app.billing.recordset import Clause, Query, encode, plain, rowset
 from app.billing.tables import Customer, CustomerLink
 from app.db import Session
@@ -83,18 +83,18 @@ async def decide(session: Session, link_id: UUID, action: Action, customer_id: U
         UnknownCustomer: no such customer.
         CustomerMissing: `link` without a customer.
     """
-    await take_every_turn(session)
+    await lock_all_tenants(session)
     link = (await session.execute(_find_link(), {"link_id": link_id})).one_or_none()
     if link is None:
         raise UnknownLink("There is no contact of this id to decide about.")
     goal = await _check_customer(session, customer_id) if action == "link" else await _own_customer(session, link)
-    await move_links(session, [Move(link_id, goal, "manual", STATES[action])], is_merging=action == "link")
+    await move_links(session, [LinkMove(link_id, goal, "manual", STATES[action])], is_merging=action == "link")
     await session.execute(_sign(), {"link": link_id, "actor": actor})
     await follow_merges(session, ANYWHERE, ANYWHERE)
     await review(session, [link_id])
     details = {"contact": f"{link.source}:{link.source_tenant_id}:{link.external_id}", "name": link.name}
     ways = {"from_customer": str(link.customer_id), "to_customer": str(goal)}
-    await audit.record(session, actor, DEEDS[action], str(link_id), {**details, **ways})
+    await audit.append_audit_entry(session, actor, DEEDS[action], str(link_id), {**details, **ways})
     state = await session.scalar(select(CustomerLink.state).where(CustomerLink.id == link_id))
     return Decision(link_id, goal, state or STATES[action])
 
@@ -124,7 +124,7 @@ async def review(session: Session, link_ids: Collection[UUID] | None = None) -> 
     states = {row.id: "suggested" if ranked[row.id] else "unmatched" for row in waiting}
     changed = [{"link_id": row.id, "state": states[row.id]} for row in waiting if row.state != states[row.id]]
     if changed:
-        await take_every_turn(session)
+        await lock_all_tenants(session)
         await session.execute(_restate(), {"states": encode(changed)})
     return len(changed)
 
@@ -140,13 +140,13 @@ async def _check_customer(session: Session, customer_id: UUID | None) -> UUID:
 async def _own_customer(session: Session, link: _Row) -> UUID:
     """Return the customer that is the contact's alone, made now if it has none."""
     alone_at: UUID | None = await session.scalar(_alone_at(), {"link_id": link.id})
-    return alone_at or (await give_own_customers(session, [link.id]))[link.id]
+    return alone_at or (await create_own_customers(session, [link.id]))[link.id]
 
 
 async def _rank(session: Session, contacts: Sequence[_Row]) -> dict[UUID, list[Candidate]]:
     keys = {row.id: row.name_key or name_key(row.name) for row in contacts}
     namesakes = await _find_namesakes(session, set(keys.values()) - {""})
-    prospects = [Prospect(*row) for row in await session.execute(_prospects())]
+    prospects = [CandidateCustomer(*row) for row in await session.execute(_prospects())]
     asked = [
         (
             Contact(row.id, keys[row.id], row.email, row.customer_id),
@@ -158,9 +158,9 @@ async def _rank(session: Session, contacts: Sequence[_Row]) -> dict[UUID, list[C
 
 
 def _rank_all(
-    prospects: Sequence[Prospect], asked: Sequence[tuple[Contact, Mapping[UUID, str]]]
+    prospects: Sequence[CandidateCustomer], asked: Sequence[tuple[Contact, Mapping[UUID, str]]]
 ) -> dict[UUID, list[Candidate]]:
-    directory = Directory(prospects)
+    directory = CandidateIndex(prospects)
     return {contact.link_id: directory.rank(contact, elsewhere) for contact, elsewhere in asked}
 
 

@@ -22,7 +22,7 @@ GONE: Mapping[str, Mapping[str, object]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ResourceScope:
     """One resource of one organisation: `invoices`, `credit_memos` or `payments`; others have no rows to judge."""
 
     source: str
@@ -37,39 +37,45 @@ class Shelf:
         return self.table.c.source == self.source, self.table.c.source_tenant_id == self.tenant_id
 
 
-async def distrust_newer(session: Session, shelf: Shelf, stamps: Mapping[str, datetime], read_at: datetime) -> None:
+async def clear_implausible_stamps(
+    session: Session, scope: ResourceScope, stamps: Mapping[str, datetime], read_at: datetime
+) -> None:
     """Forget the stamp of rows that claim to be newer than the vendor's own, read later: no vendor wrote that.
 
     The next write then replaces them, whatever they say.
 
     Args:
         session: the caller's transaction.
-        shelf: whose rows.
+        scope: whose rows.
         stamps: the vendor's stamps by external id.
         read_at: the vendor's instant of the answer they are from.
     """
-    if shelf.resource not in DOCUMENTS or not stamps:
+    if scope.resource not in DOCUMENTS or not stamps:
         return
-    table = shelf.table
+    table = scope.table
     named = table.c.external_id == func.any(bindparam("ids", type_=ARRAY(Text())))
     earlier = func.coalesce(table.c.vendor_read_at, read_at) <= read_at
-    found = select(table.c.external_id, table.c.vendor_updated_at).where(*shelf.holds(), named, earlier)
+    found = select(table.c.external_id, table.c.vendor_updated_at).where(*scope.holds(), named, earlier)
     rows = (await session.execute(found, {"ids": list(stamps)})).all()
-    liars = {
+    implausible = {
         row.external_id for row in rows if row.vendor_updated_at and row.vendor_updated_at > stamps[row.external_id]
     }
-    if liars:
-        forget = update(table).where(*shelf.holds(), table.c.external_id.in_(liars)).values(vendor_updated_at=None)
+    if implausible:
+        forget = (
+            update(table).where(*scope.holds(), table.c.external_id.in_(implausible)).values(vendor_updated_at=None)
+        )
         await session.execute(forget)
 
 
-async def find_absent(session: Session, shelf: Shelf, present: Collection[str], before: datetime) -> list[str]:
+async def find_missing_upstream(
+    session: Session, scope: ResourceScope, present: Collection[str], before: datetime
+) -> list[str]:
     """Return the external ids of rows that were here before an instant, still count, and are not present there."""
-    if shelf.resource not in DOCUMENTS:
+    if scope.resource not in DOCUMENTS:
         return []
-    table = shelf.table
+    table = scope.table
     here = (
-        *shelf.holds(),
+        *scope.holds(),
         table.c.status != "deleted",
         table.c.created_at < before,
         table.c.external_id != func.all(bindparam("present", type_=ARRAY(Text()))),
@@ -78,11 +84,11 @@ async def find_absent(session: Session, shelf: Shelf, present: Collection[str], 
     return list((await session.scalars(statement, {"present": list(present)})).all())
 
 
-async def mark_gone(session: Session, shelf: Shelf, gone: Collection[str]) -> int:
+async def mark_deleted(session: Session, scope: ResourceScope, gone: Collection[str]) -> int:
     """Mark documents the vendor does not know as deleted; they stay, and stop counting. Return how many."""
     if not gone:
         return 0
-    table = shelf.table
-    here = (*shelf.holds(), table.c.external_id.in_(gone))
-    statement = update(table).where(*here).values(**GONE[shelf.resource], updated_at=func.now()).returning(table.c.id)
+    table = scope.table
+    here = (*scope.holds(), table.c.external_id.in_(gone))
+    statement = update(table).where(*here).values(**GONE[scope.resource], updated_at=func.now()).returning(table.c.id)
     return len((await session.scalars(statement)).all())

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Date, Delete, Text, Update, Uuid, bindparam, case, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from app.billing.mirror.versions import Origin, look_up
+from app.billing.mirror.versions import ReadContext, lateral_lookup
 from app.billing.records import AllocationRecord, CreditMemoRecord, InvoiceRecord
 from app.billing.recordset import Clause, Query, Relation, Types, encode, plain, rowset
 from app.billing.tables import CreditAllocation, CreditMemo, Invoice, Money, Payment
@@ -27,24 +27,26 @@ PART: Types = {
 Part = tuple[object, ...]
 
 
-async def replace_allocations(session: Session, origin: Origin, memos: Iterable[CreditMemoRecord]) -> set[str]:
+async def replace_allocations(session: Session, context: ReadContext, memos: Iterable[CreditMemoRecord]) -> set[str]:
     """Make the allocations of these memos the ones they list.
 
     Returns:
         The external ids of the memos whose allocations were not like that.
     """
     wanted = {memo.external_id: memo.allocations for memo in memos}
-    return await _replace(session, origin, _of_credit_memos(), "credit_external_id", wanted)
+    return await _replace(session, context, _of_credit_memos(), "credit_external_id", wanted)
 
 
-async def replace_applied_credits(session: Session, origin: Origin, invoices: Iterable[InvoiceRecord]) -> set[str]:
+async def replace_applied_credits(
+    session: Session, context: ReadContext, invoices: Iterable[InvoiceRecord]
+) -> set[str]:
     """Make the overpayments and prepayments applied to these invoices the ones they list, where they list any at all.
 
     Returns:
         The external ids of the invoices whose applied credits were not like that.
     """
     wanted = {one.external_id: one.applied_credits for one in invoices if one.applied_credits is not None}
-    return await _replace(session, origin, _of_invoices(), "invoice_external_id", wanted)
+    return await _replace(session, context, _of_invoices(), "invoice_external_id", wanted)
 
 
 async def join_waiting(session: Session, invoices: Sequence[UUID]) -> Sequence[UUID]:
@@ -61,11 +63,11 @@ async def join_waiting(session: Session, invoices: Sequence[UUID]) -> Sequence[U
 
 
 async def _replace(
-    session: Session, origin: Origin, known: Query, owner: str, wanted: Mapping[str, Sequence[AllocationRecord]]
+    session: Session, context: ReadContext, known: Query, owner: str, wanted: Mapping[str, Sequence[AllocationRecord]]
 ) -> set[str]:
     if not wanted:
         return set()
-    rows = (await session.execute(known, {**origin.parameters(), "owners": list(wanted)})).all()
+    rows = (await session.execute(known, {**context.parameters(), "owners": list(wanted)})).all()
     before: dict[str, Counter[Part]] = {external_id: Counter() for external_id in wanted}
     for row in rows:
         before[getattr(row, owner)][tuple(row[1:])] += 1
@@ -78,7 +80,7 @@ async def _replace(
         gone = [row.id for row in rows if getattr(row, owner) in differing]
         parts = [part for external_id in sorted(differing) for part in wanted[external_id]]
         await session.execute(_delete(), {"ids": gone})
-        await session.execute(_insert(), {**origin.parameters(), "parts": encode(parts)})
+        await session.execute(_insert(), {**context.parameters(), "parts": encode(parts)})
     return differing
 
 
@@ -111,8 +113,8 @@ def _delete() -> Delete:
 @cache
 def _insert() -> Clause:
     parts = rowset("parts", PART)
-    memo = look_up(CreditMemo, {"external_id": parts.c.credit_external_id})
-    invoice = look_up(Invoice, {"external_id": parts.c.invoice_external_id})
+    memo = lateral_lookup(CreditMemo, {"external_id": parts.c.credit_external_id})
+    invoice = lateral_lookup(Invoice, {"external_id": parts.c.invoice_external_id})
     is_of_memo = parts.c.kind == "credit_memo"
     values = {
         "source": bindparam("of_source"),

@@ -13,7 +13,7 @@ from functools import cache
 from sqlalchemy import Select, bindparam, exists, func, or_, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 
-from app.billing.mirror.versions import Origin
+from app.billing.mirror.versions import ReadContext
 from app.billing.records import CreditMemoRecord, InvoiceRecord
 from app.billing.recordset import Query, plain
 from app.billing.tables import BillingOrganisation, CreditMemo, Invoice
@@ -21,7 +21,7 @@ from app.db import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class CurrencyVotes:
     """How many documents of a currency speak for it and how many against."""
 
     currency: str
@@ -30,22 +30,22 @@ class Voice:
 
 
 async def infer_base_currency(
-    session: Session, origin: Origin, documents: Iterable[InvoiceRecord | CreditMemoRecord]
+    session: Session, context: ReadContext, documents: Iterable[InvoiceRecord | CreditMemoRecord]
 ) -> None:
     """Learn the base currency, where these documents have something to say about it."""
     heard = {(document.currency, document.exchange_rate in {None, Decimal(1)}) for document in documents}
     if not heard:
         return
-    known = await session.scalar(_known(), origin.parameters())
+    known = await session.scalar(_known(), context.parameters())
     if (known, False) in heard or (known is None and any(speaks_for for _, speaks_for in heard)):
-        await infer_again(session, origin.source, origin.tenant_id)
+        await reinfer(session, context.source, context.tenant_id)
 
 
-async def infer_again(session: Session, source: str, tenant_id: str) -> None:
+async def reinfer(session: Session, source: str, tenant_id: str) -> None:
     """Ask every document of the organisation."""
     parameters = {"of_source": source, "of_tenant": tenant_id}
     known = await session.scalar(_known(), parameters)
-    voices = [Voice(*row) for row in await session.execute(_voices(), parameters)]
+    voices = [CurrencyVotes(*row) for row in await session.execute(_voices(), parameters)]
     base = choose(voices, known)
     if base != known:
         await _keep(session, parameters, base)
@@ -54,10 +54,10 @@ async def infer_again(session: Session, source: str, tenant_id: str) -> None:
 async def infer_unknown(session: Session) -> None:
     """Learn the base currency of organisations whose documents others wrote."""
     for source, tenant_id in (await session.execute(_unknown())).all():
-        await infer_again(session, source, tenant_id)
+        await reinfer(session, source, tenant_id)
 
 
-def choose(voices: Iterable[Voice], known: str | None) -> str | None:
+def choose(voices: Iterable[CurrencyVotes], known: str | None) -> str | None:
     """Choose the base currency: the known one while nothing rules it out, else the one most documents speak for.
 
     None when no document says it, or two currencies are spoken for equally often.

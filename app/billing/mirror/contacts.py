@@ -7,9 +7,9 @@ from sqlalchemy import Boolean, Select, Text, bindparam, case, exists, func, sel
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
-from app.billing.matching.automatic import follow_merges, settle
+from app.billing.matching.automatic import follow_merges, rematch
 from app.billing.matching.name_key import name_key
-from app.billing.mirror.versions import Origin, is_older, look_up
+from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup
 from app.billing.records import Batch, ContactRecord, Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
 from app.billing.recordset import Clause, Query, Relation, Types, encode, rowset
 from app.billing.tables import Customer, CustomerLink
@@ -29,7 +29,7 @@ COLUMNS: Types = {
 TOLD = ("name", "name_key", "email", "is_archived", "merged_into", "vendor_updated_at")
 
 
-async def write_contacts(session: Session, origin: Origin, batch: Batch) -> Counts:
+async def write_contacts(session: Session, context: ReadContext, batch: Batch) -> Counts:
     """Make and renew links, make customers for new ones, and match what a name allows.
 
     A contact gets a link when the vendor calls it a customer or a document names it; from then on it keeps it. What is
@@ -38,25 +38,25 @@ async def write_contacts(session: Session, origin: Origin, batch: Batch) -> Coun
     Returns:
         The counts of `batch.contacts` alone.
     """
-    named = await _unknown_of_documents(session, origin, batch)
+    named = await _unknown_of_documents(session, context, batch)
     rows = [*_own_rows(batch.contacts, named), *_named_rows(named, batch.contacts)]
     if not rows:
         return Counts()
     rows.sort(key=lambda row: str(row["external_id"]))
-    result = await session.execute(_write(), {**origin.parameters(), "page": encode(rows)})
+    result = await session.execute(_write(), {**context.parameters(), "page": encode(rows)})
     written = {row.verdict: row for row in result}
     if keys := {key for row in written.values() for key in row.keys_to_settle or ()}:
-        await settle(session, origin.source, origin.tenant_id, keys)
+        await rematch(session, context.source, context.tenant_id, keys)
     if written.keys() & {"created", "updated"}:
-        await follow_merges(session, origin.source, origin.tenant_id)
+        await follow_merges(session, context.source, context.tenant_id)
     return Counts(**{verdict: row.own for verdict, row in written.items()})
 
 
-async def _unknown_of_documents(session: Session, origin: Origin, batch: Batch) -> dict[str, ContactRecord]:
+async def _unknown_of_documents(session: Session, context: ReadContext, batch: Batch) -> dict[str, ContactRecord]:
     contacts = {contact.external_id: contact for contact in _contacts_of_documents(batch)}
     if not contacts:
         return {}
-    known = await session.scalars(_known(), {**origin.parameters(), "ids": list(contacts)})
+    known = await session.scalars(_known(), {**context.parameters(), "ids": list(contacts)})
     return {key: contacts[key] for key in contacts.keys() - set(known)}
 
 
@@ -133,7 +133,7 @@ def _write() -> Query:
 
 def _judge() -> Relation:
     page = rowset("page", COLUMNS)
-    link = look_up(CustomerLink, {"external_id": page.c.external_id})
+    link = lateral_lookup(CustomerLink, {"external_id": page.c.external_id})
     told, kept = (tuple_(*(row.c[name] for name in TOLD)) for row in (page, link))
     verdict = case(
         (link.c.id.is_(None), case((page.c.is_customer, "created"), else_="skipped")),

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Date, String, Text, bindparam, case, func, select, true, tuple_
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from app.billing.mirror.versions import Origin, is_older, look_up
+from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup
 from app.billing.records import Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
 from app.billing.recordset import Query, Relation, Types, encode, rowset
 from app.billing.tables import CreditMemo, CustomerLink, Invoice, Money, Payment
@@ -76,22 +76,22 @@ class Written:
         return Counts(**{verdict: len(keys) for verdict, keys in self.keys.items()})
 
 
-async def write_invoices(session: Session, origin: Origin, invoices: Sequence[InvoiceRecord]) -> Written:
-    return await _write(session, origin, _write_invoices(), invoices)
+async def write_invoices(session: Session, context: ReadContext, invoices: Sequence[InvoiceRecord]) -> Written:
+    return await _write(session, context, _write_invoices(), invoices)
 
 
-async def write_credit_memos(session: Session, origin: Origin, memos: Sequence[CreditMemoRecord]) -> Written:
-    return await _write(session, origin, _write_credit_memos(), memos)
+async def write_credit_memos(session: Session, context: ReadContext, memos: Sequence[CreditMemoRecord]) -> Written:
+    return await _write(session, context, _write_credit_memos(), memos)
 
 
-async def write_payments(session: Session, origin: Origin, payments: Sequence[PaymentRecord]) -> Written:
-    return await _write(session, origin, _write_payments(), payments)
+async def write_payments(session: Session, context: ReadContext, payments: Sequence[PaymentRecord]) -> Written:
+    return await _write(session, context, _write_payments(), payments)
 
 
-async def _write(session: Session, origin: Origin, statement: Query, documents: Sequence[Document]) -> Written:
+async def _write(session: Session, context: ReadContext, statement: Query, documents: Sequence[Document]) -> Written:
     if not documents:
         return Written()
-    rows = (await session.execute(statement, {**origin.parameters(), "page": encode(documents)})).all()
+    rows = (await session.execute(statement, {**context.parameters(), "page": encode(documents)})).all()
     return Written({row.verdict: row.external_ids for row in rows}, (rows[0].ids if rows else None) or ())
 
 
@@ -145,15 +145,15 @@ def _statement(table: Relation, types: Types, key: tuple[str, ...]) -> Query:
 def _judge(table: Relation, types: Types, key: tuple[str, ...]) -> Relation:
     page = rowset("page", {**dict.fromkeys(key, Text()), **types, "contact": JSON()})
     contact_id = page.c.contact.op("->>", return_type=String())("external_id")
-    link = look_up(CustomerLink, {"external_id": contact_id})
-    known = look_up(table, {name: page.c[name] for name in key})
+    link = lateral_lookup(CustomerLink, {"external_id": contact_id})
+    known = lateral_lookup(table, {name: page.c[name] for name in key})
     joined = page.outerjoin(link, true()).outerjoin(known, true())
     derived = {
         "contact_external_id": func.coalesce(contact_id, known.c.contact_external_id),
         "customer_id": func.coalesce(link.c.customer_id, known.c.customer_id),
     }
     if table is Payment:
-        invoice = look_up(Invoice, {"external_id": page.c.invoice_external_id})
+        invoice = lateral_lookup(Invoice, {"external_id": page.c.invoice_external_id})
         joined = joined.outerjoin(invoice, true())
         derived["invoice_id"] = func.coalesce(invoice.c.id, known.c.invoice_id)
         derived["customer_id"] = func.coalesce(link.c.customer_id, invoice.c.customer_id, known.c.customer_id)

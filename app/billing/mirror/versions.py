@@ -16,7 +16,7 @@ Row = TypeVar("Row", bound=ContactRecord | InvoiceRecord | PaymentRecord | Credi
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ReadContext:
     """One answer of one organisation; `read_at` is the vendor's own instant of it."""
 
     source: str
@@ -44,7 +44,7 @@ def is_older(incoming: Relation, known: Relation) -> ColumnElement[bool]:
     return newer.op("<", return_type=Boolean())(older)
 
 
-def look_up(table: Relation, key: Mapping[str, Clause]) -> Relation:
+def lateral_lookup(table: Relation, key: Mapping[str, Clause]) -> Relation:
     """Return the organisation's row with that key, to be joined on true.
 
     A subquery that gives one row at most is answered by the key's index, row by row of the page. Joined plainly, a

@@ -10,22 +10,22 @@ from typing import Any
 
 from rich.table import Table
 
-from app.cli.demo.context import CARD, LOOK_SECONDS, PATIENCE, DemoFailed, Stage
+from app.cli.demo.context import CARD, PATIENCE, POLL_SECONDS, DemoContext, DemoFailed
 from app.clock import SystemClock
 
 HERO = "demo-hero"
 NEWEST = 8
 
 
-async def feed_psa(stage: Stage) -> None:
+async def feed_psa(context: DemoContext) -> None:
     """Give the PSA's side first, since its customers are there before Xero is: one spelled otherwise, two alike."""
-    stage.announce("Feed the PSA's customers, services and tickets")
-    hero, twin = await _two_names(stage)
-    stage.hero, stage.twin = hero, twin
+    context.announce("Feed the PSA's customers, services and tickets")
+    followed_customer, ambiguous_customer = await _two_names(context)
+    context.followed_customer, context.ambiguous_customer = followed_customer, ambiguous_customer
     customers = [
-        {"external_id": HERO, "name": f"{hero.upper()} LTD."},
-        {"external_id": "demo-twin-1", "name": twin},
-        {"external_id": "demo-twin-2", "name": f"The {twin} Limited"},
+        {"external_id": HERO, "name": f"{followed_customer.upper()} LTD."},
+        {"external_id": "demo-twin-1", "name": ambiguous_customer},
+        {"external_id": "demo-twin-2", "name": f"The {ambiguous_customer} Limited"},
     ]
     service = {
         "external_id": "demo-service",
@@ -43,55 +43,55 @@ async def feed_psa(stage: Stage) -> None:
         "title": "Ticket #4821: printer offline",
     }
     for what, items in (("customers", customers), ("services", [service]), ("timeline-events", [ticket])):
-        fed = await stage.send("PUT", f"/api/psa/{what}", {"items": items})
-        stage.console.print(f"   {what}: {fed['created']} created, {fed['unchanged']} unchanged")
+        fed = await context.send("PUT", f"/api/psa/{what}", {"items": items})
+        context.console.print(f"   {what}: {fed['created']} created, {fed['unchanged']} unchanged")
 
 
-async def show_matches(stage: Stage) -> str:
+async def show_matches(context: DemoContext) -> str:
     """Show what was matched on its own and what waits for a person; return the hero's customer id."""
-    stage.announce("Match Xero's contacts to the PSA's customers")
-    matched = (await stage.get("/api/matches", state="matched", limit="200"))["items"]
-    waiting = (await stage.get("/api/matches", state="suggested", limit="200"))["items"]
+    context.announce("Match Xero's contacts to the PSA's customers")
+    matched = (await context.get("/api/matches", state="matched", limit="200"))["items"]
+    waiting = (await context.get("/api/matches", state="suggested", limit="200"))["items"]
     for link in matched:
-        customer = await stage.get(f"/api/customers/{link['customer_id']}")
-        stage.console.print(f"   [green]✓[/] {link['name']} is {customer['name']}  [dim]{_name(stage, link)}[/]")
-    twins = [link for link in waiting if link["name"] == stage.twin]
+        customer = await context.get(f"/api/customers/{link['customer_id']}")
+        context.console.print(f"   [green]✓[/] {link['name']} is {customer['name']}  [dim]{_name(context, link)}[/]")
+    twins = [link for link in waiting if link["name"] == context.ambiguous_customer]
     for link in twins[:2]:
         proposed = ", ".join(f"{each['name']} ({float(each['score']):.2f})" for each in link["candidates"])
-        stage.console.print(f"   [yellow]?[/] {link['name']}: {proposed}  [dim]not guessed[/]")
-    stage.console.print(f"   {len(waiting)} wait in the review queue for a person to decide")
-    heroes = [link["customer_id"] for link in matched if link["name"] == stage.hero]
+        context.console.print(f"   [yellow]?[/] {link['name']}: {proposed}  [dim]not guessed[/]")
+    context.console.print(f"   {len(waiting)} wait in the review queue for a person to decide")
+    heroes = [link["customer_id"] for link in matched if link["name"] == context.followed_customer]
     if not heroes or not twins:
         raise DemoFailed("a unique name should have been matched, and an ambiguous one should wait")
     return str(heroes[0])
 
 
-async def take_webhook(stage: Stage, customer_id: str) -> None:
+async def take_webhook(context: DemoContext, customer_id: str) -> None:
     """Have an overdue invoice paid in the pretend Xero: it shows here in moments, and its alert resolves."""
-    stage.announce("Take a webhook, and see an alert resolve")
-    probes = await stage.control("POST", "/webhook/probe", {})
-    stage.console.print(f"   intent to receive: [green]{_verdict(probes)}[/]")
-    alert = await _open_alert(stage, customer_id)
-    stage.console.print(f"   [yellow]![/] {alert['title']} [dim]{alert['severity']}, {alert['detail']}[/]")
-    invoice = await stage.get(f"/api/invoices/{alert['subject']['id']}")
+    context.announce("Take a webhook, and see an alert resolve")
+    probes = await context.control("POST", "/webhook/probe", {})
+    context.console.print(f"   intent to receive: [green]{_verdict(probes)}[/]")
+    alert = await _open_alert(context, customer_id)
+    context.console.print(f"   [yellow]![/] {alert['title']} [dim]{alert['severity']}, {alert['detail']}[/]")
+    invoice = await context.get(f"/api/invoices/{alert['subject']['id']}")
     edit = {"edit": "pay", "invoice_id": invoice["external_id"], "webhook": True}
-    await stage.control("POST", f"/tenants/{invoice['tenant_id']}/edits", edit)
-    took = await _until_paid(stage, invoice["id"])
+    await context.control("POST", f"/tenants/{invoice['tenant_id']}/edits", edit)
+    took = await _until_paid(context, invoice["id"])
     owed = f"{invoice['currency']} {invoice['balance']}"
-    stage.console.print(
+    context.console.print(
         f"   {invoice['number']} over {owed}: [green]paid[/] here [bold]{took:.2f} s[/] after the webhook"
     )
-    await _sync_once_more(stage)
-    await _until_resolved(stage, customer_id, alert["id"])
-    stage.console.print("   [green]✓[/] the next tick resolved the alert")
+    await _sync_once_more(context)
+    await _until_resolved(context, customer_id, alert["id"])
+    context.console.print("   [green]✓[/] the next tick resolved the alert")
 
 
-async def show_summary(stage: Stage, customer_id: str, timezone: str) -> None:
+async def show_summary(context: DemoContext, customer_id: str, timezone: str) -> None:
     """Show a customer's figures beside what the pretend Xero's own books add up to."""
-    stage.announce("Answer for a customer")
-    customer = await stage.get(f"/api/customers/{customer_id}")
-    summary = await stage.get(f"/api/customers/{customer_id}/billing")
-    truth = await _truth(stage, customer)
+    context.announce("Answer for a customer")
+    customer = await context.get(f"/api/customers/{customer_id}")
+    summary = await context.get(f"/api/customers/{customer_id}/billing")
+    truth = await _truth(context, customer)
     table = Table(title=f"{customer['name']}, {summary['month']}", header_style="dim", title_justify="left")
     table.add_column("", min_width=3)
     for column in ("this month", "outstanding", "in Xero", "overdue", "credit", "MRR"):
@@ -103,27 +103,27 @@ async def show_summary(stage: Stage, customer_id: str, timezone: str) -> None:
         table.add_row(row["currency"], *figures, row["contracted_mrr"])
         if Decimal(row["outstanding"]) != Decimal(owed):
             raise DemoFailed(f"outstanding is {row['outstanding']} here and {owed} in the pretend Xero")
-    stage.console.print(table)
-    stage.console.print("   [dim]'in Xero' is added up from the pretend Xero's own books.[/]")
-    stage.console.print(f"   [dim]As of {summary['data_as_of']}, months in {timezone}.[/]")
+    context.console.print(table)
+    context.console.print("   [dim]'in Xero' is added up from the pretend Xero's own books.[/]")
+    context.console.print(f"   [dim]As of {summary['data_as_of']}, months in {timezone}.[/]")
 
 
-async def show_timeline(stage: Stage, customer_id: str) -> None:
-    stage.announce("Tell what happened")
-    events = (await stage.get(f"/api/customers/{customer_id}/timeline", limit=str(NEWEST)))["items"]
+async def show_timeline(context: DemoContext, customer_id: str) -> None:
+    context.announce("Tell what happened")
+    events = (await context.get(f"/api/customers/{customer_id}/timeline", limit=str(NEWEST)))["items"]
     for event in events:
         amount = f"{event['currency']} {event['amount']}" if event["amount"] else ""
-        stage.console.print(f"   {event['at'][:10]}  {event['source']:<5} {event['title']}  [dim]{amount}[/]")
+        context.console.print(f"   {event['at'][:10]}  {event['source']:<5} {event['title']}  [dim]{amount}[/]")
     if "psa" not in {event["source"] for event in events}:
         raise DemoFailed("the PSA's ticket should be in the merged timeline")
 
 
-async def _two_names(stage: Stage) -> tuple[str, str]:
+async def _two_names(context: DemoContext) -> tuple[str, str]:
     """Choose from the pretend Xero's first books: a customer with overdue invoices, and another."""
-    tenants = [row for row in await stage.control("GET", "/tenants") if row["tenant_type"] == "ORGANISATION"]
+    tenants = [row for row in await context.control("GET", "/tenants") if row["tenant_type"] == "ORGANISATION"]
     first = tenants[0]["tenant_id"]
-    state = await stage.control("GET", f"/tenants/{first}/state?resource=Contacts")
-    invoices = (await stage.control("GET", f"/tenants/{first}/state?resource=Invoices"))["Invoices"]
+    state = await context.control("GET", f"/tenants/{first}/state?resource=Contacts")
+    invoices = (await context.control("GET", f"/tenants/{first}/state?resource=Invoices"))["Invoices"]
     today = SystemClock().now().date().isoformat()
     overdue = Counter(
         row["contact_id"]
@@ -136,8 +136,8 @@ async def _two_names(stage: Stage) -> tuple[str, str]:
     return str(usable[0]["name"]), str(usable[1]["name"])
 
 
-def _name(stage: Stage, link: Mapping[str, Any]) -> str:
-    return stage.names.get(link["tenant_id"], str(link["tenant_id"]))
+def _name(context: DemoContext, link: Mapping[str, Any]) -> str:
+    return context.names.get(link["tenant_id"], str(link["tenant_id"]))
 
 
 def _verdict(probes: Mapping[str, Any]) -> str:
@@ -147,51 +147,51 @@ def _verdict(probes: Mapping[str, Any]) -> str:
     return f"OK ({len(probes['deliveries'])} probes, most of them wrongly signed on purpose)"
 
 
-async def _open_alert(stage: Stage, customer_id: str) -> Any:  # noqa: ANN401 - JSON
+async def _open_alert(context: DemoContext, customer_id: str) -> Any:  # noqa: ANN401 - JSON
     """Wait for the overdue alerts, which are raised right after the tick."""
     began = time.monotonic()
     while time.monotonic() - began < PATIENCE:
         query = {"trigger": "invoice_overdue", "status": "open", "customer_id": customer_id}
-        if items := (await stage.get("/api/alerts", **query))["items"]:
+        if items := (await context.get("/api/alerts", **query))["items"]:
             return items[0]
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     raise DemoFailed("no alert was raised for an overdue invoice")
 
 
-async def _until_paid(stage: Stage, invoice_id: str) -> float:
+async def _until_paid(context: DemoContext, invoice_id: str) -> float:
     began = time.monotonic()
-    while (await stage.get(f"/api/invoices/{invoice_id}"))["status"] != "paid":
+    while (await context.get(f"/api/invoices/{invoice_id}"))["status"] != "paid":
         if time.monotonic() - began > PATIENCE:
             raise DemoFailed("the paid invoice did not become visible")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     return time.monotonic() - began
 
 
-async def _until_resolved(stage: Stage, customer_id: str, alert_id: str) -> None:
+async def _until_resolved(context: DemoContext, customer_id: str, alert_id: str) -> None:
     """Wait for the alert to end: alerts are looked at right after a tick, when its run is closed already."""
     began = time.monotonic()
     while time.monotonic() - began < PATIENCE:
-        listed = await stage.get("/api/alerts", status="resolved", customer_id=customer_id, limit="200")
+        listed = await context.get("/api/alerts", status="resolved", customer_id=customer_id, limit="200")
         if alert_id in [each["id"] for each in listed["items"]]:
             return
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     raise DemoFailed("the alert of a paid invoice is still open after a tick")
 
 
-async def _sync_once_more(stage: Stage) -> None:
-    run = await stage.send("POST", f"{CARD}/sync")
+async def _sync_once_more(context: DemoContext) -> None:
+    run = await context.send("POST", f"{CARD}/sync")
     while run["status"] == "running":
-        await asyncio.sleep(LOOK_SECONDS)
-        run = await stage.get(f"{CARD}/runs/{run['id']}")
+        await asyncio.sleep(POLL_SECONDS)
+        run = await context.get(f"{CARD}/runs/{run['id']}")
     if run["status"] != "succeeded":
         raise DemoFailed(f"the sync ended {run['status']}: {run['error']}")
 
 
-async def _truth(stage: Stage, customer: Mapping[str, Any]) -> dict[str, Decimal]:
+async def _truth(context: DemoContext, customer: Mapping[str, Any]) -> dict[str, Decimal]:
     """Add up what the pretend Xero itself holds as due from this customer, by currency."""
     owed: dict[str, Decimal] = {}
     for link in customer["links"]:
-        state = await stage.control("GET", f"/tenants/{link['tenant_id']}/state?resource=Invoices")
+        state = await context.control("GET", f"/tenants/{link['tenant_id']}/state?resource=Invoices")
         for row in state["Invoices"]:
             is_owed = row["type"] == "ACCREC" and row["status"] == "AUTHORISED"
             if is_owed and row["contact_id"] == link["external_id"]:

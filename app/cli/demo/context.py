@@ -16,7 +16,7 @@ CLIENT_ID = "DEMO0000000000000000000000000000"
 CLIENT_SECRET = "demo-secret-of-the-pretend-xero"  # noqa: S105 - it opens the pretend Xero alone
 WEBHOOK_KEY = "demo-webhook-key-of-the-pretend-xero"
 PATIENCE = 120
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 CARD = "/api/integrations/xero"
 
 
@@ -25,7 +25,7 @@ class DemoFailed(RuntimeError):
 
 
 @dataclass
-class Stage:
+class DemoContext:
     """What the steps share: where to print, the service as a client sees it, and the pretend Xero's control.
 
     Attributes:
@@ -39,8 +39,8 @@ class Stage:
     xero: httpx.AsyncClient
     names: dict[str, str] = field(default_factory=dict)
     step: int = 0
-    hero: str = ""
-    twin: str = ""
+    followed_customer: str = ""
+    ambiguous_customer: str = ""
 
     def announce(self, title: str) -> None:
         self.step += 1

@@ -12,7 +12,7 @@ from rich.panel import Panel
 
 from app.api.auth import mint_token
 from app.cli.demo import billing_steps, xero_steps
-from app.cli.demo.context import LOOK_SECONDS, PATIENCE, DemoFailed, Stage, free_port, pretend_xero
+from app.cli.demo.context import PATIENCE, POLL_SECONDS, DemoContext, DemoFailed, free_port, pretend_xero
 from app.clock import SystemClock
 from app.db import migrate
 from app.log import configure_logging
@@ -68,9 +68,9 @@ async def _run(console: Console, settings: Settings, port: int, xero_url: str, *
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     try:
-        async with _stage(console, settings, port, xero_url) as stage:
-            await _until_ready(stage, serving)
-            await _walk(stage, settings)
+        async with _stage(console, settings, port, xero_url) as context:
+            await _until_ready(context, serving)
+            await _walk(context, settings)
         _say_goodbye(console, settings, xero_url)
         if not once:
             await serving
@@ -83,16 +83,16 @@ async def _run(console: Console, settings: Settings, port: int, xero_url: str, *
     return 0
 
 
-async def _walk(stage: Stage, settings: Settings) -> None:
-    await billing_steps.feed_psa(stage)
-    await xero_steps.connect(stage)
-    await xero_steps.pick(stage)
-    await xero_steps.sync(stage)
-    await xero_steps.reconcile(stage)
-    customer_id = await billing_steps.show_matches(stage)
-    await billing_steps.take_webhook(stage, customer_id)
-    await billing_steps.show_summary(stage, customer_id, settings.billing_timezone)
-    await billing_steps.show_timeline(stage, customer_id)
+async def _walk(context: DemoContext, settings: Settings) -> None:
+    await billing_steps.feed_psa(context)
+    await xero_steps.connect(context)
+    await xero_steps.pick(context)
+    await xero_steps.sync(context)
+    await xero_steps.reconcile(context)
+    customer_id = await billing_steps.show_matches(context)
+    await billing_steps.take_webhook(context, customer_id)
+    await billing_steps.show_summary(context, customer_id, settings.billing_timezone)
+    await billing_steps.show_timeline(context, customer_id)
 
 
 def _say_goodbye(console: Console, settings: Settings, xero_url: str) -> None:
@@ -109,7 +109,7 @@ def _token(secret: str, audience: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _stage(console: Console, settings: Settings, port: int, xero_url: str) -> AsyncIterator[Stage]:
+async def _stage(console: Console, settings: Settings, port: int, xero_url: str) -> AsyncIterator[DemoContext]:
     secret = settings.auth_jwt_secret.get_secret_value() if settings.auth_jwt_secret else ""
     headers = {"Authorization": f"Bearer {_token(secret, settings.auth_jwt_audience)}"}
     base_url = f"http://localhost:{port}"
@@ -117,14 +117,14 @@ async def _stage(console: Console, settings: Settings, port: int, xero_url: str)
         httpx.AsyncClient(base_url=base_url, headers=headers, timeout=30) as api,
         httpx.AsyncClient(base_url=xero_url, timeout=30) as xero,
     ):
-        yield Stage(console, api, xero)
+        yield DemoContext(console, api, xero)
 
 
-async def _until_ready(stage: Stage, serving: asyncio.Task[None]) -> None:
+async def _until_ready(context: DemoContext, serving: asyncio.Task[None]) -> None:
     began = time.monotonic()
     while not serving.done() and time.monotonic() - began < PATIENCE:
         with contextlib.suppress(httpx.TransportError):
-            if (await stage.api.get("/health/ready")).is_success:
+            if (await context.api.get("/health/ready")).is_success:
                 return
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     raise DemoFailed("the service did not come up")

@@ -23,7 +23,7 @@ from app.sync.tables import Budget
 PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0, 10.0), "app_minute": (20.0, 120.0)}
 UNKNOWN_PAUSE = (60.0, 3600.0)
 # A slot counts a second longer than the minute, for the call's travel. One that took longer counts from its end.
-TRAVEL_SECONDS = 1.0
+NETWORK_SLACK_SECONDS = 1.0
 # The most calls a day that any vendor so far gives an organisation. A setting above it raises our own count only.
 LARGEST_DAY = 5000
 
@@ -45,31 +45,31 @@ class Paused(RuntimeError):
         return now + timedelta(seconds=self.seconds)
 
 
-class Lane(Enum):
+class Priority(Enum):
     """Whose calls they are: a sync's, a person's who waits, or a webhook's. The later ones find room kept for them."""
 
     SYNC = "sync"
-    PERSON = "person"
+    INTERACTIVE = "person"
     WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RateLimits:
     """The settings: calls a minute and at once per organisation, calls a day, the share of them a tick may use."""
 
     per_minute: int = 30
-    at_once: int = 4
+    max_concurrent: int = 4
     per_day: int = 5000
     pause_at: float = 0.9
     app_per_minute: int = 9000
 
-    def minute_share(self, lane: Lane) -> int:
+    def minute_allowance(self, priority: Priority) -> int:
         """Return the calls a minute one may use; a fifteenth is kept for webhooks and people who wait."""
-        return self.per_minute - self.per_minute // 15 if lane is Lane.SYNC else self.per_minute
+        return self.per_minute - self.per_minute // 15 if priority is Priority.SYNC else self.per_minute
 
-    def day_share(self, lane: Lane) -> tuple[int, int]:
+    def day_allowance(self, priority: Priority) -> tuple[int, int]:
         """Return the calls a day one may use, and how many must remain by the vendor's own count."""
-        if lane is Lane.WEBHOOK:
+        if priority is Priority.WEBHOOK:
             return self.per_day, 0
         # What must remain by the vendor's count is a share of the vendor's day, however high the setting is.
         theirs = min(self.per_day, LARGEST_DAY)
@@ -77,7 +77,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Permit:
     """What the budget says: a call may be made now, or is to be asked for again.
 
     Attributes:
@@ -91,7 +91,7 @@ class Turn:
     asked_at: datetime
 
 
-class Spender:
+class RateLimiter:
     """Hands out the calls of one vendor.
 
     Args:
@@ -102,48 +102,48 @@ class Spender:
         patience: the longest wait in seconds that is sat out; beyond it the work is put off.
     """
 
-    def __init__(self, db: Database, clock: Clock, vendor: str, limits: Limits, patience: float = 75) -> None:
+    def __init__(self, db: Database, clock: Clock, vendor: str, limits: RateLimits, patience: float = 75) -> None:
         self._db = db
         self._clock = clock
         self._vendor = vendor
         self.limits = limits
         self._patience = patience
 
-    def gate(self) -> asyncio.Semaphore:
-        """Return the gate an owner passes its calls through, so that no more than `at_once` are under way."""
-        return asyncio.Semaphore(self.limits.at_once)
+    def concurrency_limit(self) -> asyncio.Semaphore:
+        """Return the gate an owner passes its calls through, so that no more than `max_concurrent` are under way."""
+        return asyncio.Semaphore(self.limits.max_concurrent)
 
-    async def take(self, tenant_id: str, lane: Lane = Lane.SYNC) -> Turn:
+    async def acquire(self, tenant_id: str, priority: Priority = Priority.SYNC) -> Permit:
         """Count a call and return when it may be made, or return how long to wait before asking again.
 
         Raises:
             Paused: it would be too long a wait.
         """
         asked_at = self._clock.now()
-        decision, seconds, slot = await self._ask(tenant_id, lane)
+        decision, seconds, slot = await self._ask(tenant_id, priority)
         if decision == "go":
             await self._clock.sleep(seconds)
-            return Turn(0, slot, asked_at)
+            return Permit(0, slot, asked_at)
         if decision == "day" or seconds > self._patience:
             raise Paused(await self._why(tenant_id, decision), seconds)
         wait = min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01)  # noqa: S311 - jitter
-        return Turn(wait, None, asked_at)
+        return Permit(wait, None, asked_at)
 
-    async def finish(self, tenant_id: str, turn: Turn) -> None:
+    async def release(self, tenant_id: str, permit: Permit) -> None:
         """Count a call that is over from now on if it took so long that the vendor may have counted it late."""
-        if self._clock.now() - turn.asked_at <= timedelta(seconds=TRAVEL_SECONDS):
+        if self._clock.now() - permit.asked_at <= timedelta(seconds=NETWORK_SLACK_SECONDS):
             return
         here = (Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
-        later = func.array_append(func.array_remove(Budget.slots, turn.slot), func.wall_clock())
+        later = func.array_append(func.array_remove(Budget.slots, permit.slot), func.wall_clock())
         async with self._db.transaction() as session:
             await session.execute(update(Budget).where(*here).values(slots=later))
 
-    async def _ask(self, tenant_id: str, lane: Lane) -> tuple[str, float, datetime | None]:
-        share, reserve = self.limits.day_share(lane)
+    async def _ask(self, tenant_id: str, priority: Priority) -> tuple[str, float, datetime | None]:
+        share, reserve = self.limits.day_allowance(priority)
         answer = func.take_call(
             self._vendor,
             tenant_id,
-            self.limits.minute_share(lane),
+            self.limits.minute_allowance(priority),
             self.limits.app_per_minute,
             share,
             reserve,
@@ -161,9 +161,9 @@ class Spender:
             statement = select(Budget.blocked_by).where(Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
             return await session.scalar(statement) or "minute"
 
-    async def block(self, tenant_id: str, error: RateLimited) -> None:
+    async def pause_until(self, tenant_id: str, error: RateLimited) -> None:
         """Make every replica hold still for as long as a 429 asked, within reason."""
-        seconds = pause_of(error)
+        seconds = retry_delay(error)
         scope = "" if error.limit == "app_minute" else tenant_id
         until = func.wall_clock() + timedelta(seconds=seconds)
         blocked = {"blocked_until": func.greatest(Budget.blocked_until, until), "blocked_by": error.limit}
@@ -172,7 +172,7 @@ class Spender:
             await session.execute(update(Budget).where(*here).values(blocked))
 
 
-def pause_of(error: RateLimited) -> float:
+def retry_delay(error: RateLimited) -> float:
     """Return the seconds to hold still: what the vendor asked within reason, else a guess with jitter."""
     guess, longest = PAUSES.get(error.limit, UNKNOWN_PAUSE)
     if error.retry_after is None:

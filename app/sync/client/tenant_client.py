@@ -9,7 +9,7 @@ import structlog
 
 from app.clock import Clock
 from app.connections import tenants
-from app.connections.tokens import Tokens
+from app.connections.tokens import AccessTokens
 from app.connector import (
     Access,
     AccessExpired,
@@ -25,8 +25,8 @@ from app.connector import (
     VendorUnavailable,
 )
 from app.db import Database
-from app.sync.client.failures import describe
-from app.sync.client.rate_limiter import Lane, Paused, Spender, Turn, pause_of
+from app.sync.client.failures import describe_failure
+from app.sync.client.rate_limiter import Paused, Permit, Priority, RateLimiter, retry_delay
 from app.sync.client.usage import record_traffic
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class Fetched:
     request: PageRequest
 
 
-class Caller:
+class TenantClient:
     """Calls the vendor for one organisation; only the owner of its lease has one.
 
     Args:
@@ -63,8 +63,8 @@ class Caller:
         db: Database,
         clock: Clock,
         connector: Connector,
-        tokens: Tokens,
-        spender: Spender,
+        tokens: AccessTokens,
+        rate_limiter: RateLimiter,
         tenant_id: str,
         grant_id: UUID,
         is_ours: Callable[[], None],
@@ -73,13 +73,13 @@ class Caller:
         self._clock = clock
         self._connector = connector
         self._tokens = tokens
-        self._spender = spender
+        self._rate_limiter = rate_limiter
         self._tenant_id = tenant_id
         self._grant_id = grant_id
         self._check = is_ours
-        self._gate = spender.gate()
+        self._concurrency = rate_limiter.concurrency_limit()
 
-    async def fetch(self, request: PageRequest, lane: Lane = Lane.SYNC) -> Fetched:
+    async def fetch(self, request: PageRequest, priority: Priority = Priority.SYNC) -> Fetched:
         """Return one page; the caller stores it together with `page.traffic`.
 
         Raises:
@@ -92,7 +92,7 @@ class Caller:
         while True:
             token = await self._tokens.access(self._grant_id, rejected)
             try:
-                return Fetched(await self._call(token, request, lane), request)
+                return Fetched(await self._call(token, request, priority), request)
             except AccessExpired:
                 if rejected is not None:
                     raise
@@ -103,53 +103,53 @@ class Caller:
                 request = replace(request, is_filtered=False)
             except RateLimited as error:
                 limits += 1
-                await self._hold_still(error, limits)
+                await self._pause_for_limit(error, limits)
             except (VendorUnavailable, AnswerUnreadable) as error:
                 failures += 1
-                await self._try_later(error, failures)
+                await self._back_off(error, failures)
 
     async def organisations(self) -> set[str]:
         """Return the ids of every organisation the grant still reaches; no organisation's budget is charged for it."""
         token = await self._tokens.access(self._grant_id)
         return {organisation.tenant_id for organisation in await self._connector.list_organisations(token)}
 
-    async def _call(self, token: str, request: PageRequest, lane: Lane) -> Page:
+    async def _call(self, token: str, request: PageRequest, priority: Priority) -> Page:
         while True:
             # Waiting for the budget is done outside the gate, where pulls that wait long let a webhook's read pass.
-            async with self._gate:
-                turn = await self._spender.take(self._tenant_id, lane)
-                if turn.slot:
-                    return await self._exchange(token, request, turn)
-            await self._clock.sleep(turn.wait)
+            async with self._concurrency:
+                permit = await self._rate_limiter.acquire(self._tenant_id, priority)
+                if permit.slot:
+                    return await self._exchange(token, request, permit)
+            await self._clock.sleep(permit.wait)
 
-    async def _exchange(self, token: str, request: PageRequest, turn: Turn) -> Page:
+    async def _exchange(self, token: str, request: PageRequest, permit: Permit) -> Page:
         self._check()
         try:
             return await self._connector.fetch_page(Access(token, self._tenant_id), request)
         except ConnectorError as error:
-            await self._account(error.traffic)
+            await self._record_traffic(error.traffic)
             raise
         finally:
-            await self._spender.finish(self._tenant_id, turn)
+            await self._rate_limiter.release(self._tenant_id, permit)
 
-    async def _account(self, traffic: Traffic) -> None:
+    async def _record_traffic(self, traffic: Traffic) -> None:
         async with self._db.transaction() as session:
             await record_traffic(session, self._connector.vendor, self._tenant_id, traffic)
 
-    async def _hold_still(self, error: RateLimited, times: int) -> None:
+    async def _pause_for_limit(self, error: RateLimited, times: int) -> None:
         log.warning("rate_limited", tenant_id=self._tenant_id, limit=error.limit, retry_after=error.retry_after)
-        await self._spender.block(self._tenant_id, error)
-        await self._tell(Paused(error.limit, pause_of(error)))
+        await self._rate_limiter.pause_until(self._tenant_id, error)
+        await self._publish_pause(Paused(error.limit, retry_delay(error)))
         if error.limit == "day" or times >= LIMIT_TRIES:
-            raise Paused(error.limit, pause_of(error)) from error
+            raise Paused(error.limit, retry_delay(error)) from error
 
-    async def _tell(self, pause: Paused) -> None:
+    async def _publish_pause(self, pause: Paused) -> None:
         """Let a person see the limit and until when, while it is sat out as well; the end of the pull clears it."""
-        trouble = describe(pause, self._clock.now())
+        trouble = describe_failure(pause, self._clock.now())
         async with self._db.transaction() as session:
             await tenants.mark_trouble(session, self._connector.vendor, self._tenant_id, trouble)
 
-    async def _try_later(self, error: ConnectorError, failures: int) -> None:
+    async def _back_off(self, error: ConnectorError, failures: int) -> None:
         # An organisation that Xero takes offline stays so for minutes: the next tick asks again.
         if failures >= TRIES or isinstance(error, OrganisationOffline):
             raise error

@@ -18,12 +18,12 @@ from app.connector import Page
 
 SECOND = timedelta(seconds=1)
 # Beyond this many pages a crowd is left once rows are sparse again, if more lies ahead than has to be read back.
-LONG_CROWD = 20
-SPARSE = 10
+DENSE_PAGES = 20
+SPARSE_RATIO = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class CursorState:
     """Where a walk stands; the first one starts with everything None.
 
     Attributes:
@@ -39,7 +39,7 @@ class Walk:
 
     since: datetime | None = None
     page: int = 1
-    then_since: datetime | None = None
+    resume_since: datetime | None = None
     high_water: datetime | None = None
     walk_read_at: datetime | None = None
     next_since: datetime | None = None
@@ -47,19 +47,19 @@ class Walk:
     seen: frozenset[str] | None = None
 
 
-def begin(walk: Walk) -> Walk:
+def begin(walk: CursorState) -> CursorState:
     """Return the walk to go on with: the one under way, or a new one from where the last ended."""
     if walk.is_walking:
         return walk
-    return Walk(since=walk.next_since, high_water=walk.high_water, next_since=walk.next_since, is_walking=True)
+    return CursorState(since=walk.next_since, high_water=walk.high_water, next_since=walk.next_since, is_walking=True)
 
 
-def begin_pages_anew(walk: Walk) -> Walk:
+def restart_pages(walk: CursorState) -> CursorState:
     """Return the walk back on the first page of its bound: the pages counted so far were those of another question."""
-    return replace(walk, page=1, then_since=None, seen=None)
+    return replace(walk, page=1, resume_since=None, seen=None)
 
 
-def advance(walk: Walk, page: Page, overlap: timedelta) -> Walk:
+def advance(walk: CursorState, page: Page, overlap: timedelta) -> CursorState:
     """Return where the walk stands once a page is stored.
 
     Args:
@@ -71,20 +71,20 @@ def advance(walk: Walk, page: Page, overlap: timedelta) -> Walk:
     stamps = [min(key.changed_at, page.read_at) for key in page.keys]
     known = [*stamps, walk.high_water] if walk.high_water else stamps
     walk = replace(walk, high_water=max(known, default=None), walk_read_at=walk.walk_read_at or page.read_at)
-    if walk.then_since is not None:
+    if walk.resume_since is not None:
         return _step_back(walk, overlap)
     walk = replace(walk, seen=_seen(walk, page))
     if page.is_last:
         return _end(walk, page, stamps, overlap)
-    bound = _bound(stamps, walk.since)
+    bound = _next_since(stamps, walk.since)
     if bound is None or not _is_worth_moving(walk, page, sum(stamp >= bound for stamp in stamps)):
         return replace(walk, page=walk.page + 1)
     if walk.page > 1:
-        return replace(walk, page=walk.page - 1, then_since=bound)
+        return replace(walk, page=walk.page - 1, resume_since=bound)
     return replace(walk, since=bound, seen=None)
 
 
-def _seen(walk: Walk, page: Page) -> frozenset[str] | None:
+def _seen(walk: CursorState, page: Page) -> frozenset[str] | None:
     ids = frozenset(key.external_id for key in page.keys) | {
         row.external_id for row in page.rejected if row.external_id
     }
@@ -93,7 +93,7 @@ def _seen(walk: Walk, page: Page) -> frozenset[str] | None:
     return None if walk.seen is None else walk.seen | ids
 
 
-def _bound(stamps: list[datetime], since: datetime | None) -> datetime | None:
+def _next_since(stamps: list[datetime], since: datetime | None) -> datetime | None:
     """Return the bound a page lets us move to, or None when it would not move forward."""
     if not stamps:
         return None
@@ -101,7 +101,7 @@ def _bound(stamps: list[datetime], since: datetime | None) -> datetime | None:
     return bound if since is None or bound > since else None
 
 
-def _is_worth_moving(walk: Walk, page: Page, read_again: int) -> bool:
+def _is_worth_moving(walk: CursorState, page: Page, read_again: int) -> bool:
     """Say whether the bound should move, which reads so many rows again.
 
     It should where that fits into the room the last page leaves anyway; the first page of a walk may cost one call,
@@ -114,7 +114,7 @@ def _is_worth_moving(walk: Walk, page: Page, read_again: int) -> bool:
         return walk.page == 1
     pages_ahead = _pages(page.total_rows - size * walk.page, size)
     if walk.page > 1:
-        return LONG_CROWD <= walk.page < pages_ahead and read_again * SPARSE <= size
+        return DENSE_PAGES <= walk.page < pages_ahead and read_again * SPARSE_RATIO <= size
     is_first = walk.since == walk.next_since
     return _pages(page.total_rows - size + read_again, size) <= pages_ahead + is_first
 
@@ -123,7 +123,7 @@ def _pages(rows: int, size: int) -> int:
     return -(-rows // size)
 
 
-def _end(walk: Walk, page: Page, stamps: list[datetime], overlap: timedelta) -> Walk:
+def _end(walk: CursorState, page: Page, stamps: list[datetime], overlap: timedelta) -> CursorState:
     """Finish on the last page, or turn back when a row may have slipped past between the pages.
 
     More rows seen than the vendor counts is no proof either: then it does not count what we take it to count.
@@ -132,19 +132,19 @@ def _end(walk: Walk, page: Page, stamps: list[datetime], overlap: timedelta) -> 
     if walk.page == 1 or is_whole:
         return _complete(walk, overlap)
     # Without any stamp the instant of this answer serves: what is edited from now on comes after it.
-    turn = _bound(stamps or [page.read_at], walk.since) or walk.since
-    return replace(walk, page=walk.page - 1, then_since=turn)
+    turn = _next_since(stamps or [page.read_at], walk.since) or walk.since
+    return replace(walk, page=walk.page - 1, resume_since=turn)
 
 
-def _step_back(walk: Walk, overlap: timedelta) -> Walk:
+def _step_back(walk: CursorState, overlap: timedelta) -> CursorState:
     if walk.page > 1:
         return replace(walk, page=walk.page - 1)
-    if walk.then_since is None or (walk.since is not None and walk.then_since <= walk.since):
+    if walk.resume_since is None or (walk.since is not None and walk.resume_since <= walk.since):
         return _complete(walk, overlap)
-    return replace(walk, since=walk.then_since, then_since=None, seen=None)
+    return replace(walk, since=walk.resume_since, resume_since=None, seen=None)
 
 
-def _complete(walk: Walk, overlap: timedelta) -> Walk:
+def _complete(walk: CursorState, overlap: timedelta) -> CursorState:
     """End the walk and say where the next one starts.
 
     Normally that is `overlap` before the newest stamp, which needs no trust in anyone's clock. When more than a page
@@ -154,10 +154,10 @@ def _complete(walk: Walk, overlap: timedelta) -> Walk:
     """
     high = walk.high_water
     if high is None or walk.walk_read_at is None:
-        return replace(walk, since=None, page=1, then_since=None, next_since=None, is_walking=False, seen=None)
+        return replace(walk, since=None, page=1, resume_since=None, next_since=None, is_walking=False, seen=None)
     is_crowded = (
-        walk.page > 1 or walk.then_since is not None or (walk.since is not None and walk.since > high - overlap)
+        walk.page > 1 or walk.resume_since is not None or (walk.since is not None and walk.since > high - overlap)
     )
     newest = walk.walk_read_at if is_crowded else high
     next_since = newest.replace(microsecond=0) - overlap
-    return replace(walk, since=None, page=1, then_since=None, next_since=next_since, is_walking=False, seen=None)
+    return replace(walk, since=None, page=1, resume_since=None, next_since=next_since, is_walking=False, seen=None)

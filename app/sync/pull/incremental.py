@@ -13,18 +13,18 @@ from app.connections import tenants
 from app.connector import Page, PageRequest
 from app.db import Session
 from app.sync import progress, runs
-from app.sync.client.rate_limiter import Lane
-from app.sync.client.tenant_client import Caller, Fetched
+from app.sync.client.rate_limiter import Priority
+from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
-from app.sync.leases import Desk, Held
+from app.sync.leases import FencedDatabase, HeldLease
 from app.sync.pull import quarantine
-from app.sync.pull.cursor import Walk, advance, begin, begin_pages_anew
+from app.sync.pull.cursor import CursorState, advance, begin, restart_pages
 from app.sync.tables import Cursor
 
 OVERLAP = timedelta(minutes=5)
 
 
-class NotWanted(RuntimeError):
+class TenantDeselected(RuntimeError):
     """The organisation was deselected or disconnected; its cursor stays for the day it is picked again."""
 
     def __init__(self) -> None:
@@ -32,18 +32,18 @@ class NotWanted(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PullRequest:
     """What is pulled, for which run, under whose lease, and whether a person waits for it."""
 
     run_id: UUID
     resource: Resource
-    held: Held
+    held: HeldLease
     page_size: int
     overlap: timedelta = OVERLAP
     is_waited_for: bool = False
 
 
-async def pull(desk: Desk, caller: Caller, job: Job) -> None:
+async def pull(desk: FencedDatabase, caller: TenantClient, job: PullRequest) -> None:
     """Walk the resource to its end; whatever stops it, everything up to the last whole page is kept.
 
     Raises:
@@ -51,40 +51,40 @@ async def pull(desk: Desk, caller: Caller, job: Job) -> None:
     """
     async with desk.transaction() as session:
         row = await _load(session, job)
-        walk, is_filtered = begin(_walk_of(row)), row.is_filtered
+        walk, is_filtered = begin(_state_of(row)), row.is_filtered
         if row.page_size != job.page_size:
-            walk = begin_pages_anew(walk)
-        lane = Lane.PERSON if job.is_waited_for and row.completed_at else Lane.SYNC
+            walk = restart_pages(walk)
+        priority = Priority.INTERACTIVE if job.is_waited_for and row.completed_at else Priority.SYNC
     while walk.is_walking:
-        fetched = await caller.fetch(_request(job, walk, is_filtered=is_filtered), lane)
+        fetched = await caller.fetch(_request(job, walk, is_filtered=is_filtered), priority)
         after = _advance(walk, fetched, job.overlap, was_filtered=is_filtered)
         is_filtered = fetched.request.is_filtered
-        async with desk.page() as session:
+        async with desk.write_transaction() as session:
             await _store(session, job, walk, after, fetched)
         walk = after
 
 
-def _advance(walk: Walk, fetched: Fetched, overlap: timedelta, *, was_filtered: bool) -> Walk:
+def _advance(walk: CursorState, fetched: Fetched, overlap: timedelta, *, was_filtered: bool) -> CursorState:
     """Return where the walk stands after the answer; without the filters the same page number means other rows."""
     if walk.page > 1 and fetched.request.is_filtered != was_filtered:
-        return begin_pages_anew(walk)
+        return restart_pages(walk)
     return advance(walk, fetched.page, overlap)
 
 
-def _request(job: Job, walk: Walk, *, is_filtered: bool) -> PageRequest:
+def _request(job: PullRequest, walk: CursorState, *, is_filtered: bool) -> PageRequest:
     return PageRequest(job.resource, walk.since, walk.page, job.page_size, is_filtered=is_filtered)
 
 
-async def _store(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fetched) -> None:
+async def _store(session: Session, job: PullRequest, walk: CursorState, after: CursorState, fetched: Fetched) -> None:
     page, held = fetched.page, job.held
     if await tenants.grant_at_work(session, held.vendor, held.tenant_id) is None:
-        raise NotWanted
+        raise TenantDeselected
     counts = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
-    await quarantine.set_aside(session, held, job.resource, page)
+    await quarantine.quarantine_rejected(session, held, job.resource, page)
     await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
     rows_read = await _save(session, job, walk, after, fetched)
-    await runs.count_page(session, job.run_id, held.tenant_id, job.resource, page, _own(counts, job.resource))
-    await progress.tell(
+    await runs.add_page_counts(session, job.run_id, held.tenant_id, job.resource, page, _own(counts, job.resource))
+    await progress.publish(
         session,
         "page",
         {
@@ -104,23 +104,23 @@ def _own(counts: dict[str, Counts], resource: Resource) -> Counts:
     return counts.get(resource.value, Counts())
 
 
-async def _load(session: Session, job: Job) -> Cursor:
+async def _load(session: Session, job: PullRequest) -> Cursor:
     held = job.held
     key = {"vendor": held.vendor, "tenant_id": held.tenant_id, "resource": job.resource.value}
     await session.execute(insert(Cursor).values(**key).on_conflict_do_nothing())
     return (await session.scalars(select(Cursor).where(*_here(job)))).one()
 
 
-def _here(job: Job) -> tuple[ColumnElement[bool], ...]:
+def _here(job: PullRequest) -> tuple[ColumnElement[bool], ...]:
     mine = (Cursor.vendor == job.held.vendor, Cursor.tenant_id == job.held.tenant_id)
     return (*mine, Cursor.resource == job.resource.value)
 
 
-def _walk_of(row: Cursor) -> Walk:
-    return Walk(
+def _state_of(row: Cursor) -> CursorState:
+    return CursorState(
         since=row.since,
         page=row.page,
-        then_since=row.then_since,
+        resume_since=row.resume_since,
         high_water=row.high_water,
         walk_read_at=row.walk_read_at,
         next_since=row.next_since,
@@ -128,14 +128,14 @@ def _walk_of(row: Cursor) -> Walk:
     )
 
 
-async def _save(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fetched) -> int:
+async def _save(session: Session, job: PullRequest, walk: CursorState, after: CursorState, fetched: Fetched) -> int:
     """Write where the walk stands; return how many rows of the first walk are read."""
     page, is_first = fetched.page, Cursor.completed_at.is_(None)
     values = {
         "since": after.since,
         "page": after.page,
         "page_size": job.page_size,
-        "then_since": after.then_since,
+        "resume_since": after.resume_since,
         "high_water": after.high_water,
         "walk_read_at": after.walk_read_at,
         "next_since": after.next_since,
@@ -151,9 +151,9 @@ async def _save(session: Session, job: Job, walk: Walk, after: Walk, fetched: Fe
     return (await session.scalars(statement)).one()
 
 
-def _new_rows(walk: Walk, page: Page) -> int:
+def _new_rows(walk: CursorState, page: Page) -> int:
     """Return the rows of a page not read before: those of the bound's own seconds were."""
-    if walk.then_since is not None:
+    if walk.resume_since is not None:
         return 0
     if walk.high_water is None or walk.page > 1:
         return page.row_count

@@ -13,18 +13,18 @@ from uuid import UUID
 from sqlalchemy import func, select, tuple_
 
 from app.billing.mirror import absence
-from app.billing.mirror.absence import Shelf
+from app.billing.mirror.absence import ResourceScope
 from app.billing.records import Counts
 from app.billing.store import upsert
 from app.connector import NotFound, PageRequest
 from app.db import Session
 from app.sync import progress, runs
-from app.sync.client.tenant_client import Caller, Fetched
+from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
-from app.sync.leases import Desk
+from app.sync.leases import FencedDatabase
 from app.sync.pull import quarantine
-from app.sync.pull.cursor import Walk, advance, begin
-from app.sync.pull.incremental import Job
+from app.sync.pull.cursor import CursorState, advance, begin
+from app.sync.pull.incremental import PullRequest
 from app.sync.tables import Cursor, Reconciliation, Run
 
 # Absent rows are looked up one by one where the vendor knows no other way; more than this are reported and left.
@@ -43,7 +43,7 @@ class Findings:
     present: set[str] = field(default_factory=set)
 
 
-async def reconcile(desk: Desk, caller: Caller, job: Job, ids_per_read: int) -> None:
+async def reconcile(desk: FencedDatabase, caller: TenantClient, job: PullRequest, ids_per_read: int) -> None:
     """Compare one resource whole and heal it; a crash begins it anew, since nothing of it is half done.
 
     Raises:
@@ -53,18 +53,18 @@ async def reconcile(desk: Desk, caller: Caller, job: Job, ids_per_read: int) -> 
     async with desk.transaction() as session:
         began_at = (await session.scalars(select(func.wall_clock()))).one()
         is_filtered = await _is_filtered(session, job)
-    walk = begin(Walk())
+    walk = begin(CursorState())
     while walk.is_walking:
         request = PageRequest(job.resource, walk.since, walk.page, job.page_size, is_filtered=is_filtered)
         fetched = await caller.fetch(request)
         is_filtered = fetched.request.is_filtered
-        async with desk.page() as session:
+        async with desk.write_transaction() as session:
             await _heal_page(session, job, fetched, found)
         walk = advance(walk, fetched.page, timedelta(0))
     await _heal_absent(desk, caller, job, found, began_at, ids_per_read)
     async with desk.transaction() as session:
-        await quarantine.let_go_unseen(session, job.held, job.resource, began_at)
-        await _write_down(session, job, found)
+        await quarantine.drop_unseen(session, job.held, job.resource, began_at)
+        await _record_run(session, job, found)
 
 
 async def open_nightly(session: Session, vendor: str, every: timedelta, tenant_ids: Sequence[str]) -> UUID | None:
@@ -74,7 +74,7 @@ async def open_nightly(session: Session, vendor: str, every: timedelta, tenant_i
     if schedule.due_at > now or not tenant_ids:
         return None
     schedule.last_at, schedule.due_at = now, now + every
-    return await runs.open_run(session, runs.Order(vendor, "reconcile", tenant_ids))
+    return await runs.open_run(session, runs.RunRequest(vendor, "reconcile", tenant_ids))
 
 
 async def list_findings(
@@ -88,7 +88,7 @@ async def list_findings(
     return list((await session.scalars(statement)).all())
 
 
-async def _is_filtered(session: Session, job: Job) -> bool:
+async def _is_filtered(session: Session, job: PullRequest) -> bool:
     """Say whether the vendor filters for us; an organisation that refused to once would refuse again."""
     held = job.held
     here = (Cursor.vendor == held.vendor, Cursor.tenant_id == held.tenant_id, Cursor.resource == job.resource.value)
@@ -96,15 +96,15 @@ async def _is_filtered(session: Session, job: Job) -> bool:
     return True if known is None else known
 
 
-async def _heal_page(session: Session, job: Job, fetched: Fetched, found: Findings) -> None:
+async def _heal_page(session: Session, job: PullRequest, fetched: Fetched, found: Findings) -> None:
     page, held = fetched.page, job.held
     stamps = {key.external_id: key.changed_at for key in page.keys}
-    await absence.distrust_newer(session, _shelf(job), stamps, page.read_at)
+    await absence.clear_implausible_stamps(session, _scope_of(job), stamps, page.read_at)
     counted = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
     counts = counted.get(job.resource.value, Counts())
-    await quarantine.set_aside(session, held, job.resource, page)
+    await quarantine.quarantine_rejected(session, held, job.resource, page)
     await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
-    await runs.count_page(session, job.run_id, held.tenant_id, job.resource, page, counts)
+    await runs.add_page_counts(session, job.run_id, held.tenant_id, job.resource, page, counts)
     first_seen = stamps.keys() - found.present
     found.present |= stamps.keys()
     found.checked += len(first_seen)
@@ -113,40 +113,40 @@ async def _heal_page(session: Session, job: Job, fetched: Fetched, found: Findin
     found.healed += counts.created + counts.updated
     step = {"run_id": str(job.run_id), "tenant_id": held.tenant_id, "resource": job.resource.value}
     figures = {"rows": page.row_count, "rows_read": found.checked, "row_estimate": page.total_rows}
-    await progress.tell(session, "page", {**step, **figures, "is_complete": page.is_last})
+    await progress.publish(session, "page", {**step, **figures, "is_complete": page.is_last})
 
 
 async def _heal_absent(  # noqa: PLR0913, PLR0917 - what a lookup needs
-    desk: Desk, caller: Caller, job: Job, found: Findings, began_at: datetime, ids_per_read: int
+    desk: FencedDatabase, caller: TenantClient, job: PullRequest, found: Findings, began_at: datetime, ids_per_read: int
 ) -> None:
     """Ask by name for rows the walk did not bring, and mark those the vendor does not know."""
     async with desk.transaction() as session:
-        absent = await absence.find_absent(session, _shelf(job), found.present, began_at)
+        absent = await absence.find_missing_upstream(session, _scope_of(job), found.present, began_at)
     found.orphaned = len(absent)
     most = MOST_LOOKUPS * ids_per_read
     for start in range(0, min(len(absent), most), ids_per_read):
         asked = absent[start : start + ids_per_read]
         gone = set(asked) - await _known(desk, caller, job, asked)
-        async with desk.page() as session:
-            found.healed += await absence.mark_gone(session, _shelf(job), gone)
+        async with desk.write_transaction() as session:
+            found.healed += await absence.mark_deleted(session, _scope_of(job), gone)
 
 
-async def _known(desk: Desk, caller: Caller, job: Job, asked: Sequence[str]) -> set[str]:
+async def _known(desk: FencedDatabase, caller: TenantClient, job: PullRequest, asked: Sequence[str]) -> set[str]:
     try:
         page = (await caller.fetch(PageRequest(job.resource, ids=tuple(asked)))).page
     except NotFound:
         return set()
-    async with desk.page() as session:
+    async with desk.write_transaction() as session:
         await upsert(session, job.held.vendor, job.held.tenant_id, page.batch, page.read_at)
         await record_traffic(session, job.held.vendor, job.held.tenant_id, page.traffic)
     return {record.external_id for record in getattr(page.batch, job.resource.value)}
 
 
-def _shelf(job: Job) -> Shelf:
-    return Shelf(job.held.vendor, job.held.tenant_id, job.resource.value)
+def _scope_of(job: PullRequest) -> ResourceScope:
+    return ResourceScope(job.held.vendor, job.held.tenant_id, job.resource.value)
 
 
-async def _write_down(session: Session, job: Job, found: Findings) -> None:
+async def _record_run(session: Session, job: PullRequest, found: Findings) -> None:
     session.add(
         Reconciliation(
             run_id=job.run_id,

@@ -11,7 +11,7 @@ from app.sync.webhooks.inbox import inbox_state
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class SyncMetrics:
     """How the picked organisations and the inbox are.
 
     Attributes:
@@ -29,7 +29,7 @@ class Vitals:
     signature_failures: int
 
 
-async def read_vitals(session: Session, vendor: str) -> Vitals:
+async def read_sync_metrics(session: Session, vendor: str) -> SyncMetrics:
     picked = (Tenant.vendor == vendor, Tenant.is_selected)
     health = case((Tenant.removed_at.is_not(None), "removed"), else_=Tenant.health).label("health")
     counted = select(health, func.count()).where(*picked).group_by(health)
@@ -37,7 +37,7 @@ async def read_vitals(session: Session, vendor: str) -> Vitals:
     oldest = extract("epoch", func.wall_clock() - func.min(Tenant.data_as_of))
     age = await session.scalar(select(oldest).where(*picked, Tenant.removed_at.is_(None)))
     state = await inbox_state(session, vendor)
-    return Vitals(
+    return SyncMetrics(
         organisations=organisations,
         data_age=None if age is None else float(age),
         events_waiting=state.pending,

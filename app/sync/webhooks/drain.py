@@ -28,10 +28,10 @@ from app.connector import (
 )
 from app.db import DatabaseUnavailable, Session
 from app.sync import progress, runs
-from app.sync.client.rate_limiter import Lane, Paused
-from app.sync.client.tenant_client import Caller
+from app.sync.client.rate_limiter import Paused, Priority
+from app.sync.client.tenant_client import TenantClient
 from app.sync.client.usage import record_traffic
-from app.sync.leases import Desk, Held, LeaseLost
+from app.sync.leases import FencedDatabase, HeldLease, LeaseLost
 from app.sync.pull import quarantine
 from app.sync.tables import RunResource, WebhookEvent
 
@@ -49,7 +49,7 @@ PUT_OFF_BY = (Paused, GrantUnusable, OrganisationForbidden, OrganisationOffline,
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueEvent:
     """One event to work off."""
 
     id: UUID
@@ -60,7 +60,7 @@ class Due:
 
 
 @dataclass(slots=True)
-class Tally:
+class ResourceTotals:
     """What a pass did to one resource."""
 
     fetched: int = 0
@@ -70,7 +70,7 @@ class Tally:
     counts: Counts = Counts()  # noqa: RUF009 - frozen, so sharing it is harmless
 
 
-async def drain(desk: Desk, caller: Caller, connector: Connector) -> int:
+async def drain(desk: FencedDatabase, caller: TenantClient, connector: Connector) -> int:
     """Work off what is due for the organisation; return how many events were taken up.
 
     Raises:
@@ -79,30 +79,30 @@ async def drain(desk: Desk, caller: Caller, connector: Connector) -> int:
     held = desk.held
     async with desk.transaction() as session:
         due = await _due(session, held)
-    tallies: dict[Resource, Tally] = {}
+    totals_by_resource: dict[Resource, ResourceTotals] = {}
     unreadable: set[Resource] = set()
     for batch in _batches(due, connector):
         resource = batch[0].resource
         if resource in unreadable:
             continue
-        tally = tallies.setdefault(resource, Tally())
+        totals = totals_by_resource.setdefault(resource, ResourceTotals())
         try:
-            await _work_off(desk, caller, batch, tally)
+            await _process_batch(desk, caller, batch, totals)
         except PermissionMissing as error:
             unreadable.add(resource)
-            await _put_off(desk, error.detail, PUT_OFF, resource)
+            await _defer(desk, error.detail, PUT_OFF, resource)
         except PUT_OFF_BY as error:
-            await _put_off(desk, str(error), _until_next_try(error))
+            await _defer(desk, str(error), _until_next_try(error))
             break
         except (LeaseLost, DatabaseUnavailable):
             raise
         except Exception as error:
             # Whatever is wrong with it, one event must not keep the others from being worked off.
             log.warning("drain_failed", tenant_id=held.tenant_id, events=len(batch), exc_info=error)
-            tally.failed += len(batch)
+            totals.failed += len(batch)
             await _fail(desk, batch, error)
-    if done := {resource: tally for resource, tally in tallies.items() if tally.fetched or tally.failed}:
-        await _write_down(desk, due, done)
+    if done := {resource: totals for resource, totals in totals_by_resource.items() if totals.fetched or totals.failed}:
+        await _record_run(desk, due, done)
     return len(due)
 
 
@@ -110,7 +110,7 @@ def _until_next_try(error: Exception) -> timedelta:
     return min(PUT_OFF, timedelta(seconds=error.seconds)) if isinstance(error, Paused) else PUT_OFF
 
 
-async def _due(session: Session, held: Held) -> list[Due]:
+async def _due(session: Session, held: HeldLease) -> list[DueEvent]:
     statement = (
         select(WebhookEvent)
         .where(
@@ -124,12 +124,14 @@ async def _due(session: Session, held: Held) -> list[Due]:
         .limit(MOST_AT_ONCE)
     )
     rows = (await session.scalars(statement)).all()
-    return [Due(row.id, Resource(row.resource or ""), row.resource_id, row.attempts, row.is_replay) for row in rows]
+    return [
+        DueEvent(row.id, Resource(row.resource or ""), row.resource_id, row.attempts, row.is_replay) for row in rows
+    ]
 
 
-def _batches(due: Sequence[Due], connector: Connector) -> list[list[Due]]:
+def _batches(due: Sequence[DueEvent], connector: Connector) -> list[list[DueEvent]]:
     """Group events by resource and patience; a batch names each row once, with every event that told of it."""
-    groups: dict[tuple[Resource, int], dict[str, list[Due]]] = {}
+    groups: dict[tuple[Resource, int], dict[str, list[DueEvent]]] = {}
     for event in due:
         size = max(1, connector.ids_per_read(event.resource) >> (2 * event.attempts))
         groups.setdefault((event.resource, size), {}).setdefault(event.resource_id, []).append(event)
@@ -143,23 +145,25 @@ def _batches(due: Sequence[Due], connector: Connector) -> list[list[Due]]:
     return batches
 
 
-async def _work_off(desk: Desk, caller: Caller, batch: Sequence[Due], tally: Tally) -> None:
+async def _process_batch(
+    desk: FencedDatabase, caller: TenantClient, batch: Sequence[DueEvent], totals: ResourceTotals
+) -> None:
     resource, held = batch[0].resource, desk.held
     ids = tuple(dict.fromkeys(event.resource_id for event in batch))
-    page = (await caller.fetch(PageRequest(resource, ids=ids), Lane.WEBHOOK)).page
-    async with desk.page() as session:
+    page = (await caller.fetch(PageRequest(resource, ids=ids), Priority.WEBHOOK)).page
+    async with desk.write_transaction() as session:
         counts = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
-        await quarantine.set_aside(session, held, resource, page)
+        await quarantine.quarantine_rejected(session, held, resource, page)
         await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
-        unread = await _settle(session, batch, page, resource)
-    tally.fetched += page.row_count
-    tally.failed += unread
-    tally.calls += page.traffic.calls
-    tally.bytes += page.traffic.bytes_raw
-    tally.counts += counts.get(resource.value, Counts())
+        unread = await _close_batch(session, batch, page, resource)
+    totals.fetched += page.row_count
+    totals.failed += unread
+    totals.calls += page.traffic.calls
+    totals.bytes += page.traffic.bytes_raw
+    totals.counts += counts.get(resource.value, Counts())
 
 
-async def _settle(session: Session, batch: Sequence[Due], page: Page, resource: Resource) -> int:
+async def _close_batch(session: Session, batch: Sequence[DueEvent], page: Page, resource: Resource) -> int:
     """Close the events whose rows came; return how many did not."""
     await _lock(session, [event.id for event in batch])
     kept = {record.external_id for record in getattr(page.batch, resource.value)}
@@ -169,7 +173,7 @@ async def _settle(session: Session, batch: Sequence[Due], page: Page, resource: 
     unread = [event.id for event in batch if event.resource_id not in delivered]
     await _close(session, done, "processed", None)
     await _close(session, payable, "ignored", "payable")
-    await _postpone(session, unread, "The vendor did not deliver this row, or it cannot be read.")
+    await _schedule_retry(session, unread, "The vendor did not deliver this row, or it cannot be read.")
     return len(unread)
 
 
@@ -186,7 +190,7 @@ async def _close(session: Session, ids: Sequence[UUID], status: str, error: str 
     await session.execute(update(WebhookEvent).where(WebhookEvent.id.in_(ids)).values(values))
 
 
-async def _postpone(session: Session, ids: Sequence[UUID], reason: str) -> None:
+async def _schedule_retry(session: Session, ids: Sequence[UUID], reason: str) -> None:
     """Count a failed attempt, wait longer each time, and give up after the last."""
     is_last = WebhookEvent.attempts + 1 >= MOST_ATTEMPTS
     wait = FIRST_RETRY * func.power(RETRY_GROWTH, WebhookEvent.attempts)
@@ -200,15 +204,15 @@ async def _postpone(session: Session, ids: Sequence[UUID], reason: str) -> None:
     await session.execute(update(WebhookEvent).where(WebhookEvent.id.in_(ids)).values(values))
 
 
-async def _fail(desk: Desk, batch: Sequence[Due], error: Exception) -> None:
+async def _fail(desk: FencedDatabase, batch: Sequence[DueEvent], error: Exception) -> None:
     reason = error.detail if isinstance(error, ConnectorError) else "An internal error; the log says what."
     ids = [event.id for event in batch]
     async with desk.transaction() as session:
         await _lock(session, ids)
-        await _postpone(session, ids, reason)
+        await _schedule_retry(session, ids, reason)
 
 
-async def _put_off(desk: Desk, reason: str, wait: timedelta, resource: Resource | None = None) -> None:
+async def _defer(desk: FencedDatabase, reason: str, wait: timedelta, resource: Resource | None = None) -> None:
     """Leave what is due, of one resource or all, for later without counting an attempt: the events are not to blame."""
     async with desk.transaction() as session:
         waiting = [
@@ -223,26 +227,28 @@ async def _put_off(desk: Desk, reason: str, wait: timedelta, resource: Resource 
         await session.execute(update(WebhookEvent).where(*waiting).values(later))
 
 
-async def _write_down(desk: Desk, due: Sequence[Due], tallies: dict[Resource, Tally]) -> None:
+async def _record_run(
+    desk: FencedDatabase, due: Sequence[DueEvent], totals_by_resource: dict[Resource, ResourceTotals]
+) -> None:
     held = desk.held
     trigger = "replay" if any(event.is_replay for event in due) else "webhook"
-    results = [_result(held.tenant_id, resource, tally) for resource, tally in tallies.items()]
+    results = [_result(held.tenant_id, resource, totals) for resource, totals in totals_by_resource.items()]
     async with desk.transaction() as session:
-        await runs.record_pass(session, held.vendor, trigger, held.tenant_id, results)
-        await progress.tell(session, "inbox_drained", {"tenant_id": held.tenant_id, "events": len(due)})
+        await runs.record_finished_run(session, held.vendor, trigger, held.tenant_id, results)
+        await progress.publish(session, "inbox_drained", {"tenant_id": held.tenant_id, "events": len(due)})
 
 
-def _result(tenant_id: str, resource: Resource, tally: Tally) -> RunResource:
+def _result(tenant_id: str, resource: Resource, totals: ResourceTotals) -> RunResource:
     return RunResource(
         tenant_id=tenant_id,
         resource=resource.value,
-        status="partial" if tally.failed else "succeeded",
-        fetched=tally.fetched,
-        created=tally.counts.created,
-        updated=tally.counts.updated,
-        unchanged=tally.counts.unchanged,
-        skipped=tally.counts.skipped,
-        failed=tally.failed,
-        calls=tally.calls,
-        bytes=tally.bytes,
+        status="partial" if totals.failed else "succeeded",
+        fetched=totals.fetched,
+        created=totals.counts.created,
+        updated=totals.counts.updated,
+        unchanged=totals.counts.unchanged,
+        skipped=totals.counts.skipped,
+        failed=totals.failed,
+        calls=totals.calls,
+        bytes=totals.bytes,
     )

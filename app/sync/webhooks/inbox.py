@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from app.audit import record as audit
+from app.audit import append_audit_entry
 from app.connector import Notice
 from app.db import Session
 from app.sync.tables import SignatureFailure, WebhookEvent
@@ -143,7 +143,7 @@ async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str,
     again = {"status": "pending", "attempts": 0, "error": None, "due_at": func.wall_clock(), "is_replay": True}
     statement = update(WebhookEvent).where(*_matching(vendor, wanted), *readable).values(again)
     replayed = len((await session.scalars(statement.returning(WebhookEvent.id))).all())
-    await audit(session, actor, "webhook_events_replayed", vendor, {"reason": reason, "count": replayed})
+    await append_audit_entry(session, actor, "webhook_events_replayed", vendor, {"reason": reason, "count": replayed})
     return replayed
 
 
@@ -154,7 +154,7 @@ async def ignore_waiting(session: Session, vendor: str, tenant_id: str) -> None:
     await session.execute(statement.values(status="ignored", error=NOT_OURS, processed_at=func.wall_clock()))
 
 
-async def forget_old(session: Session) -> None:
+async def delete_expired(session: Session) -> None:
     """Drop events that came long ago and are done with; the vendor repeats an event for 31 days at most."""
     old = (WebhookEvent.received_at < func.wall_clock() - KEPT, WebhookEvent.status.not_in(("pending", "failed")))
     some = select(WebhookEvent.id).where(*old).limit(FORGOTTEN_AT_ONCE)

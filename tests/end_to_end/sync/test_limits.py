@@ -148,9 +148,9 @@ async def test_nine_tenths_of_the_day_pause_the_first_sync_with_its_place_kept(d
 async def test_pulls_that_wait_for_the_minute_let_a_webhook_pass(dsn):
     async with open_world(dsn, xero_page_size=10, xero_requests_per_minute=30) as world:
         [tenant_id, *_] = await world.connect()
-        spender = world.engine.worker._tools.spender  # noqa: SLF001 - the budget all of them share
+        rate_limiter = world.engine.worker._tools.rate_limiter  # noqa: SLF001 - the budget all of them share
         for _ in range(28):
-            assert (await spender.take(tenant_id)).wait == 0
+            assert (await rate_limiter.acquire(tenant_id)).wait == 0
         await world.pick(tenant_id)
         pulling = asyncio.create_task(world.work())
         [contact, *_] = await world.state(tenant_id, "Contacts")

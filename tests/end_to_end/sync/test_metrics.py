@@ -7,7 +7,7 @@ from tests.support.service import CARD
 
 async def gauges(world):
     """Read the gauges anew."""
-    world.services.metrics.vitals_read_at = float("-inf")
+    world.services.metrics.sync_metrics_read_at = float("-inf")
     text = (await world.client.get("/metrics")).text
     found = re.findall(r"^((?:billing|database)_\w+(?:{[^}]*})?) (\S+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in found}

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 
 from app.api.deps import Admin
 from app.api.errors import Problem
-from app.idempotency import IdempotentRequest, forget_replies
+from app.idempotency import IdempotentRequest, delete_expired
 from tests.support.api import HandClock, calling, make_app, make_services
 
 COOKIE = "browser=nonce-of-this-browser; HttpOnly"
@@ -162,7 +162,7 @@ async def test_old_replies_are_forgotten(replicas, db):
     await set_clock(db, timedelta(hours=24, minutes=1))
     await work(replicas[0], key="new")
     async with db.transaction() as session:
-        await forget_replies(session)
+        await delete_expired(session)
         assert (await session.scalars(select(IdempotentRequest.key))).all() == ["new"]
 
 

@@ -103,7 +103,7 @@ async def test_an_invoice_that_is_not_there_is_404(api):
 
 
 @pytest.fixture
-async def shelf(db):
+async def invoices_by_letter(db):
     """Invoices that differ in what can be filtered by; returns the ids of both customers."""
     async with db.transaction() as session:
         acme, other = await add_customer(session, "Acme"), await add_customer(session, "50% Off_Co")
@@ -138,13 +138,13 @@ async def shelf(db):
         ({"source": "xero", "status": "open", "search": "off"}, "DF"),
     ],
 )
-@pytest.mark.usefixtures("shelf")
+@pytest.mark.usefixtures("invoices_by_letter")
 async def test_invoices_are_filtered(api, params, found):
     assert await numbers(api, **params) == set(found)
 
 
-async def test_invoices_of_one_customer(api, shelf):
-    assert await numbers(api, customer_id=shelf[0]) == {"A", "B"}
+async def test_invoices_of_one_customer(api, invoices_by_letter):
+    assert await numbers(api, customer_id=invoices_by_letter[0]) == {"A", "B"}
 
 
 async def test_due_today_is_not_overdue_and_today_is_the_billing_timezone_s(db, api, clock):

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.billing.alerts import AlertPolicy
-from app.billing.maintenance import keep_up
+from app.billing.maintenance import refresh_derived
 from app.billing.matching import review
 from app.billing.matching.review import CustomerMissing, UnknownCustomer, UnknownLink
 from app.billing.psa import PsaCustomer, PsaService, upsert_customers, upsert_services
@@ -50,9 +50,9 @@ class Desk(Ledger):
         async with self.db.transaction() as session:
             return (await review.candidates(session, [link["id"]]))[link["id"]]
 
-    async def keep_up(self, minute=60):
+    async def refresh_derived(self, minute=60):
         async with self.db.transaction() as session:
-            return await keep_up(session, at(minute), AlertPolicy())
+            return await refresh_derived(session, at(minute), AlertPolicy())
 
     async def owners(self, table):
         """Return the customers that rows of a table belong to."""
@@ -80,7 +80,7 @@ async def test_a_contact_is_linked_to_the_one_customer_with_its_name(desk):
 async def test_a_customer_that_comes_later_is_matched_then_and_takes_everything_over(desk):
     await desk.write(contact(minute=0), invoice(), payment(), memo())
     own = (await desk.link())["customer_id"]
-    await desk.keep_up()
+    await desk.refresh_derived()
     await desk.send(p1="Acme")
 
     customer = await desk.customer("p1")
@@ -92,7 +92,7 @@ async def test_a_customer_that_comes_later_is_matched_then_and_takes_everything_
 
 async def test_without_a_psa_every_contact_has_a_customer_of_its_own(desk):
     await desk.write(contact("c1", "Acme", 0), contact("c2", "Acme", 0))
-    await desk.keep_up()
+    await desk.refresh_derived()
 
     assert await desk.standing("c1") == await desk.standing("c2") == OWN
     assert await desk.count("customers") == 2
@@ -225,7 +225,7 @@ async def test_near_names_mail_domains_and_namesakes_elsewhere_are_proposed_with
     await desk.write(
         contact(name="Acme", minute=0, email="bills@acme.example"), contact("c2", "Lonely", 0, email="y@gmail.com")
     )
-    await desk.keep_up()
+    await desk.refresh_derived()
 
     found = await desk.candidates()
     assert [(one.name, one.signals) for one in found] == [
@@ -281,7 +281,7 @@ async def test_a_contact_loses_its_proposals_when_they_go_and_gains_new_ones(des
 async def test_a_decision_moves_every_row_alert_and_event_at_once_and_is_audited(desk):
     await desk.send(p1="Zenith")
     await desk.write(contact(minute=0), invoice(), payment(), payment("p2", to="i1", of=contact()), memo())
-    await desk.keep_up()
+    await desk.refresh_derived()
     left = (await desk.link())["customer_id"]
 
     decision = await desk.decide("link", await desk.customer("p1"))
@@ -301,7 +301,7 @@ async def test_a_decision_moves_every_row_alert_and_event_at_once_and_is_audited
 async def test_a_decision_is_undone_and_the_contact_waits_in_the_queue_again(desk):
     await desk.send(p1="Acme")
     await desk.write(contact(minute=0), invoice())
-    await desk.keep_up()
+    await desk.refresh_derived()
     await desk.decide("unlink")
     undone, own = await desk.standing(), (await desk.link())["customer_id"]
     left = [await desk.owners(table) for table in ("billing_invoices", "timeline_events", "billing_alerts")]
@@ -328,7 +328,7 @@ async def test_every_decision_outlives_syncs_renames_and_the_psa(desk, action, s
     for minute, name in enumerate(("Zenith", "Acme", "Acme Ltd"), 1):
         await desk.write(contact(name=name, minute=minute), invoice(minute=minute))
         await desk.send(p1="Acme", p2="Zenith")
-        await desk.keep_up()
+        await desk.refresh_derived()
 
     assert await desk.standing() == standing
     assert await desk.owners("billing_invoices") == {(await desk.link())["customer_id"]}
@@ -514,10 +514,10 @@ async def test_a_decision_amid_writing_leaves_no_row_behind(desk):
         await desk.decide("link", await desk.customer(f"p{number % 2 + 1}"))
 
     for number in range(10):
-        await asyncio.gather(write(number), decide(number), write(number + 100), desk.keep_up())
+        await asyncio.gather(write(number), decide(number), write(number + 100), desk.refresh_derived())
 
     owner = {(await desk.link())["customer_id"]}
-    await desk.keep_up()
+    await desk.refresh_derived()
     for table in ("billing_invoices", "billing_payments", "timeline_events", "billing_alerts"):
         assert await desk.owners(table) == owner, table
 

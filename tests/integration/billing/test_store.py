@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.billing.alerts import AlertPolicy
-from app.billing.maintenance import keep_up
+from app.billing.maintenance import refresh_derived
 from app.billing.records import Counts
 from tests.support.factories import Ledger, allocation, at, contact, invoice, memo, payment
 
@@ -401,7 +401,7 @@ async def test_the_upkeep_infers_the_base_currency_of_what_others_wrote(ledger):
     await ledger.write(contact(minute=0))
     await write_quickbooks(ledger)
     async with ledger.db.transaction() as session:
-        await keep_up(session, at(0), AlertPolicy())
+        await refresh_derived(session, at(0), AlertPolicy())
 
     row = await ledger.row("billing_organisations")
     assert (row["source"], row["source_tenant_id"], row["base_currency"]) == ("quickbooks", "t1", "USD")

@@ -13,7 +13,7 @@ from app.clock import SystemClock
 from app.connections import grants
 from app.connections.grants import Identity, save_grant
 from app.connections.status import Snapshot, banners_of
-from app.connections.tokens import GrantUnusable, Tokens
+from app.connections.tokens import AccessTokens, GrantUnusable
 from app.connections.vendor_app import App, VendorConfig
 from app.connector import AppCredentials, ConnectorError
 from app.crypto import Sealer
@@ -41,7 +41,7 @@ class Stage:
         self.xero = xero
         self.sealer = Sealer({"test": b"k" * 32})
         self.connector = XeroConnector(xero, XERO, XERO, XERO)
-        self.here, self.there = (Tokens(db, self.sealer, self.connector, CONFIG, clock) for db in self.dbs)
+        self.here, self.there = (AccessTokens(db, self.sealer, self.connector, CONFIG, clock) for db in self.dbs)
 
     async def connect(self):
         asked = {
@@ -204,7 +204,7 @@ async def test_a_lasting_refusal_ends_in_reconnecting_and_silence(stage):
     for tokens in (stage.here, stage.there):
         with pytest.raises(GrantUnusable):
             await stage.access(tokens)
-        assert await tokens.keep_alive() == 0
+        assert await tokens.refresh_idle_grants() == 0
     assert (await stage.refreshes()).total() == 3
 
     await stage.control("DELETE", "/faults")
@@ -283,16 +283,16 @@ async def test_missing_credentials_are_an_operators_matter(stage):
     config = VendorConfig("xero", BACK, "", "", "broad")
     await stage.expire()
     with pytest.raises(ConnectorError, match="client id and secret"):
-        await Tokens(stage.dbs[0], stage.sealer, stage.connector, config, stage.clock).access(stage.grant_id)
+        await AccessTokens(stage.dbs[0], stage.sealer, stage.connector, config, stage.clock).access(stage.grant_id)
     assert (await stage.grant())["state"] == "active"
 
 
 async def test_every_grant_is_refreshed_at_least_daily(stage):
     await stage.clock.move(DAY - 60)
-    assert await stage.here.keep_alive() == 0
+    assert await stage.here.refresh_idle_grants() == 0
     await stage.clock.move(120)
-    assert await stage.here.keep_alive() == 1
-    assert await stage.there.keep_alive() == 0
+    assert await stage.here.refresh_idle_grants() == 1
+    assert await stage.there.refresh_idle_grants() == 0
     grant = await stage.grant()
     assert (grant["refreshed_at"], grant["refresh_expires_at"]) == (
         stage.clock.now(),
@@ -300,9 +300,9 @@ async def test_every_grant_is_refreshed_at_least_daily(stage):
     )
     await stage.clock.move(DAY + 60)
     await stage.fault("server_error", times=1)
-    assert await stage.here.keep_alive() == 0
+    assert await stage.here.refresh_idle_grants() == 0
     await stage.clock.move(60)
-    assert await stage.here.keep_alive() == 1
+    assert await stage.here.refresh_idle_grants() == 1
 
 
 async def test_expiry_is_told_at_seven_and_at_two_days_and_no_more_after_a_refresh(stage):
@@ -320,5 +320,5 @@ async def test_expiry_is_told_at_seven_and_at_two_days_and_no_more_after_a_refre
     assert await warnings() == [("token_expiring_7d", "warning")]
     await stage.clock.move(5 * DAY)
     assert await warnings() == [("token_expiring_2d", "critical")]
-    await stage.here.keep_alive()
+    await stage.here.refresh_idle_grants()
     assert await warnings() == []

@@ -7,11 +7,20 @@ import pytest
 from sqlalchemy import text
 
 from app.db import Database, DatabaseUnavailable
-from app.sync.leases import USUAL, Desk, LeaseLost, Terms, claim_lease, guard, release_lease, renew_lease
+from app.sync.leases import (
+    DEFAULT_TIMINGS,
+    FencedDatabase,
+    LeaseLost,
+    LeaseTimings,
+    claim_lease,
+    lock_lease,
+    release_lease,
+    renew_lease,
+)
 from tests.support.clocks import drive
 
 ORGANISATION = "an organisation"
-QUICK = Terms(lasting=0.3, heartbeat=0.1)
+QUICK = LeaseTimings(ttl=0.3, heartbeat=0.1)
 
 
 @pytest.fixture
@@ -27,9 +36,9 @@ async def other_db(dsn):
     await database.close()
 
 
-async def claim(db, owner, terms=USUAL):
+async def claim(db, owner, timings=DEFAULT_TIMINGS):
     async with db.transaction() as session:
-        return await claim_lease(session, "xero", ORGANISATION, owner, terms)
+        return await claim_lease(session, "xero", ORGANISATION, owner, timings)
 
 
 async def renew(db, held):
@@ -39,7 +48,7 @@ async def renew(db, held):
 
 async def check(db, held):
     async with db.transaction() as session:
-        await guard(session, held)
+        await lock_lease(session, held)
 
 
 def in_use(db):
@@ -54,7 +63,7 @@ async def test_of_many_claims_at_once_one_succeeds(db, other_db):
 async def test_an_owner_with_a_heartbeat_is_left_alone(db, clock):
     held = await claim(db, "one")
     for _ in range(10):
-        await clock.move(USUAL.heartbeat)
+        await clock.move(DEFAULT_TIMINGS.heartbeat)
         assert await renew(db, held)
         assert await claim(db, "other") is None
     await check(db, held)
@@ -62,7 +71,7 @@ async def test_an_owner_with_a_heartbeat_is_left_alone(db, clock):
 
 async def test_an_owner_past_its_lease_is_followed_and_cannot_write_any_more(db, other_db, clock):
     former = await claim(db, "one")
-    await clock.move(USUAL.lasting - 1)
+    await clock.move(DEFAULT_TIMINGS.ttl - 1)
     assert await claim(other_db, "other") is None
     await clock.move(2)
     held = await claim(other_db, "other")
@@ -78,7 +87,7 @@ async def test_an_owner_past_its_lease_is_followed_and_cannot_write_any_more(db,
 
 async def test_an_expired_lease_that_nobody_took_is_still_its_owners(db, clock):
     held = await claim(db, "one")
-    await clock.move(10 * USUAL.lasting)
+    await clock.move(10 * DEFAULT_TIMINGS.ttl)
     await check(db, held)
     assert await renew(db, held)
     assert await claim(db, "other") is None
@@ -86,7 +95,7 @@ async def test_an_expired_lease_that_nobody_took_is_still_its_owners(db, clock):
 
 async def test_the_same_owner_that_claims_again_has_a_new_token(db, clock):
     first = await claim(db, "one")
-    await clock.move(2 * USUAL.lasting)
+    await clock.move(2 * DEFAULT_TIMINGS.ttl)
     assert await claim(db, "one")
     with pytest.raises(LeaseLost):
         await check(db, first)
@@ -102,9 +111,9 @@ async def test_a_lease_handed_back_may_be_claimed_at_once(db):
 async def test_takeover_waits_for_a_page_under_way_and_no_heartbeat_does(db, other_db, clock):
     held = await claim(db, "one")
     async with db.transaction() as session:
-        await guard(session, held)
+        await lock_lease(session, held)
         assert await renew(other_db, held)
-        await clock.move(2 * USUAL.lasting)
+        await clock.move(2 * DEFAULT_TIMINGS.ttl)
         assert await claim(other_db, "other") is None
         await session.execute(text("INSERT INTO sync_schedules (name, due_at) VALUES ('a page', now())"))
     assert await claim(other_db, "other")
@@ -125,7 +134,7 @@ async def test_a_transaction_that_stands_still_is_ended_by_whoever_wants_the_org
 async def stand_still(db, held, other_db, is_within_a_message):
     """Begin to write, stop for so long that another becomes the owner, and go on."""
     async with db.transaction() as session:
-        await guard(session, held)
+        await lock_lease(session, held)
         if is_within_a_message:
             await send_half_a_message(session)
         assert await claim_in_time(other_db)
@@ -137,7 +146,7 @@ async def claim_in_time(db):
     for _ in range(100):
         if held := await claim(db, "other", QUICK):
             return held
-        await asyncio.sleep(QUICK.lasting / 10)
+        await asyncio.sleep(QUICK.ttl / 10)
     raise AssertionError("the organisation never became free")
 
 
@@ -151,30 +160,30 @@ async def send_half_a_message(session):
 async def test_a_transaction_within_its_lease_is_left_alone(db, other_db):
     held = await claim(db, "one")
     async with db.transaction() as session:
-        await guard(session, held)
-        await asyncio.sleep(QUICK.lasting * 1.5)
+        await lock_lease(session, held)
+        await asyncio.sleep(QUICK.ttl * 1.5)
         assert await claim(other_db, "other", QUICK) is None
-        await guard(session, held)
+        await lock_lease(session, held)
 
 
 async def test_a_short_wait_for_a_page_under_way_does_not_end_it(db, other_db, clock):
     held = await claim(db, "one")
     async with db.transaction() as session:
-        await guard(session, held)
-        await clock.move(2 * USUAL.lasting)
+        await lock_lease(session, held)
+        await clock.move(2 * DEFAULT_TIMINGS.ttl)
         assert await claim(other_db, "other") is None
-        await guard(session, held)
+        await lock_lease(session, held)
 
 
 async def test_one_organisations_pages_wait_outside_the_pool(dsn):
     db = Database(dsn, pool_size=1)
     held = await claim(db, "one")
-    desk = Desk(db, held, asyncio.Semaphore(4))
+    desk = FencedDatabase(db, held, asyncio.Semaphore(4))
     most = 0
 
     async def write():
         nonlocal most
-        async with desk.page() as session:
+        async with desk.write_transaction() as session:
             most = max(most, in_use(db))
             await session.execute(text("SELECT pg_sleep(0.02)"))
 
@@ -185,10 +194,10 @@ async def test_one_organisations_pages_wait_outside_the_pool(dsn):
 
 async def test_tasks_cancelled_in_their_transactions_leave_the_pool_whole(db):
     held = await claim(db, "one")
-    desk = Desk(db, held, asyncio.Semaphore(4))
+    desk = FencedDatabase(db, held, asyncio.Semaphore(4))
 
     async def write(number):
-        async with desk.page() as session:
+        async with desk.write_transaction() as session:
             await session.execute(
                 text("INSERT INTO sync_schedules (name, due_at) VALUES (:name, now())"), {"name": str(number)}
             )
@@ -212,7 +221,7 @@ async def test_tasks_cancelled_in_their_transactions_leave_the_pool_whole(db):
 
 async def test_no_lock_of_a_session_is_needed(db):
     held = await claim(db, "one")
-    async with Desk(db, held, asyncio.Semaphore(4)).page() as session:
+    async with FencedDatabase(db, held, asyncio.Semaphore(4)).write_transaction() as session:
         await session.execute(text("SELECT 1"))
     async with db.transaction() as session:
         assert await session.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")) == 0

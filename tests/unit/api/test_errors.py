@@ -26,7 +26,7 @@ class Item(BaseModel):
     count: int = 0
 
 
-class Order(BaseModel):
+class RunRequest(BaseModel):
     items: list[Item]
 
 
@@ -51,7 +51,7 @@ async def be_away(_actor: Reader) -> None:
     raise DatabaseUnavailable("PostgreSQL is not answering; the same call may be tried again.")
 
 
-@Routes.router.get("/api/wrong-answer", response_model=Order)
+@Routes.router.get("/api/wrong-answer", response_model=RunRequest)
 async def answer_wrongly(_actor: Reader) -> object:
     return {"items": LEAK}
 
@@ -62,7 +62,7 @@ async def read_thing(_actor: Reader, number: int) -> int:
 
 
 @Routes.router.post("/api/orders")
-async def take_order(_actor: Admin, order: Order) -> Order:
+async def take_order(_actor: Admin, order: RunRequest) -> RunRequest:
     return order
 
 

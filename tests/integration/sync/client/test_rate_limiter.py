@@ -11,7 +11,7 @@ import pytest
 
 from app.connector import RateLimited, Traffic
 from app.db import Database
-from app.sync.client.rate_limiter import Lane, Limits, Paused, Spender, pause_of
+from app.sync.client.rate_limiter import Paused, Priority, RateLimiter, RateLimits, retry_delay
 from app.sync.client.usage import record_traffic
 from simulator.clock import Clock as TheirClock
 from simulator.limits import Limits as TheirLimits
@@ -35,8 +35,8 @@ async def other_db(dsn):
     await database.close()
 
 
-async def wait_of(spender, tenant_id, lane=Lane.SYNC):
-    return (await spender.take(tenant_id, lane)).wait
+async def wait_of(rate_limiter, tenant_id, priority=Priority.SYNC):
+    return (await rate_limiter.acquire(tenant_id, priority)).wait
 
 
 def most_in_a_minute(instants):
@@ -53,23 +53,25 @@ async def work_for(minutes, clock, spenders, organisations, latency=0.3):
     calls = defaultdict(list)
     end = clock.now() + timedelta(minutes=minutes)
     agenda = [
-        (clock.now(), number, spender, one)
-        for number, (spender, one) in enumerate((spender, one) for one in organisations for spender in spenders)
+        (clock.now(), number, rate_limiter, one)
+        for number, (rate_limiter, one) in enumerate(
+            (rate_limiter, one) for one in organisations for rate_limiter in spenders
+        )
     ]
     heapq.heapify(agenda)
     while agenda[0][0] < end:
-        at, number, spender, organisation = heapq.heappop(agenda)
+        at, number, rate_limiter, organisation = heapq.heappop(agenda)
         await clock.move_to(at)
-        wait = await wait_of(spender, organisation)
+        wait = await wait_of(rate_limiter, organisation)
         if not wait:
             calls[organisation].append(clock.now())
-        heapq.heappush(agenda, (clock.now() + timedelta(seconds=wait or latency), number, spender, organisation))
+        heapq.heappush(agenda, (clock.now() + timedelta(seconds=wait or latency), number, rate_limiter, organisation))
     return calls
 
 
 async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit_and_waste_little(db, other_db, clock):
-    limits = Limits(per_minute=30)
-    spenders = [Spender(one, clock, "xero", limits) for one in (db, other_db)]
+    limits = RateLimits(per_minute=30)
+    spenders = [RateLimiter(one, clock, "xero", limits) for one in (db, other_db)]
     organisations = [f"organisation {number}" for number in range(20)]
 
     calls = await work_for(10, clock, spenders, organisations)
@@ -87,8 +89,8 @@ async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit
 
 
 async def test_all_organisations_together_keep_the_rate_of_the_app(db, other_db, clock):
-    limits = Limits(per_minute=30, app_per_minute=100)
-    spenders = [Spender(one, clock, "xero", limits) for one in (db, other_db)]
+    limits = RateLimits(per_minute=30, app_per_minute=100)
+    spenders = [RateLimiter(one, clock, "xero", limits) for one in (db, other_db)]
     calls = await work_for(2, clock, spenders, [f"organisation {number}" for number in range(6)])
     instants = sorted(chain.from_iterable(calls.values()))
     assert most_in_a_minute(instants) <= 100
@@ -96,41 +98,43 @@ async def test_all_organisations_together_keep_the_rate_of_the_app(db, other_db,
 
 
 async def test_after_an_idle_minute_a_full_burst_goes_at_once(db, clock):
-    spender = Spender(db, clock, "xero", Limits(per_minute=30))
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=30))
     began = clock.now()
-    assert [await wait_of(spender, ORGANISATION) for _ in range(28)] == [0] * 28
+    assert [await wait_of(rate_limiter, ORGANISATION) for _ in range(28)] == [0] * 28
     assert clock.now() - began < timedelta(seconds=1)
-    assert 59 < await wait_of(spender, ORGANISATION) < 62
+    assert 59 < await wait_of(rate_limiter, ORGANISATION) < 62
 
 
 @pytest.mark.parametrize(("took", "counts_until"), [(0.5, 61), (10, 71), (90, 151)])
 async def test_a_call_that_took_long_counts_from_its_end(db, clock, took, counts_until):
     """The vendor may have counted it at any moment until then."""
-    spender = Spender(db, clock, "xero", Limits(per_minute=1))
-    turn = await spender.take(ORGANISATION)
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=1))
+    turn = await rate_limiter.acquire(ORGANISATION)
     await clock.move(took)
-    await spender.finish(ORGANISATION, turn)
+    await rate_limiter.release(ORGANISATION, turn)
     await clock.move_to(START + timedelta(seconds=max(counts_until - 9, took)))
     left = (START + timedelta(seconds=counts_until) - clock.now()).total_seconds()
-    assert left <= await wait_of(spender, ORGANISATION) <= left + 0.1
+    assert left <= await wait_of(rate_limiter, ORGANISATION) <= left + 0.1
     await clock.move(left + 0.1)
-    assert await wait_of(spender, ORGANISATION) == 0
+    assert await wait_of(rate_limiter, ORGANISATION) == 0
 
 
 async def test_room_is_kept_for_webhooks_and_people(db, clock):
-    spender = Spender(db, clock, "xero", Limits(per_minute=30))
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=30))
     for _ in range(28):
-        await wait_of(spender, ORGANISATION)
-    assert await wait_of(spender, ORGANISATION) > 0
-    assert [await wait_of(spender, ORGANISATION, lane) for lane in (Lane.WEBHOOK, Lane.PERSON)] == [0, 0]
-    assert await wait_of(spender, ORGANISATION, Lane.WEBHOOK) > 0
+        await wait_of(rate_limiter, ORGANISATION)
+    assert await wait_of(rate_limiter, ORGANISATION) > 0
+    assert [
+        await wait_of(rate_limiter, ORGANISATION, priority) for priority in (Priority.WEBHOOK, Priority.INTERACTIVE)
+    ] == [0, 0]
+    assert await wait_of(rate_limiter, ORGANISATION, Priority.WEBHOOK) > 0
 
 
-async def take_all(spender, lane=Lane.SYNC, most=200):
+async def take_all(rate_limiter, priority=Priority.SYNC, most=200):
     """Take calls as long as they are given at once; return how many, and what ended it."""
     for taken in range(most):
         try:
-            if await wait_of(spender, ORGANISATION, lane):
+            if await wait_of(rate_limiter, ORGANISATION, priority):
                 return taken, None
         except Paused as paused:
             return taken, paused
@@ -138,43 +142,43 @@ async def take_all(spender, lane=Lane.SYNC, most=200):
 
 
 async def test_the_day_pauses_at_its_share_and_leaves_the_rest_to_webhooks(db, clock):
-    spender = Spender(db, clock, "xero", Limits(per_minute=1000, per_day=20, pause_at=0.9))
-    taken, paused = await take_all(spender)
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=1000, per_day=20, pause_at=0.9))
+    taken, paused = await take_all(rate_limiter)
     assert (taken, paused.reason) == (18, "day_share")
     assert paused.until(clock.now()) <= START + timedelta(hours=24, seconds=5)
-    assert (await take_all(spender, Lane.PERSON))[0] == 0
-    taken, paused = await take_all(spender, Lane.WEBHOOK)
+    assert (await take_all(rate_limiter, Priority.INTERACTIVE))[0] == 0
+    taken, paused = await take_all(rate_limiter, Priority.WEBHOOK)
     assert (taken, paused.reason) == (2, "day_share")
-    assert await wait_of(spender, "another organisation") == 0
+    assert await wait_of(rate_limiter, "another organisation") == 0
 
     await clock.move(24 * 3600 + 1)
-    assert (await take_all(spender))[0] == 18
+    assert (await take_all(rate_limiter))[0] == 18
 
 
 async def test_a_cap_above_the_vendors_day_leaves_the_vendors_count_its_meaning(db, clock):
-    spender = Spender(db, clock, "xero", Limits(per_minute=100_000, per_day=1_000_000, pause_at=0.9))
-    await wait_of(spender, ORGANISATION)
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=100_000, per_day=1_000_000, pause_at=0.9))
+    await wait_of(rate_limiter, ORGANISATION)
     await tell(db, day_remaining=501)
-    assert (await take_all(spender, most=50))[0] == 50
+    assert (await take_all(rate_limiter, most=50))[0] == 50
     await tell(db, day_remaining=500)
-    assert (await take_all(spender))[0] == 0
+    assert (await take_all(rate_limiter))[0] == 0
 
 
 async def test_once_an_hour_one_call_may_look_whether_the_vendors_day_is_over(db, clock):
-    spender = Spender(db, clock, "xero", Limits(per_minute=1000, per_day=5000, pause_at=0.9))
-    await wait_of(spender, ORGANISATION)
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=1000, per_day=5000, pause_at=0.9))
+    await wait_of(rate_limiter, ORGANISATION)
     await tell(db, day_remaining=100)
-    assert (await take_all(spender))[0] == 0
+    assert (await take_all(rate_limiter))[0] == 0
     await clock.move(1800)
-    assert (await take_all(spender))[0] == 0
+    assert (await take_all(rate_limiter))[0] == 0
     await clock.move(1801)
-    assert (await take_all(spender))[0] == 1
+    assert (await take_all(rate_limiter))[0] == 1
     await tell(db, day_remaining=99)
-    assert (await take_all(spender))[0] == 0
+    assert (await take_all(rate_limiter))[0] == 0
     await clock.move(3601)
-    assert await wait_of(spender, ORGANISATION) == 0
+    assert await wait_of(rate_limiter, ORGANISATION) == 0
     await tell(db, day_remaining=4999)
-    assert (await take_all(spender, most=50))[0] == 50
+    assert (await take_all(rate_limiter, most=50))[0] == 50
 
 
 async def tell(db, day_remaining):
@@ -200,13 +204,13 @@ async def tell(db, day_remaining):
     ],
 )
 def test_a_pause_is_what_the_vendor_asked_for_within_reason(limit, retry_after, least, most):
-    assert least <= pause_of(RateLimited("", limit, retry_after)) <= most
+    assert least <= retry_delay(RateLimited("", limit, retry_after)) <= most
 
 
 async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisation(db, other_db, clock):
-    here, there = (Spender(one, clock, "xero", Limits()) for one in (db, other_db))
+    here, there = (RateLimiter(one, clock, "xero", RateLimits()) for one in (db, other_db))
     await wait_of(here, ORGANISATION)
-    await here.block(ORGANISATION, RateLimited("", "minute", 22))
+    await here.pause_until(ORGANISATION, RateLimited("", "minute", 22))
     assert 22 < await wait_of(there, ORGANISATION) < 23
     assert await wait_of(there, "another organisation") == 0
     await clock.move(23)
@@ -214,18 +218,18 @@ async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisati
 
 
 async def test_the_apps_limit_holds_every_organisation_still(db, clock):
-    spender = Spender(db, clock, "xero", Limits())
-    await wait_of(spender, ORGANISATION)
-    await spender.block(ORGANISATION, RateLimited("", "app_minute", None))
-    assert await wait_of(spender, "another organisation") > 19
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits())
+    await wait_of(rate_limiter, ORGANISATION)
+    await rate_limiter.pause_until(ORGANISATION, RateLimited("", "app_minute", None))
+    assert await wait_of(rate_limiter, "another organisation") > 19
 
 
 async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
-    spender = Spender(db, clock, "xero", Limits())
-    await wait_of(spender, ORGANISATION)
-    await spender.block(ORGANISATION, RateLimited("", "day", 66975))
+    rate_limiter = RateLimiter(db, clock, "xero", RateLimits())
+    await wait_of(rate_limiter, ORGANISATION)
+    await rate_limiter.pause_until(ORGANISATION, RateLimited("", "day", 66975))
     with pytest.raises(Paused) as paused:
-        await wait_of(spender, ORGANISATION)
+        await wait_of(rate_limiter, ORGANISATION)
     assert paused.value.reason == "day"
     assert 66970 < paused.value.seconds < 66980
 
@@ -233,9 +237,9 @@ async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
 async def test_no_lock_of_the_budget_outlives_its_statement(db, other_db, clock):
     """A process that is stopped between asking and hearing the answer must not keep every other one waiting."""
     async with db.transaction() as session:
-        spender = Spender(cast("Any", _Borrowed(session)), clock, "xero", Limits())
-        assert await wait_of(spender, ORGANISATION) == 0
-        assert await wait_of(Spender(other_db, clock, "xero", Limits()), ORGANISATION) == 0
+        rate_limiter = RateLimiter(cast("Any", _Borrowed(session)), clock, "xero", RateLimits())
+        assert await wait_of(rate_limiter, ORGANISATION) == 0
+        assert await wait_of(RateLimiter(other_db, clock, "xero", RateLimits()), ORGANISATION) == 0
 
 
 class _Borrowed:

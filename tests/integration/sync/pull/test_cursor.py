@@ -10,7 +10,7 @@ from sqlalchemy import text
 from app.billing.records import Resource
 from app.main import create_app
 from app.sync import progress, runs
-from app.sync.leases import USUAL, claim_lease, release_lease
+from app.sync.leases import DEFAULT_TIMINGS, claim_lease, release_lease
 from tests.support.oracle import assert_mirror_equals
 from tests.support.service import CARD, QuickClock, open_world, settings_for
 
@@ -80,7 +80,7 @@ async def test_pages_counted_by_another_size_are_counted_anew(dsn):
 async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
     async def add(tenant_id):
         async with db.transaction() as session:
-            return await runs.open_run(session, runs.Order("xero", "manual", [tenant_id]))
+            return await runs.open_run(session, runs.RunRequest("xero", "manual", [tenant_id]))
 
     run_id = await add("one")
     async with db.transaction() as closing:
@@ -95,7 +95,7 @@ async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
 async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_yet(db):
     async def order():
         async with db.transaction() as session:
-            return await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
+            return await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
 
     run_id = await order()
     assert await order() == run_id
@@ -104,13 +104,13 @@ async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_ye
             await runs.finish_resource(session, run_id, "one", resource)
     assert await order() != run_id
     async with db.transaction() as session:
-        assert len(await runs.take_work(session, "xero", "one")) == len(Resource)
+        assert len(await runs.claim_work(session, "xero", "one")) == len(Resource)
 
 
 async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave_it_up(db):
     async def order(*tenant_ids):
         async with db.transaction() as session:
-            return await runs.open_run(session, runs.Order("xero", "manual", tenant_ids))
+            return await runs.open_run(session, runs.RunRequest("xero", "manual", tenant_ids))
 
     run_id = await order("one", "two")
     async with db.transaction() as session:
@@ -119,21 +119,21 @@ async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave
             await runs.finish_resource(session, run_id, "one", resource, outcome)
     assert await order("one") == run_id
     async with db.transaction() as session:
-        work = await runs.take_work(session, "xero", "one")
+        work = await runs.claim_work(session, "xero", "one")
     assert [one.resource for one in work] == list(Resource)[:2]
 
 
 async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_look(db):
     async def look():
         async with db.transaction() as session:
-            await runs.close_left_open(session, "xero")
+            await runs.close_orphaned_runs(session, "xero")
             found = await runs.find_run(session, "xero", run_id)
         assert found
         return found[0].status
 
     async with db.transaction() as session:
-        run_id = await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
-        held = await claim_lease(session, "xero", "one", "its owner", USUAL)
+        run_id = await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
+        held = await claim_lease(session, "xero", "one", "its owner", DEFAULT_TIMINGS)
     assert held
     assert await look() == "running"
     async with db.transaction() as session:
@@ -160,8 +160,8 @@ async def test_a_look_for_a_tick_that_is_not_due_waits_for_nobody(db):
 
 async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):
     async with db.transaction() as session:
-        pulled = await runs.open_run(session, runs.Order("xero", "manual", ["one"]))
-        compared = await runs.open_run(session, runs.Order("xero", "reconcile", ["one"]))
+        pulled = await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
+        compared = await runs.open_run(session, runs.RunRequest("xero", "reconcile", ["one"]))
         other = uuid4()
         await session.execute(
             text(
@@ -176,10 +176,10 @@ async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_be
         )
     taken = []
     async with db.transaction() as session:
-        work = await runs.take_work(session, "xero", "one")
+        work = await runs.claim_work(session, "xero", "one")
         taken.append({one.run_id for one in work})
-        busy = set(runs.alike(work[0].trigger))
-        work = await runs.take_work(session, "xero", "one", busy)
+        busy = set(runs.equivalent_triggers(work[0].trigger))
+        work = await runs.claim_work(session, "xero", "one", busy)
         taken.append({one.run_id for one in work})
     assert taken in ([{pulled}, {compared}], [{compared}, {pulled}])
 
@@ -205,11 +205,11 @@ async def test_a_sync_by_hand_need_not_wait_for_a_long_comparison(dsn):
 async def test_steps_become_visible_in_the_order_of_their_ids(db):
     """A reader goes on after the newest step it has seen, so none may come in before that one later."""
     async with db.transaction() as first:
-        await progress.tell(first, "page", {"number": 1})
+        await progress.publish(first, "page", {"number": 1})
         async with db.transaction() as second:
             await second.execute(text("SET LOCAL lock_timeout = '200ms'"))
             with pytest.raises(Exception, match="lock timeout"):
-                await progress.tell(second, "page", {"number": 2})
+                await progress.publish(second, "page", {"number": 2})
 
 
 async def test_old_runs_steps_and_events_are_forgotten(dsn):
@@ -223,7 +223,7 @@ async def test_old_runs_steps_and_events_are_forgotten(dsn):
             " SELECT 't', status, 'INVOICE', 'UPDATE', now(), '{}', status, now() - days * interval '1 day'"
             " FROM unnest(ARRAY['ignored', 'processed', 'pending', 'dead'], ARRAY[91, 89, 91, 91]) AS x(status, days)"
         )
-        await world.engine.keep_house()
+        await world.engine.run_maintenance()
         assert not await world.rows("SELECT 1 FROM sync_runs")
         assert not await world.rows("SELECT 1 FROM progress_events")
         left = await world.rows("SELECT status FROM xero_webhook_events ORDER BY status")

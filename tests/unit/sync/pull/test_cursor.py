@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.billing.records import Batch, Resource
 from app.connector import Page, PageRequest, RejectedRow, RowKey, Traffic
 from app.sync.client.tenant_client import Fetched
-from app.sync.pull.cursor import LONG_CROWD, Walk, advance, begin, begin_pages_anew
+from app.sync.pull.cursor import DENSE_PAGES, CursorState, advance, begin, restart_pages
 from app.sync.pull.incremental import _advance
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -79,7 +79,7 @@ def walk_once(vendor, walk, mirror, between=lambda: None, overlap=OVERLAP):
 
 def quiet_walk(vendor):
     mirror: dict[str, datetime] = {}
-    walk = walk_once(vendor, Walk(), mirror)
+    walk = walk_once(vendor, CursorState(), mirror)
     assert mirror == vendor.rows
     return walk
 
@@ -140,7 +140,7 @@ def test_no_row_is_missed_whatever_is_edited_between_the_pages(how):
     overlap = timedelta(seconds=how["overlap"])
     mirror: dict[str, datetime] = {}
     before: dict[str, datetime] = {}
-    walk = Walk()
+    walk = CursorState()
     for _ in range(3):
         at_start = dict(vendor.rows)
         pages_left = iter(range(40))
@@ -218,7 +218,7 @@ def test_the_pages_of_a_crowd_are_read_again_backwards_when_one_of_its_rows_move
         if row_id := next(edits, None):
             vendor.edit(row_id)
 
-    walk_once(vendor, Walk(), mirror, edit_once)
+    walk_once(vendor, CursorState(), mirror, edit_once)
     assert mirror == vendor.rows
 
 
@@ -226,7 +226,7 @@ def test_more_rows_seen_than_the_vendor_counts_is_no_proof_of_completeness():
     vendor = List(10)
     vendor.add(35, timedelta())
     vendor.counts_the_page_alone = True
-    walk_once(vendor, Walk(), {})
+    walk_once(vendor, CursorState(), {})
     assert vendor.asked[:7] == [1, 2, 3, 4, 3, 2, 1]
 
 
@@ -235,7 +235,7 @@ def test_a_stamp_from_the_future_hides_no_later_change():
     vendor.add(5, timedelta(seconds=10))
     vendor.rows["row-00002"] = START + timedelta(days=3000)
     mirror: dict[str, datetime] = {}
-    walk = walk_once(vendor, Walk(), mirror)
+    walk = walk_once(vendor, CursorState(), mirror)
     vendor.now += timedelta(minutes=15)
     vendor.edit("row-00004")
     walk_once(vendor, walk, mirror)
@@ -263,18 +263,18 @@ def test_rows_that_arrive_late_within_the_overlap_are_found():
 
 def test_a_long_crowd_is_left_once_the_rows_thin_out():
     vendor = List(100)
-    vendor.add(100 * (LONG_CROWD + 2), timedelta())
+    vendor.add(100 * (DENSE_PAGES + 2), timedelta())
     vendor.add(10_000, timedelta(seconds=30))
     quiet_walk(vendor)
     assert vendor.asked[:3] == [1, 2, 3]
-    assert max(vendor.asked) < LONG_CROWD + 5
-    assert vendor.calls <= len(vendor.rows) / 100 + LONG_CROWD + 8
+    assert max(vendor.asked) < DENSE_PAGES + 5
+    assert vendor.calls <= len(vendor.rows) / 100 + DENSE_PAGES + 8
 
 
 @pytest.mark.parametrize(("is_filtered", "page"), [(True, 6), (False, 1)])
 def test_pages_counted_with_another_filter_are_begun_anew(is_filtered, page):
     """Without its filter a list is longer, and a page further back than where the row went that is looked for."""
-    walk = Walk(since=START, page=7, then_since=START, next_since=START, is_walking=True)
+    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_walking=True)
     vendor = List(10)
     vendor.add(100, timedelta())
     _, answer = vendor.ask(START, 7)
@@ -283,5 +283,5 @@ def test_pages_counted_with_another_filter_are_begun_anew(is_filtered, page):
 
 
 def test_pages_begun_anew_keep_the_bound():
-    walk = Walk(since=START, page=7, then_since=START, next_since=START, is_walking=True, seen=frozenset("a"))
-    assert begin_pages_anew(walk) == Walk(since=START, next_since=START, is_walking=True)
+    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_walking=True, seen=frozenset("a"))
+    assert restart_pages(walk) == CursorState(since=START, next_since=START, is_walking=True)
