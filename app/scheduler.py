@@ -36,11 +36,11 @@ class Scheduler:
         """Begin; needs a running event loop."""
         for engine in self._engines:
             self._employ(engine)
-            self._every(min(LONGEST_LOOK, engine.plan.interval), engine.tick, "tick")
-            self._every(MAINTENANCE_EVERY, engine.run_maintenance, "maintenance")
+            self._every(min(LONGEST_LOOK, engine.settings.interval), engine.tick, "tick")
+            self._every(MAINTENANCE_EVERY, engine.maintenance.run, "maintenance")
             self._every(MAINTENANCE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
         if self._engines:
-            self._every(ALERTS_EVERY, self._engines[0].refresh_alerts, "refresh_alerts")
+            self._every(ALERTS_EVERY, self._engines[0].maintenance.refresh_derived, "refresh_alerts")
         self._jobs.add_job(self._watch, "interval", seconds=WATCH_EVERY.total_seconds())
         self._jobs.start()
 

@@ -90,7 +90,7 @@ async def _refresh_sync_gauges(metrics: Metrics, db: Database, engines: Mapping[
         if not await db.is_ready():
             return
         async with db.transaction() as session:
-            found = {vendor: await engine.sync_metrics(session) for vendor, engine in engines.items()}
+            found = {vendor: await engine.status.read_metrics(session) for vendor, engine in engines.items()}
     except DatabaseUnavailable:
         return
     metrics.set_sync_gauges(found)

@@ -1,7 +1,8 @@
-"""Leases: of all replicas, one works on an organisation; whoever lost it is told in the transaction it writes in.
+"""Leases: of all replicas, one at a time works on a tenant, and a former owner cannot write any more.
 
-Rows and the database's clock, no session locks: a transaction pooler may stand between, and a replica whose own clock
-is wrong owns neither more nor less.
+A lease is a row with an expiry on the database's clock, not a session lock: a transaction pooler may stand between, and
+a replica whose own clock is wrong neither gains nor loses by it. Every write transaction of an owner locks its lease
+row and checks the fencing token (`FencedDatabase`), so that an owner that was suspended past its expiry writes nothing.
 """
 
 import asyncio
@@ -22,14 +23,18 @@ from app.sync.tables import Lease
 
 log = structlog.get_logger(__name__)
 
+LAST_RENEWAL_SECONDS = 2.0
+# Pages written at the same time by one replica. The pool has connections left for requests, heartbeats and permits.
+MAX_CONCURRENT_WRITES = 4
+
 
 class LeaseLost(RuntimeError):
-    """Another replica owns the organisation now; nothing of this transaction may be kept."""
+    """Another replica owns the tenant now; nothing of this transaction may be committed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseTimings:
-    """How long a lease lasts without a heartbeat, and how often one is given; seconds."""
+    """How long a lease lasts without a renewal (`ttl`) and how often it is renewed (`heartbeat`), in seconds."""
 
     ttl: float = 15
     heartbeat: float = 4
@@ -40,7 +45,7 @@ DEFAULT_TIMINGS = LeaseTimings()
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """An organisation this replica owns. `fencing_token` is higher than every owner's before."""
+    """A lease this replica holds. `fencing_token` is higher than that of every owner before."""
 
     vendor: str
     tenant_id: str
@@ -52,162 +57,160 @@ class HeldLease:
 async def claim_lease(
     session: Session, vendor: str, tenant_id: str, owner: str, timings: LeaseTimings
 ) -> HeldLease | None:
-    """Become the owner, or return None while another's heartbeat is fresh or a transaction of another's is open.
+    """Take the tenant's lease; return None while another owner's is valid or one of its transactions is open.
 
-    A process that stands still within a transaction holds its locks for as long as it does: stopped in the middle of a
-    message it is not even idle, and no timeout of every supported PostgreSQL reaches it. So whoever finds the lease run
-    out and still held ends what its owner has left open for as long as a lease lasts; the next look finds it free.
+    A process that is suspended within a transaction keeps its locks: stopped in the middle of a protocol message it
+    does not even count as idle, and no timeout of every supported PostgreSQL ends it. So a replica that finds the lease
+    expired but its row still locked terminates the former owner's transactions that are older than a lease lasts; the
+    next poll finds the lease free.
     """
-    here = (Lease.vendor == vendor, Lease.tenant_id == tenant_id)
-    fresh = {"owner": owner, "expires_at": func.wall_clock() + timedelta(seconds=timings.ttl)}
-    expired = select(Lease.fencing_token).where(*here, Lease.expires_at <= func.wall_clock())
-    # FOR UPDATE is what `guard` conflicts with: an owner in the middle of a page commits it first.
+    row_key = (Lease.vendor == vendor, Lease.tenant_id == tenant_id)
+    ownership = {"owner": owner, "expires_at": func.wall_clock() + timedelta(seconds=timings.ttl)}
+    expired = select(Lease.fencing_token).where(*row_key, Lease.expires_at <= func.wall_clock())
+    # FOR UPDATE conflicts with the lock of `lock_lease`: an owner in the middle of a page commits it first.
     if await session.scalar(expired.with_for_update(skip_locked=True)) is not None:
-        taken = update(Lease).where(*here).values(**fresh, fencing_token=Lease.fencing_token + 1)
-        token = await session.scalar(taken.returning(Lease.fencing_token))
+        takeover = update(Lease).where(*row_key).values(**ownership, fencing_token=Lease.fencing_token + 1)
+        token = await session.scalar(takeover.returning(Lease.fencing_token))
     else:
-        first = insert(Lease).values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **fresh)
+        first = insert(Lease).values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **ownership)
         token = await session.scalar(first.on_conflict_do_nothing().returning(Lease.fencing_token))
     if token is not None:
         return HeldLease(vendor, tenant_id, owner, token, timings)
-    if former := await session.scalar(select(Lease.owner).where(*here, Lease.expires_at <= func.wall_clock())):
-        await terminate_stuck_transactions(session, _label(former), timings.ttl)
+    if former := await session.scalar(select(Lease.owner).where(*row_key, Lease.expires_at <= func.wall_clock())):
+        await terminate_stuck_transactions(session, _application_name_of(former), timings.ttl)
     return None
 
 
-async def renew_lease(session: Session, held: HeldLease) -> bool:
-    """Push the expiry on; False when another owner has come. An expired lease nobody took is still ours."""
-    expires_at = func.wall_clock() + timedelta(seconds=held.timings.ttl)
-    statement = update(Lease).where(*_ours(held)).values(expires_at=expires_at).returning(Lease.fencing_token)
+async def renew_lease(session: Session, lease: HeldLease) -> bool:
+    """Move the expiry forward; return False when another owner has come. An expired lease nobody took is still ours."""
+    expires_at = func.wall_clock() + timedelta(seconds=lease.timings.ttl)
+    statement = update(Lease).where(*_is_held(lease)).values(expires_at=expires_at).returning(Lease.fencing_token)
     return await session.scalar(statement) is not None
 
 
-async def release_lease(session: Session, held: HeldLease) -> None:
-    """Hand it back, so that the next owner need not wait for it to expire."""
-    await session.execute(update(Lease).where(*_ours(held)).values(expires_at=func.wall_clock(), owner=None))
+async def release_lease(session: Session, lease: HeldLease) -> None:
+    """End the lease now, so that the next owner need not wait for its expiry."""
+    await session.execute(update(Lease).where(*_is_held(lease)).values(expires_at=func.wall_clock(), owner=None))
 
 
-async def lock_lease(session: Session, held: HeldLease) -> None:
-    """Make sure, until this transaction ends, that the organisation is ours.
+async def lock_lease(session: Session, lease: HeldLease) -> None:
+    """Make sure that this replica holds the lease until the transaction ends.
 
-    The row is locked, by the weakest lock that whoever takes the lease over has to wait for: our own heartbeat does
-    not, although page after page is being written. The transaction carries its owner's name, by which it can be ended.
+    The row gets the weakest lock that a claim has to wait for; our own renewals do not wait for it, although page after
+    page is being written. The transaction carries its owner's application name, by which a claim can terminate it.
 
     Raises:
-        LeaseLost: another replica owns it now.
+        LeaseLost: another replica owns the tenant now.
     """
-    named = func.set_config("application_name", _label(held.owner), true())
-    statement = select(named).where(*_ours(held)).with_for_update(read=True, key_share=True, of=Lease)
+    set_name = func.set_config("application_name", _application_name_of(lease.owner), true())
+    statement = select(set_name).where(*_is_held(lease)).with_for_update(read=True, key_share=True, of=Lease)
     if await session.scalar(statement) is None:
-        raise LeaseLost(f"The organisation {held.tenant_id} has another owner now.")
+        raise LeaseLost(f"Another replica owns the tenant {lease.tenant_id} now.")
 
 
-def _label(owner: str) -> str:
+def _application_name_of(owner: str) -> str:
     return f"{APPLICATION_NAME} {owner}"
 
 
-def _ours(held: HeldLease) -> tuple[ColumnElement[bool], ...]:
-    mine = (Lease.vendor == held.vendor, Lease.tenant_id == held.tenant_id)
-    return (*mine, Lease.owner == held.owner, Lease.fencing_token == held.fencing_token)
-
-
-LAST_RENEWAL_SECONDS = 2.0
+def _is_held(lease: HeldLease) -> tuple[ColumnElement[bool], ...]:
+    row_key = (Lease.vendor == lease.vendor, Lease.tenant_id == lease.tenant_id)
+    return (*row_key, Lease.owner == lease.owner, Lease.fencing_token == lease.fencing_token)
 
 
 class LeaseKeeper:
-    """A lease kept alive. By our own monotonic clock it ends before anyone else may take it.
+    """Renews a lease while its tenant is being synced. By our monotonic clock it expires before anyone may claim it.
 
     Args:
-        db: where the lease is.
-        clock: waits between heartbeats.
-        held: the lease.
-        claimed_at: our monotonic time before it was claimed.
+        db: the database the lease is in.
+        clock: waits between renewals.
+        lease: the lease to renew.
+        claimed_at: our monotonic time in seconds, read before the lease was claimed.
     """
 
-    def __init__(self, db: Database, clock: Clock, held: HeldLease, claimed_at: float) -> None:
+    def __init__(self, db: Database, clock: Clock, lease: HeldLease, claimed_at: float) -> None:
         self._db = db
         self._clock = clock
-        self._held = held
-        self._good_until = claimed_at + held.timings.ttl
-        self._is_over = asyncio.Event()
+        self._lease = lease
+        self._valid_until = claimed_at + lease.timings.ttl
+        self._is_ending = asyncio.Event()
 
     def ensure_held(self) -> None:
-        """Make sure that a call may still be made; a process that was stopped for long learns here that it may not.
+        """Check, before a call to the vendor, that the lease is still valid by our own clock.
 
         Raises:
-            LeaseLost: the lease has run out, or another owner has come.
+            LeaseLost: the lease has expired, or another owner has come.
         """
-        if time.monotonic() >= self._good_until:
-            raise LeaseLost(f"The lease of {self._held.tenant_id} has run out.")
+        if time.monotonic() >= self._valid_until:
+            raise LeaseLost(f"The lease of the tenant {self._lease.tenant_id} has expired.")
 
     async def run_heartbeat(self) -> None:
-        """Renew the lease until it is handed back, or another's."""
-        while self._good_until and not await self._is_over_after(self._held.timings.heartbeat):
-            began = time.monotonic()
+        """Renew the lease until `release` is called or another replica owns it."""
+        while self._valid_until and not await self._is_ending_within(self._lease.timings.heartbeat):
+            started_at = time.monotonic()
             try:
                 async with self._db.transaction() as session:
-                    is_ours = await renew_lease(session, self._held)
+                    is_renewed = await renew_lease(session, self._lease)
             except DatabaseUnavailable as error:
-                log.warning("heartbeat_missed", tenant_id=self._held.tenant_id, error=str(error))
+                log.warning("lease_renewal_failed", tenant_id=self._lease.tenant_id, error=str(error))
                 continue
-            self._good_until = began + self._held.timings.ttl if is_ours else 0
+            self._valid_until = started_at + self._lease.timings.ttl if is_renewed else 0
 
-    async def _is_over_after(self, seconds: float) -> bool:
-        waits = [asyncio.create_task(self._is_over.wait()), asyncio.create_task(self._clock.sleep(seconds))]
+    async def _is_ending_within(self, seconds: float) -> bool:
+        waits = [asyncio.create_task(self._is_ending.wait()), asyncio.create_task(self._clock.sleep(seconds))]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_and_wait(waits)
-        return self._is_over.is_set()
+        return self._is_ending.is_set()
 
-    async def release(self, heart: asyncio.Task[None]) -> None:
-        """End the heartbeat, between two beats if it can be, and the lease."""
-        self._is_over.set()
-        await asyncio.wait({heart}, timeout=LAST_RENEWAL_SECONDS)
-        await cancel_and_wait([heart])
+    async def release(self, heartbeat: asyncio.Task[None]) -> None:
+        """End the heartbeat, letting a renewal under way finish, and then the lease.
+
+        Args:
+            heartbeat: the task that runs `run_heartbeat`.
+        """
+        self._is_ending.set()
+        await asyncio.wait({heartbeat}, timeout=LAST_RENEWAL_SECONDS)
+        await cancel_and_wait([heartbeat])
         try:
             async with self._db.transaction() as session:
-                await release_lease(session, self._held)
+                await release_lease(session, self._lease)
         except DatabaseUnavailable as error:
-            log.warning("lease_not_handed_back", tenant_id=self._held.tenant_id, error=str(error))
-
-
-# Pages written at once by one replica; the pool has connections left for requests, heartbeats and the budget.
-WRITERS = 4
+            log.warning("lease_not_released", tenant_id=self._lease.tenant_id, error=str(error))
 
 
 class FencedDatabase:
-    """One owner's way to the database.
+    """Opens transactions that fail unless the lease is still held.
 
     Args:
-        db: the pool.
-        held: the lease every transaction is made under.
-        writers: shared by all owners of this replica.
+        db: the connection pool.
+        lease: the lease every transaction checks.
+        write_slots: limits how many pages this replica writes at the same time; shared by all its tenants.
     """
 
-    def __init__(self, db: Database, held: HeldLease, writers: asyncio.Semaphore) -> None:
-        self.db = db
-        self.held = held
-        self._writers = writers
-        self._turn = asyncio.Lock()
+    def __init__(self, db: Database, lease: HeldLease, write_slots: asyncio.Semaphore) -> None:
+        self.lease = lease
+        self._db = db
+        self._write_slots = write_slots
+        self._write_lock = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Open a short transaction that fails unless the organisation is still ours.
+        """Open a short transaction under the fencing token.
 
         Raises:
-            LeaseLost: another replica owns it now.
-            DatabaseUnavailable: the server is away, too busy, or a timeout passed.
+            LeaseLost: another replica owns the tenant now.
+            DatabaseUnavailable: the server is away or too busy, or a timeout passed.
         """
-        async with self.db.transaction() as session:
-            await lock_lease(session, self.held)
+        async with self._db.transaction() as session:
+            await lock_lease(session, self.lease)
             yield session
 
     @asynccontextmanager
     async def write_transaction(self) -> AsyncIterator[Session]:
-        """Open a transaction that writes billing rows; the organisation's other pages wait for it outside the pool.
+        """Open a transaction that writes billing rows, one at a time per tenant.
 
-        They would wait for each other within the database too, each then keeping a connection from everyone else.
+        Pages of one tenant lock the same rows. Waiting here rather than in the database keeps pool connections free.
         """
-        async with self._turn, self._writers, self.transaction() as session:
+        async with self._write_lock, self._write_slots, self.transaction() as session:
             yield session

@@ -1,4 +1,4 @@
-"""Progress: the steps of running work as rows, so that any replica can tell them and a reader can resume."""
+"""Progress events: the steps of running work as rows, which any replica can send and a reader can resume after."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,30 +9,33 @@ from sqlalchemy.dialects.postgresql import insert
 from app.db import Session
 from app.sync.tables import ProgressEvent
 
-KEPT = timedelta(hours=6)
-IN_ORDER = 0x70726F6772657373
-MOST = 500
+RETENTION = timedelta(hours=6)
+# The key of the advisory lock that serialises publishers: the letters "progress" in ASCII.
+PUBLISH_LOCK_KEY = 0x70726F6772657373
+MAX_EVENTS = 500
 
 
 async def publish(session: Session, kind: str, data: Mapping[str, object]) -> None:
-    """Add one step in the caller's transaction: it is told exactly when what it tells of stands.
+    """Add one event in the caller's transaction, so that it becomes visible together with what it reports.
 
-    It should be the last thing a transaction does. Until it ends others wait to tell theirs, so that steps become
-    visible in the order of their ids and a reader who goes on after the newest one misses none.
+    Call it last in a transaction. Until the transaction ends other publishers wait for the lock, so that events become
+    visible in the order of their ids and a reader that resumes after the newest id misses none.
     """
-    await session.execute(select(func.pg_advisory_xact_lock(IN_ORDER)))
+    await session.execute(select(func.pg_advisory_xact_lock(PUBLISH_LOCK_KEY)))
     await session.execute(insert(ProgressEvent).values(kind=kind, data=dict(data)))
 
 
 async def events_after(session: Session, last_id: int) -> list[ProgressEvent]:
-    """Return the steps after one, oldest first, at most 500."""
-    statement = select(ProgressEvent).where(ProgressEvent.id > last_id).order_by(ProgressEvent.id).limit(MOST)
+    """Return the events after an id, oldest first, at most 500."""
+    statement = select(ProgressEvent).where(ProgressEvent.id > last_id).order_by(ProgressEvent.id).limit(MAX_EVENTS)
     return list((await session.scalars(statement)).all())
 
 
 async def newest_id(session: Session) -> int:
+    """Return the id of the newest event, 0 when there is none."""
     return await session.scalar(select(func.max(ProgressEvent.id))) or 0
 
 
 async def delete_expired(session: Session) -> None:
-    await session.execute(delete(ProgressEvent).where(ProgressEvent.at < func.now() - KEPT))
+    """Delete events older than six hours."""
+    await session.execute(delete(ProgressEvent).where(ProgressEvent.at < func.now() - RETENTION))

@@ -1,4 +1,4 @@
-"""Runs: what is to be done, who is at it and what came of it; a pending resource of a run is work for any replica."""
+"""Runs: what is to be done and what came of it. A pending resource of a run is work that any replica may claim."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,58 +12,68 @@ from app.billing.records import Counts, Resource
 from app.connector import Page
 from app.db import Session
 from app.sync import progress
-from app.sync.tables import Lease, Run, RunResource, Schedule, WebhookEvent
+from app.sync.tables import (
+    UNFINISHED,
+    WAITING,
+    Lease,
+    ResourceStatus,
+    Run,
+    RunResource,
+    RunStatus,
+    RunTrigger,
+    Schedule,
+    WebhookEvent,
+)
 
-UNFINISHED = ("pending", "running")
-PULLS = ("schedule", "manual")
-KEPT = timedelta(days=90)
+PULL_TRIGGERS = (RunTrigger.SCHEDULE, RunTrigger.MANUAL)
+RETENTION = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a new run is for."""
+    """What a new run is for; `requested_by` is the subject of a token, `command` or `system`."""
 
     vendor: str
-    trigger: str
+    trigger: RunTrigger
     tenant_ids: Sequence[str]
     requested_by: str = "system"
 
 
-async def open_run(session: Session, order: RunRequest) -> UUID:
-    """Return the run that will bring these organisations up to date.
+async def open_run(session: Session, request: RunRequest) -> UUID:
+    """Return the id of the run that will bring these tenants up to date.
 
-    While a tick or a manual run is under way it is that one, with whatever organisations it lacked or gave up added, so
-    that a second click never doubles the work.
+    While an equivalent run is open it is that one, with the tenants it lacks or has given up added, so that a second
+    request never doubles the work.
     """
-    await _lock_schedule(session, order.vendor)
-    # Locked, because its last part may be ending this very moment: work added to a closed run would never be done.
-    # One with nothing left to do is about to be closed, and would swallow what is asked for now.
+    await _lock_schedule(session, request.vendor)
+    # Locked, because it may be closed at this moment: work added to a closed run would never be done. A run without
+    # unfinished work is about to be closed, so it does not count as open either.
     unfinished = exists().where(RunResource.run_id == Run.id, RunResource.status.in_(UNFINISHED))
     running = await session.scalar(
-        _running(order.vendor, equivalent_triggers(order.trigger)).where(unfinished).with_for_update(of=Run)
+        _running(request.vendor, equivalent_triggers(request.trigger)).where(unfinished).with_for_update(of=Run)
     )
     run_id = running or uuid4()
     if running is None:
-        only = order.tenant_ids[0] if len(order.tenant_ids) == 1 else None
+        only = request.tenant_ids[0] if len(request.tenant_ids) == 1 else None
         session.add(
             Run(
                 id=run_id,
-                vendor=order.vendor,
-                trigger=order.trigger,
+                vendor=request.vendor,
+                trigger=request.trigger,
                 tenant_id=only,
-                requested_by=order.requested_by,
+                requested_by=request.requested_by,
             )
         )
         await session.flush()
-    await _add_work(session, run_id, order.tenant_ids)
+    await _add_work(session, run_id, request.tenant_ids)
     if running is None:
-        await progress.publish(session, "run_started", {"run_id": str(run_id), "trigger": order.trigger})
+        await progress.publish(session, "run_started", {"run_id": str(run_id), "trigger": request.trigger})
     return run_id
 
 
 async def open_tick(session: Session, vendor: str, interval: timedelta, tenant_ids: Sequence[str]) -> UUID | None:
-    """Open the tick that is due, once for all replicas; an organisation still at work from the last one is left out."""
-    # Looked at before it is locked: a process that stands still between two looks then keeps nobody else waiting.
+    """Open the tick that is due, once for all replicas; tenants with unfinished work are left out."""
+    # Checked before it is locked: a process suspended between statements then blocks nobody while no tick is due.
     later = select(exists().where(Schedule.name == _name(vendor), Schedule.due_at > func.wall_clock()))
     if await session.scalar(later):
         return None
@@ -77,17 +87,19 @@ async def open_tick(session: Session, vendor: str, interval: timedelta, tenant_i
     if not idle:
         return None
     run_id = uuid4()
-    session.add(Run(id=run_id, vendor=vendor, trigger="schedule", tenant_id=idle[0] if len(idle) == 1 else None))
+    session.add(
+        Run(id=run_id, vendor=vendor, trigger=RunTrigger.SCHEDULE, tenant_id=idle[0] if len(idle) == 1 else None)
+    )
     await session.flush()
     await _add_work(session, run_id, idle)
-    await progress.publish(session, "run_started", {"run_id": str(run_id), "trigger": "schedule"})
+    await progress.publish(session, "run_started", {"run_id": str(run_id), "trigger": RunTrigger.SCHEDULE})
     return run_id
 
 
 async def record_finished_run(
-    session: Session, vendor: str, trigger: str, tenant_id: str, results: Iterable[RunResource]
+    session: Session, vendor: str, trigger: RunTrigger, tenant_id: str, results: Iterable[RunResource]
 ) -> UUID:
-    """Write down a pass that is already over, such as a drain of the inbox."""
+    """Record work that is already over as a run, such as a drain of the inbox."""
     run_id = uuid4()
     session.add(Run(id=run_id, vendor=vendor, trigger=trigger, tenant_id=tenant_id, requested_by="system"))
     await session.flush()
@@ -100,14 +112,14 @@ async def record_finished_run(
 
 
 async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[str]:
-    """Return organisations that have something to do and no owner: those with webhook events first, then the oldest."""
+    """Return tenants that have work and no owner: those with webhook events first, then the oldest run's."""
     free = ~exists().where(
         Lease.vendor == vendor, Lease.tenant_id == RunResource.tenant_id, Lease.expires_at > func.wall_clock()
     )
     pulls = (
         select(RunResource.tenant_id, Run.started_at.label("since"))
         .join(Run, Run.id == RunResource.run_id)
-        .where(Run.vendor == vendor, Run.status == "running", RunResource.status.in_(UNFINISHED), free)
+        .where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, RunResource.status.in_(UNFINISHED), free)
     )
     unowned = ~exists().where(
         Lease.vendor == vendor, Lease.tenant_id == WebhookEvent.tenant_id, Lease.expires_at > func.wall_clock()
@@ -126,23 +138,23 @@ class WorkItem:
 
     run_id: UUID
     resource: Resource
-    trigger: str
+    trigger: RunTrigger
 
     @property
     def is_reconciliation(self) -> bool:
-        return self.trigger == "reconcile"
+        return self.trigger == RunTrigger.RECONCILE
 
 
-async def claim_work(session: Session, vendor: str, tenant_id: str, busy: Iterable[str] = ()) -> list[WorkItem]:
-    """Mark what is unfinished of the organisation's oldest run as running and return it; a crashed owner's is too.
+async def claim_work(session: Session, vendor: str, tenant_id: str, busy: Iterable[RunTrigger] = ()) -> list[WorkItem]:
+    """Mark what is unfinished of the tenant's oldest run as running and return it, a crashed owner's included.
 
-    One run at a time, since two would walk by the same cursor; runs by a trigger that is `busy` are left out.
+    One run at a time, because two would move the same cursor; runs with a trigger in `busy` are left out.
     """
     unfinished = (RunResource.tenant_id == tenant_id, RunResource.status.in_(UNFINISHED))
     oldest = (
         select(Run.id)
         .join(RunResource, RunResource.run_id == Run.id)
-        .where(Run.vendor == vendor, Run.status == "running", Run.trigger.not_in(list(busy)), *unfinished)
+        .where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, Run.trigger.not_in(list(busy)), *unfinished)
         .order_by(Run.started_at, Run.id)
         .limit(1)
         .scalar_subquery()
@@ -151,17 +163,17 @@ async def claim_work(session: Session, vendor: str, tenant_id: str, busy: Iterab
     statement = (
         update(RunResource)
         .where(*unfinished, RunResource.run_id == oldest)
-        .values(status="running")
+        .values(status=ResourceStatus.RUNNING)
         .returning(RunResource.run_id, RunResource.resource, trigger.label("trigger"))
     )
     rows = (await session.execute(statement)).all()
-    return [WorkItem(row.run_id, Resource(row.resource), row.trigger) for row in rows]
+    return [WorkItem(row.run_id, Resource(row.resource), RunTrigger(row.trigger)) for row in rows]
 
 
 async def add_page_counts(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
     session: Session, run_id: UUID, tenant_id: str, resource: Resource, page: Page, counts: Counts
 ) -> None:
-    """Add a stored page to its run's figures."""
+    """Add a stored page to the counts of its run's resource."""
     values = {
         "fetched": RunResource.fetched + page.row_count,
         "created": RunResource.created + counts.created,
@@ -172,7 +184,7 @@ async def add_page_counts(  # noqa: PLR0913, PLR0917 - one statement's worth of 
         "calls": RunResource.calls + page.traffic.calls,
         "bytes": RunResource.bytes + page.traffic.bytes_raw,
     }
-    await session.execute(update(RunResource).where(*_here(run_id, tenant_id, resource)).values(values))
+    await session.execute(update(RunResource).where(*_row_key(run_id, tenant_id, resource)).values(values))
 
 
 def _kept(counts: Counts) -> int:
@@ -180,12 +192,12 @@ def _kept(counts: Counts) -> int:
 
 
 async def finish_resource(
-    session: Session, run_id: UUID, tenant_id: str, resource: Resource, error: tuple[str, str] | None = None
+    session: Session, run_id: UUID, tenant_id: str, resource: Resource, error: tuple[ResourceStatus, str] | None = None
 ) -> None:
-    """Close one resource: `error` is its status (`failed` or `paused`) and the reason, None when it came to its end."""
-    succeeded = case((RunResource.failed > 0, "partial"), else_="succeeded")
+    """Close one resource. `error` is its status (`failed` or `paused`) and the reason, None when it came to its end."""
+    succeeded = case((RunResource.failed > 0, ResourceStatus.PARTIAL), else_=ResourceStatus.SUCCEEDED)
     values = {"status": error[0] if error else succeeded, "error": error[1] if error else None}
-    open_here = (*_here(run_id, tenant_id, resource), RunResource.status.in_(UNFINISHED))
+    open_here = (*_row_key(run_id, tenant_id, resource), RunResource.status.in_(UNFINISHED))
     await session.execute(update(RunResource).where(*open_here).values(values))
 
 
@@ -197,7 +209,7 @@ async def is_done(session: Session, run_id: UUID) -> bool:
 
 async def finish_if_done(session: Session, run_id: UUID) -> None:
     """Close the run once nothing of it is left to do, if nobody else has."""
-    run = await session.scalar(select(Run).where(Run.id == run_id, Run.status == "running").with_for_update())
+    run = await session.scalar(select(Run).where(Run.id == run_id, Run.status == RunStatus.RUNNING).with_for_update())
     if run is None:
         return
     rows = (await session.scalars(select(RunResource).where(RunResource.run_id == run_id))).all()
@@ -211,7 +223,7 @@ async def finish_if_done(session: Session, run_id: UUID) -> None:
 
 
 async def close_orphaned_runs(session: Session, vendor: str) -> None:
-    """Close runs whose last part is over and whose organisations nobody owns: their owner died before it could."""
+    """Close open runs that have no work left and whose tenants nobody owns: their owner died before it closed them."""
     mine = RunResource.run_id == Run.id
     owned = exists().where(
         mine,
@@ -220,27 +232,30 @@ async def close_orphaned_runs(session: Session, vendor: str) -> None:
         Lease.expires_at > func.wall_clock(),
     )
     over = ~exists().where(mine, RunResource.status.in_(UNFINISHED))
-    statement = select(Run.id).where(Run.vendor == vendor, Run.status == "running", over, ~owned)
+    statement = select(Run.id).where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, over, ~owned)
     for run_id in (await session.scalars(statement)).all():
         await finish_if_done(session, run_id)
 
 
 async def complete_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:
-    """Return when the run began if it brought every resource of the organisation to its end, else None."""
+    """Return when the run started if it brought every resource of the tenant to its end, else None."""
     good = (RunResource.run_id == run_id, RunResource.tenant_id == tenant_id)
-    statement = select(func.count()).where(*good, RunResource.status.in_(("succeeded", "partial")))
+    statement = select(func.count()).where(
+        *good, RunResource.status.in_((ResourceStatus.SUCCEEDED, ResourceStatus.PARTIAL))
+    )
     if await session.scalar(statement) != len(Resource):
         return None
     return await session.scalar(select(Run.started_at).where(Run.id == run_id))
 
 
-def status_of(statuses: set[str]) -> str:
-    """Return a run's status from its resources': what went wrong anywhere is not hidden by what went well."""
-    if statuses <= {"succeeded"}:
-        return "succeeded"
-    if statuses == {"failed"}:
-        return "failed"
-    return "partial" if statuses & {"failed", "partial"} else "paused"
+def status_of(statuses: set[str]) -> RunStatus:
+    """Return a run's status from those of its finished resources: a failure anywhere shows."""
+    if statuses <= {ResourceStatus.SUCCEEDED}:
+        return RunStatus.SUCCEEDED
+    if statuses == {ResourceStatus.FAILED}:
+        return RunStatus.FAILED
+    has_failures = statuses & {ResourceStatus.FAILED, ResourceStatus.PARTIAL}
+    return RunStatus.PARTIAL if has_failures else RunStatus.PAUSED
 
 
 async def find_run(session: Session, vendor: str, run_id: UUID) -> tuple[Run, list[RunResource]] | None:
@@ -268,7 +283,7 @@ async def resources_of(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, 
 
 
 async def is_running(session: Session, vendor: str) -> bool:
-    return await session.scalar(_running(vendor, PULLS)) is not None
+    return await session.scalar(_running(vendor, PULL_TRIGGERS)) is not None
 
 
 async def schedule_of(session: Session, vendor: str) -> Schedule | None:
@@ -283,11 +298,11 @@ async def schedule_tick_now(session: Session, vendor: str) -> None:
 
 
 async def delete_expired(session: Session) -> None:
-    await session.execute(delete(Run).where(Run.finished_at < func.wall_clock() - KEPT))
+    await session.execute(delete(Run).where(Run.finished_at < func.wall_clock() - RETENTION))
 
 
 async def lock_schedule(session: Session, name: str, first_after: timedelta) -> Schedule:
-    """Lock the row that makes what is due a matter of one replica at a time; the first call makes it."""
+    """Lock a recurring task's row, so that one replica at a time decides whether it is due; the first call makes it."""
     first = insert(Schedule).values(name=name, due_at=func.wall_clock() + first_after)
     await session.execute(first.on_conflict_do_nothing())
     return (await session.scalars(select(Schedule).where(Schedule.name == name).with_for_update())).one()
@@ -304,9 +319,9 @@ async def _add_work(session: Session, run_id: UUID, tenant_ids: Sequence[str]) -
         for resource in Resource
     ]
     if rows:
-        # An organisation that the same run gave up before, as when it was deselected, is begun again.
-        again = {"status": "pending", "error": None}
-        given_up = RunResource.status.in_(("paused", "failed"))
+        # A tenant that the same run gave up before, as when it was deselected, starts again.
+        again = {"status": ResourceStatus.PENDING, "error": None}
+        given_up = RunResource.status.in_((ResourceStatus.PAUSED, ResourceStatus.FAILED))
         add = insert(RunResource).values(rows)
         key = [column.name for column in RunResource.__table__.primary_key]
         await session.execute(add.on_conflict_do_update(index_elements=key, set_=again, where=given_up))
@@ -317,22 +332,22 @@ async def _busy_tenants(session: Session, vendor: str) -> set[str]:
     return set((await session.scalars(select(RunResource.tenant_id).join(Run, unfinished))).all())
 
 
-def _running(vendor: str, triggers: tuple[str, ...]) -> Select[UUID]:
-    running = (Run.vendor == vendor, Run.status == "running", Run.trigger.in_(triggers))
+def _running(vendor: str, triggers: tuple[RunTrigger, ...]) -> Select[UUID]:
+    running = (Run.vendor == vendor, Run.status == RunStatus.RUNNING, Run.trigger.in_(triggers))
     return select(Run.id).where(*running).order_by(Run.started_at).limit(1)
 
 
-def equivalent_triggers(trigger: str) -> tuple[str, ...]:
+def equivalent_triggers(trigger: RunTrigger) -> tuple[RunTrigger, ...]:
     """Return the triggers whose runs do the same work."""
-    return PULLS if trigger in PULLS else (trigger,)
+    return PULL_TRIGGERS if trigger in PULL_TRIGGERS else (trigger,)
 
 
 def _due_events(vendor: str) -> tuple[ColumnElement[bool], ...]:
-    waiting = WebhookEvent.status.in_(("pending", "failed"))
+    waiting = WebhookEvent.status.in_(WAITING)
     return WebhookEvent.vendor == vendor, waiting, WebhookEvent.due_at <= func.wall_clock()
 
 
-def _here(run_id: UUID, tenant_id: str, resource: Resource) -> tuple[ColumnElement[bool], ...]:
+def _row_key(run_id: UUID, tenant_id: str, resource: Resource) -> tuple[ColumnElement[bool], ...]:
     return RunResource.run_id == run_id, RunResource.tenant_id == tenant_id, RunResource.resource == resource.value
 
 

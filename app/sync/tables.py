@@ -1,6 +1,8 @@
-"""Tables of the sync room: cursors, leases, budgets, usage, runs, the inbox and what was set aside."""
+"""Tables of the sync package, and the enums of their states: cursors, leases, rate limits, usage, runs, webhooks."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -11,13 +13,62 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import NEW_ID, Instant, Table
 
 
-class Cursor(Table):
-    """How far one resource of one organisation is read.
+class RunTrigger(StrEnum):
+    """Why a run was started. A `webhook` or `replay` run is the record of one drained batch of events."""
 
-    `since`, `page` and `page_size` say what to ask for next while a walk is under way, `then_since` where it goes on
-    once the pages of a crowded second are read backwards. `high_water` is the newest stamp seen, `walk_read_at` the
-    vendor's clock when the walk began, `next_since` where the next walk starts. `rows_read` of `row_estimate` is the
-    progress.
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    WEBHOOK = "webhook"
+    REPLAY = "replay"
+    RECONCILE = "reconcile"
+
+
+class RunStatus(StrEnum):
+    """How a run stands. `partial`: some of it failed; `paused`: a limit or a changed selection ended it early."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    PAUSED = "paused"
+    FAILED = "failed"
+
+
+class ResourceStatus(StrEnum):
+    """How one resource of one tenant stands within a run. `pending` is work that any replica may claim."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    PAUSED = "paused"
+    FAILED = "failed"
+
+
+class EventStatus(StrEnum):
+    """How a webhook event stands. `failed` is tried again; `dead` is a dead letter, tried again only by a replay."""
+
+    PENDING = "pending"
+    PROCESSED = "processed"
+    IGNORED = "ignored"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+UNFINISHED = (ResourceStatus.PENDING, ResourceStatus.RUNNING)
+WAITING = (EventStatus.PENDING, EventStatus.FAILED)
+
+
+def _is_one_of(column: str, values: Iterable[StrEnum]) -> str:
+    """Return the SQL condition that a column holds one of these values."""
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
+
+
+class Cursor(Table):
+    """How far one resource of one tenant has been read; `pull.cursor.CursorState` explains the columns it is made of.
+
+    `page_size` is the size `page` was counted by. `is_filtered`: the vendor filters rows that are not kept; false once
+    it refused the filter. `completed_at`: when a pull last reached its end. `rows_read` of `row_estimate` is the
+    progress of the first pull.
     """
 
     __tablename__ = "sync_cursors"
@@ -30,9 +81,9 @@ class Cursor(Table):
     page_size: Mapped[int | None]
     resume_since: Mapped[datetime | None] = mapped_column("then_since", Instant)
     high_water: Mapped[datetime | None] = mapped_column(Instant)
-    walk_read_at: Mapped[datetime | None] = mapped_column(Instant)
+    started_at: Mapped[datetime | None] = mapped_column("walk_read_at", Instant)
     next_since: Mapped[datetime | None] = mapped_column(Instant)
-    is_walking: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_active: Mapped[bool] = mapped_column("is_walking", server_default=text("false"))
     is_filtered: Mapped[bool] = mapped_column(server_default=text("true"))
     completed_at: Mapped[datetime | None] = mapped_column(Instant)
     rows_read: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -40,7 +91,7 @@ class Cursor(Table):
 
 
 class Lease(Table):
-    """Who may work on an organisation. `fencing_token` grows with every owner, so a stale one is known by it."""
+    """Which replica may work on a tenant. `fencing_token` grows with every owner, which tells a former one apart."""
 
     __tablename__ = "sync_leases"
 
@@ -52,11 +103,12 @@ class Lease(Table):
 
 
 class Budget(Table):
-    """The calls handed out to one organisation; the row with an empty `tenant_id` is the whole app's.
+    """The state of the rate limiter for one tenant; the row with an empty `tenant_id` is that of the whole app.
 
     `slots`: instants of the calls of the last minute. `free_at`: when the app-wide rate allows the next call.
-    `blocked_until`: what a 429 asked for. `day_calls` and `day_remaining`: our own count and the vendor's.
-    The function `take_call` of the first migration reads and writes it in one statement.
+    `blocked_until` and `blocked_by`: until when a 429 asked to pause, and which limit it named. `day_calls` and
+    `day_remaining`: our own count of the day and the vendor's. The SQL function `take_call` reads and writes a row in
+    one statement.
     """
 
     __tablename__ = "sync_budgets"
@@ -74,7 +126,7 @@ class Budget(Table):
 
 
 class Usage(Table):
-    """What an organisation cost on one UTC day. Bytes are of answer bodies, before and after decompression."""
+    """What calls for a tenant cost on one UTC day. Bytes are of response bodies: `raw` decompressed, `wire` as sent."""
 
     __tablename__ = "api_usage"
 
@@ -87,7 +139,7 @@ class Usage(Table):
 
 
 class Schedule(Table):
-    """When something is due next, so that of all replicas one does it."""
+    """When a recurring task is due next; its row is locked so that one of all replicas starts it."""
 
     __tablename__ = "sync_schedules"
 
@@ -97,14 +149,14 @@ class Schedule(Table):
 
 
 class Run(Table):
-    """One pass: a tick, or one manual, webhook, replay or reconcile pass."""
+    """One run: a tick, or one started by a person, a webhook, a replay or a reconciliation."""
 
     __tablename__ = "sync_runs"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
     vendor: Mapped[str] = mapped_column(Text)
     trigger: Mapped[str] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text, server_default="running")
+    status: Mapped[str] = mapped_column(Text, server_default=RunStatus.RUNNING)
     tenant_id: Mapped[str | None] = mapped_column(Text)
     requested_by: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(Instant, server_default=text("wall_clock()"))
@@ -112,21 +164,21 @@ class Run(Table):
     error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
-        CheckConstraint("status IN ('running', 'succeeded', 'partial', 'paused', 'failed')", name="status"),
+        CheckConstraint(_is_one_of("status", RunStatus), name="status"),
         Index("ix_sync_runs_started_at", text("started_at DESC"), "id"),
-        Index("ix_sync_runs_running", "vendor", postgresql_where=text("status = 'running'")),
+        Index("ix_sync_runs_running", "vendor", postgresql_where=text(f"status = '{RunStatus.RUNNING}'")),
     )
 
 
 class RunResource(Table):
-    """One resource of one organisation in a run; a pending one is work that any replica may take."""
+    """One resource of one tenant within a run, and what was done to its rows."""
 
     __tablename__ = "sync_run_resources"
 
     run_id: Mapped[UUID] = mapped_column(ForeignKey("sync_runs.id", ondelete="CASCADE"), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(Text, primary_key=True)
     resource: Mapped[str] = mapped_column(Text, primary_key=True)
-    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    status: Mapped[str] = mapped_column(Text, server_default=ResourceStatus.PENDING)
     fetched: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created: Mapped[int] = mapped_column(BigInteger, server_default="0")
     updated: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -138,15 +190,13 @@ class RunResource(Table):
     error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
-        CheckConstraint("status IN ('pending', 'running', 'succeeded', 'partial', 'paused', 'failed')", name="status"),
-        Index(
-            "ix_sync_run_resources_unfinished", "tenant_id", postgresql_where=text("status IN ('pending', 'running')")
-        ),
+        CheckConstraint(_is_one_of("status", ResourceStatus), name="status"),
+        Index("ix_sync_run_resources_unfinished", "tenant_id", postgresql_where=text(_is_one_of("status", UNFINISHED))),
     )
 
 
 class QuarantinedRow(Table):
-    """A row of the vendor's that could not be read, kept whole until a fix can."""
+    """A row of the vendor's that could not be read, kept whole until a later read of it succeeds."""
 
     __tablename__ = "quarantined_rows"
 
@@ -165,9 +215,9 @@ class QuarantinedRow(Table):
 
 
 class WebhookEvent(Table):
-    """One event, however often delivered.
+    """One webhook event, however often it was delivered.
 
-    The name is the one others rely on; `vendor` lets a second vendor's events stand here too.
+    The table's name is fixed by the contract; the column `vendor` lets other vendors' events be stored here too.
     """
 
     __tablename__ = "xero_webhook_events"
@@ -182,7 +232,7 @@ class WebhookEvent(Table):
     resource: Mapped[str | None] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(Instant, server_default=text("wall_clock()"))
     deliveries: Mapped[int] = mapped_column(server_default="1")
-    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    status: Mapped[str] = mapped_column(Text, server_default=EventStatus.PENDING)
     attempts: Mapped[int] = mapped_column(server_default="0")
     error: Mapped[str | None] = mapped_column(Text)
     payload: Mapped[Any] = mapped_column(JSONB)
@@ -192,15 +242,15 @@ class WebhookEvent(Table):
 
     __table_args__ = (
         UniqueConstraint("vendor", "tenant_id", "resource_id", "category", "event_type", "event_at"),
-        CheckConstraint("status IN ('pending', 'processed', 'ignored', 'failed', 'dead')", name="status"),
-        Index("ix_xero_webhook_events_due", "due_at", postgresql_where=text("status IN ('pending', 'failed')")),
-        Index("ix_xero_webhook_events_dead", "received_at", postgresql_where=text("status = 'dead'")),
+        CheckConstraint(_is_one_of("status", EventStatus), name="status"),
+        Index("ix_xero_webhook_events_due", "due_at", postgresql_where=text(_is_one_of("status", WAITING))),
+        Index("ix_xero_webhook_events_dead", "received_at", postgresql_where=text(f"status = '{EventStatus.DEAD}'")),
         Index("ix_xero_webhook_events_received_at", text("received_at DESC"), "id"),
     )
 
 
 class SignatureFailure(Table):
-    """Refused deliveries, counted by the hour."""
+    """Webhook deliveries refused for their signature, counted by the hour."""
 
     __tablename__ = "webhook_signature_failures"
 
@@ -211,7 +261,7 @@ class SignatureFailure(Table):
 
 
 class Reconciliation(Table):
-    """What one comparison of the mirror with the vendor found, per organisation and resource."""
+    """What one comparison of the mirror with the vendor found, per tenant and resource."""
 
     __tablename__ = "reconciliations"
 
@@ -230,7 +280,7 @@ class Reconciliation(Table):
 
 
 class ProgressEvent(Table):
-    """One step of the running work, in order, so that any replica can tell it and a reader can resume."""
+    """One step of running work; ids are in the order of commits, so that a reader can resume after one."""
 
     __tablename__ = "progress_events"
 

@@ -1,4 +1,4 @@
-"""The owner: everything done for one organisation while its lease is held, and by nobody else meanwhile."""
+"""The tenant runner: does everything for one tenant while this replica holds its lease."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,11 +22,12 @@ from app.sync.client.rate_limiter import Paused, RateLimiter
 from app.sync.client.tenant_client import TenantClient
 from app.sync.leases import FencedDatabase, HeldLease, LeaseKeeper, LeaseLost
 from app.sync.pull import quarantine
-from app.sync.pull.incremental import PullRequest, TenantDeselected, pull
-from app.sync.pull.reconcile import reconcile
-from app.sync.runs import PULLS, WorkItem
+from app.sync.pull.incremental import IncrementalPull, PullJob, TenantDeselected
+from app.sync.pull.reconcile import Reconciler
+from app.sync.runs import PULL_TRIGGERS, WorkItem
+from app.sync.tables import ResourceStatus, RunTrigger
 from app.sync.webhooks import inbox
-from app.sync.webhooks.drain import drain
+from app.sync.webhooks.drain import Drain
 
 log = structlog.get_logger(__name__)
 
@@ -35,12 +36,13 @@ DRAIN_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RunnerDependencies:
-    """What an owner works with.
+    """What the runners of one vendor on this replica share.
 
     Attributes:
-        page_size: rows asked for at a time.
-        writers: passed by whoever writes a page.
-        before_run_ends: called when the last part of a run is done, so that whoever hears of its end finds all done.
+        page_size: rows per page.
+        write_slots: limits how many pages this replica writes at the same time.
+        before_run_ends: called when the last resource of a run is done and before the run is closed, so that whoever
+            sees its end finds alerts and review up to date.
     """
 
     db: Database
@@ -49,213 +51,220 @@ class RunnerDependencies:
     tokens: AccessTokens
     rate_limiter: RateLimiter
     page_size: int
-    writers: asyncio.Semaphore
+    write_slots: asyncio.Semaphore
     before_run_ends: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class PullOutcome:
-    """How the pull of one resource ended: `error` is None at its natural end."""
+    """How the pull of one resource ended: `error` is None when it came to its end."""
 
     run_id: UUID
     resource: Resource
     error: Exception | None
 
-
-async def run_tenant(tools: RunnerDependencies, held: HeldLease, claimed_at: float) -> None:
-    """Own one organisation until there is nothing to do for it, the lease is lost, or this replica stops."""
-    keeper = LeaseKeeper(tools.db, tools.clock, held, claimed_at)
-    heart = asyncio.create_task(keeper.run_heartbeat())
-    try:
-        await _run(tools, FencedDatabase(tools.db, held, tools.writers), keeper)
-    except LeaseLost as error:
-        log.warning("lease_lost", tenant_id=held.tenant_id, error=str(error))
-    except DatabaseUnavailable as error:
-        log.warning("database_unavailable", tenant_id=held.tenant_id, error=str(error))
-    finally:
-        await asyncio.shield(keeper.release(heart))
-
-
-async def _run(tools: RunnerDependencies, desk: FencedDatabase, keeper: LeaseKeeper) -> None:
-    """Do what there is to do: runs, and the inbox beside them, so that a long first sync delays no webhook."""
-    held = desk.held
-    async with desk.transaction() as session:
-        grant_id = await tenants.grant_at_work(session, held.vendor, held.tenant_id)
-    if grant_id is None:
-        await _cancel_pending(desk)
-        return
-    caller = TenantClient(
-        tools.db,
-        tools.clock,
-        tools.connector,
-        tools.tokens,
-        tools.rate_limiter,
-        held.tenant_id,
-        grant_id,
-        keeper.ensure_held,
-    )
-    passes: dict[asyncio.Task[None], str] = {}
-    try:
-        while await _start_run(tools, desk, caller, passes) or await drain(desk, caller, tools.connector) or passes:
-            await _wait_for_progress(tools.clock, passes)
-    finally:
-        await cancel_and_wait(passes)
+    def status_and_reason(self, *, is_selected: bool) -> tuple[ResourceStatus, str] | None:
+        """Return what the run's resource shows, None when the pull came to its end."""
+        error = self.error
+        if error is None:
+            return None
+        if not is_selected:
+            error = TenantDeselected()
+        if isinstance(error, Paused | TenantDeselected):
+            return ResourceStatus.PAUSED, str(error)
+        if isinstance(error, ConnectorError | SealBroken):
+            return ResourceStatus.FAILED, str(error)
+        return ResourceStatus.FAILED, "An internal error; the log says what."
 
 
-async def _start_run(
-    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, passes: dict[asyncio.Task[None], str]
-) -> bool:
-    """Begin the oldest run that may go beside those under way: a pull beside a reconciliation, never beside a pull."""
-    busy = {
-        equivalent_triggers for trigger in passes.values() for equivalent_triggers in runs.equivalent_triggers(trigger)
-    }
-    async with desk.transaction() as session:
-        work = await runs.claim_work(session, desk.held.vendor, desk.held.tenant_id, busy)
-    if work:
-        passes[asyncio.create_task(_execute_run(tools, desk, caller, work))] = work[0].trigger
-    return bool(work)
+class TenantRunner:
+    """Runs one tenant's pulls, reconciliations and webhook events while its lease is held.
 
-
-async def _wait_for_progress(clock: Clock, passes: dict[asyncio.Task[None], str]) -> None:
-    """Return when a pass ends, or when it is time to look into the inbox again; what broke a pass is raised."""
-    if not passes:
-        return
-    rest = asyncio.create_task(clock.sleep(DRAIN_SECONDS))
-    try:
-        done, _ = await asyncio.wait({rest, *passes}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await cancel_and_wait([rest])
-    for task in done & passes.keys():
-        del passes[task]
-        task.result()
-
-
-async def _execute_run(
-    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, work: Sequence[WorkItem]
-) -> None:
-    """Bring every resource of one run up to date, side by side."""
-    if work[0].trigger in PULLS:
-        async with desk.transaction() as session:
-            await tenants.mark_attempt(session, desk.held.vendor, desk.held.tenant_id)
-    pulls = [asyncio.create_task(_pull(tools, desk, caller, one)) for one in work]
-    try:
-        ended = await asyncio.gather(*pulls)
-    finally:
-        # Whatever ends one of them outside its own errors ends the ownership: the others must not go on without it.
-        await cancel_and_wait(pulls)
-    await _finish_run(tools, desk, caller, ended)
-
-
-async def _pull(tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, work: WorkItem) -> PullOutcome:
-    job = PullRequest(work.run_id, work.resource, desk.held, tools.page_size, is_waited_for=work.trigger == "manual")
-    error: Exception | None = None
-    try:
-        if work.is_reconciliation:
-            await reconcile(desk, caller, job, tools.connector.ids_per_read(work.resource))
-        else:
-            await pull(desk, caller, job)
-    except (LeaseLost, DatabaseUnavailable):
-        raise
-    except (Paused, TenantDeselected, ConnectorError) as refusal:
-        error = refusal
-    except Exception as defect:
-        # A defect ends this resource's pull and says so; left to fly it would be met again at once, call by call.
-        log.exception("pull_failed", tenant_id=desk.held.tenant_id, resource=work.resource.value)
-        error = defect
-    return PullOutcome(work.run_id, work.resource, error)
-
-
-def _outcome(error: Exception | None) -> tuple[str, str] | None:
-    if error is None:
-        return None
-    if isinstance(error, Paused | TenantDeselected):
-        return "paused", str(error)
-    if isinstance(error, ConnectorError | SealBroken):
-        return "failed", str(error)
-    return "failed", "An internal error; the log says what."
-
-
-async def _finish_run(
-    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, ended: Sequence[PullOutcome]
-) -> None:
-    """Close the resources of a run and say how the organisation is; then close the run if this was its last part.
-
-    The resources are one transaction: a replica that dies before leaves unfinished work behind, which another takes up.
-    One that dies after it leaves a run without work, which the next look for a tick closes.
+    Args:
+        dependencies: what all runners of this replica share.
+        lease: the tenant's lease.
+        claimed_at: our monotonic time in seconds, read before the lease was claimed.
     """
-    held, run_id = desk.held, ended[0].run_id
-    trouble = await _find_problem(tools, desk, caller, ended)
-    async with desk.transaction() as session:
-        is_wanted = await tenants.grant_at_work(session, held.vendor, held.tenant_id) is not None
-        for one in ended:
-            error = one.error if is_wanted or one.error is None else TenantDeselected()
-            await runs.finish_resource(session, run_id, held.tenant_id, one.resource, _outcome(error))
-        as_of = await runs.complete_since(session, run_id, held.tenant_id)
-        if trouble and is_wanted:
-            await tenants.mark_trouble(session, held.vendor, held.tenant_id, trouble)
-        elif as_of:
-            aside = await quarantine.count_quarantined(session, held.vendor, held.tenant_id)
-            await tenants.mark_success(session, held.vendor, held.tenant_id, as_of, aside)
-    async with desk.transaction() as session:
-        is_done = await runs.is_done(session, run_id)
-    if is_done:
-        await _refresh_derived(tools, run_id)
-        async with desk.transaction() as session:
-            await runs.finish_if_done(session, run_id)
 
+    def __init__(self, dependencies: RunnerDependencies, lease: HeldLease, claimed_at: float) -> None:
+        self._dependencies = dependencies
+        self._vendor, self._tenant_id = lease.vendor, lease.tenant_id
+        self._keeper = LeaseKeeper(dependencies.db, dependencies.clock, lease, claimed_at)
+        self._db = FencedDatabase(dependencies.db, lease, dependencies.write_slots)
+        # The runs under way, with what triggered them.
+        self._active_runs: dict[asyncio.Task[None], RunTrigger] = {}
 
-async def _refresh_derived(tools: RunnerDependencies, run_id: UUID) -> None:
-    try:
-        await tools.before_run_ends()
-    except DatabaseUnavailable:
-        raise
-    except Exception:
-        # The rows are here and whole; a defect beside them must not have them fetched again and again.
-        log.exception("upkeep_failed", run_id=str(run_id))
+    async def run(self) -> None:
+        """Work until nothing is left to do, the lease is lost, or this replica stops; then release the lease."""
+        heartbeat = asyncio.create_task(self._keeper.run_heartbeat())
+        try:
+            await self._work()
+        except LeaseLost as error:
+            log.warning("lease_lost", tenant_id=self._tenant_id, error=str(error))
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", tenant_id=self._tenant_id, error=str(error))
+        finally:
+            await asyncio.shield(self._keeper.release(heartbeat))
 
+    async def _work(self) -> None:
+        """Execute runs, and drain the inbox beside them, so that a long first sync delays no webhook."""
+        async with self._db.transaction() as session:
+            grant_id = await tenants.grant_at_work(session, self._vendor, self._tenant_id)
+        if grant_id is None:
+            await self._cancel_pending()
+            return
+        client = self._make_client(grant_id)
+        drain = Drain(self._db, client, self._dependencies.connector)
+        try:
+            while await self._start_run(client) or await drain.run() or self._active_runs:
+                await self._wait_for_progress()
+        finally:
+            await cancel_and_wait(self._active_runs)
 
-async def _find_problem(
-    tools: RunnerDependencies, desk: FencedDatabase, caller: TenantClient, ended: Sequence[PullOutcome]
-) -> TenantProblem | None:
-    errors = {one.error: one.resource for one in ended if one.error and not isinstance(one.error, TenantDeselected)}
-    if not errors:
-        return None
-    worst = most_severe(list(errors))
-    if isinstance(worst, PermissionMissing):
-        await _note_missing_permission(tools, desk, errors[worst])
-    if isinstance(worst, OrganisationForbidden | NotFound) and await _is_gone(desk.held, caller):
-        async with desk.transaction() as session:
-            await tenants.mark_removed(session, desk.held.vendor, desk.held.tenant_id)
-        return TENANT_REMOVED
-    return describe_failure(worst, tools.clock.now())
+    def _make_client(self, grant_id: UUID) -> TenantClient:
+        shared = self._dependencies
+        return TenantClient(
+            shared.db,
+            shared.clock,
+            shared.connector,
+            shared.tokens,
+            shared.rate_limiter,
+            self._tenant_id,
+            grant_id,
+            self._keeper.ensure_held,
+        )
 
+    async def _start_run(self, client: TenantClient) -> bool:
+        """Start the oldest run that may go beside those active: a pull beside a reconciliation, never beside a pull."""
+        busy = {same for trigger in self._active_runs.values() for same in runs.equivalent_triggers(trigger)}
+        async with self._db.transaction() as session:
+            work = await runs.claim_work(session, self._vendor, self._tenant_id, busy)
+        if work:
+            self._active_runs[asyncio.create_task(self._execute_run(client, work))] = work[0].trigger
+        return bool(work)
 
-async def _is_gone(held: HeldLease, caller: TenantClient) -> bool:
-    try:
-        return held.tenant_id not in await caller.organisations()
-    except ConnectorError:
-        return False
+    async def _wait_for_progress(self) -> None:
+        """Return when a run ends or it is time to drain the inbox again; an error that broke a run is raised."""
+        if not self._active_runs:
+            return
+        pause = asyncio.create_task(self._dependencies.clock.sleep(DRAIN_SECONDS))
+        try:
+            done, _ = await asyncio.wait({pause, *self._active_runs}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel_and_wait([pause])
+        for task in done & self._active_runs.keys():
+            del self._active_runs[task]
+            task.result()
 
+    async def _execute_run(self, client: TenantClient, work: Sequence[WorkItem]) -> None:
+        """Bring every resource of one run up to date, concurrently."""
+        if work[0].trigger in PULL_TRIGGERS:
+            async with self._db.transaction() as session:
+                await tenants.mark_attempt(session, self._vendor, self._tenant_id)
+        pulls = [asyncio.create_task(self._pull(client, item)) for item in work]
+        try:
+            outcomes = await asyncio.gather(*pulls)
+        finally:
+            # An error that `_pull` does not turn into an outcome ends the runner; the other pulls must end with it.
+            await cancel_and_wait(pulls)
+        await self._finish_run(client, outcomes)
 
-async def _note_missing_permission(tools: RunnerDependencies, desk: FencedDatabase, resource: Resource) -> None:
-    held = desk.held
-    async with desk.transaction() as session:
-        if grant := await grants.grant_reaching(session, held.vendor, held.tenant_id):
-            scope = tools.connector.scope_of(resource, grant.scope_set)
-            await grants.note_missing_permission(session, grant.id, sorted({*grant.missing_scopes, scope}))
+    async def _pull(self, client: TenantClient, item: WorkItem) -> PullOutcome:
+        is_waited_for = item.trigger == RunTrigger.MANUAL
+        job = PullJob(item.run_id, item.resource, self._dependencies.page_size, is_waited_for=is_waited_for)
+        error: Exception | None = None
+        try:
+            await self._operation_of(client, item, job).run()
+        except (LeaseLost, DatabaseUnavailable):
+            raise
+        except (Paused, TenantDeselected, ConnectorError) as expected:
+            error = expected
+        except Exception as defect:
+            # A defect ends this resource's pull and is shown. Raised, the same call would be made again at once.
+            log.exception("pull_failed", tenant_id=self._tenant_id, resource=item.resource.value)
+            error = defect
+        return PullOutcome(item.run_id, item.resource, error)
 
+    def _operation_of(self, client: TenantClient, item: WorkItem, job: PullJob) -> IncrementalPull | Reconciler:
+        if item.is_reconciliation:
+            return Reconciler(self._db, client, job, self._dependencies.connector.ids_per_read(item.resource))
+        return IncrementalPull(self._db, client, job)
 
-async def _cancel_pending(desk: FencedDatabase) -> None:
-    """Close whatever waits for an organisation that is not to be read any more."""
-    held = desk.held
-    while True:
-        async with desk.transaction() as session:
-            await inbox.ignore_waiting(session, held.vendor, held.tenant_id)
-            work = await runs.claim_work(session, held.vendor, held.tenant_id)
-            for one in work:
-                await runs.finish_resource(
-                    session, one.run_id, held.tenant_id, one.resource, _outcome(TenantDeselected())
-                )
-            if not work:
-                return
-            await runs.finish_if_done(session, work[0].run_id)
+    async def _finish_run(self, client: TenantClient, outcomes: Sequence[PullOutcome]) -> None:
+        """Close this tenant's resources of a run and set its health; then close the run if nothing of it is left.
+
+        The resources are closed in one transaction: a replica that dies before it leaves unfinished work, which another
+        claims. One that dies after it leaves an open run without work, which the next tick's check closes.
+        """
+        run_id = outcomes[0].run_id
+        problem = await self._find_problem(client, outcomes)
+        async with self._db.transaction() as session:
+            is_selected = await tenants.grant_at_work(session, self._vendor, self._tenant_id) is not None
+            for outcome in outcomes:
+                result = outcome.status_and_reason(is_selected=is_selected)
+                await runs.finish_resource(session, run_id, self._tenant_id, outcome.resource, result)
+            as_of = await runs.complete_since(session, run_id, self._tenant_id)
+            if problem and is_selected:
+                await tenants.mark_trouble(session, self._vendor, self._tenant_id, problem)
+            elif as_of:
+                quarantined = await quarantine.count_quarantined(session, self._vendor, self._tenant_id)
+                await tenants.mark_success(session, self._vendor, self._tenant_id, as_of, quarantined)
+        async with self._db.transaction() as session:
+            is_done = await runs.is_done(session, run_id)
+        if is_done:
+            await self._refresh_derived(run_id)
+            async with self._db.transaction() as session:
+                await runs.finish_if_done(session, run_id)
+
+    async def _refresh_derived(self, run_id: UUID) -> None:
+        try:
+            await self._dependencies.before_run_ends()
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            # The rows are stored and complete; a defect in what is derived from them must not have them read again.
+            log.exception("refresh_derived_failed", run_id=str(run_id))
+
+    async def _find_problem(self, client: TenantClient, outcomes: Sequence[PullOutcome]) -> TenantProblem | None:
+        """Return what to show of a run's most severe error, None when there was none."""
+        errors = {
+            outcome.error: outcome.resource
+            for outcome in outcomes
+            if outcome.error and not isinstance(outcome.error, TenantDeselected)
+        }
+        if not errors:
+            return None
+        worst = most_severe(list(errors))
+        if isinstance(worst, PermissionMissing):
+            await self._record_missing_scope(errors[worst])
+        if isinstance(worst, OrganisationForbidden | NotFound) and await self._is_removed(client):
+            async with self._db.transaction() as session:
+                await tenants.mark_removed(session, self._vendor, self._tenant_id)
+            return TENANT_REMOVED
+        return describe_failure(worst, self._dependencies.clock.now())
+
+    async def _is_removed(self, client: TenantClient) -> bool:
+        """Say whether the vendor no longer lists the tenant for the grant."""
+        try:
+            return self._tenant_id not in await client.list_tenant_ids()
+        except ConnectorError:
+            return False
+
+    async def _record_missing_scope(self, resource: Resource) -> None:
+        async with self._db.transaction() as session:
+            if grant := await grants.grant_reaching(session, self._vendor, self._tenant_id):
+                scope = self._dependencies.connector.scope_of(resource, grant.scope_set)
+                await grants.note_missing_permission(session, grant.id, sorted({*grant.missing_scopes, scope}))
+
+    async def _cancel_pending(self) -> None:
+        """Close whatever waits for a tenant that is not to be synced any more."""
+        reason = (ResourceStatus.PAUSED, str(TenantDeselected()))
+        while True:
+            async with self._db.transaction() as session:
+                await inbox.ignore_waiting(session, self._vendor, self._tenant_id)
+                work = await runs.claim_work(session, self._vendor, self._tenant_id)
+                for item in work:
+                    await runs.finish_resource(session, item.run_id, self._tenant_id, item.resource, reason)
+                if not work:
+                    return
+                await runs.finish_if_done(session, work[0].run_id)

@@ -1,4 +1,4 @@
-"""The worker: takes organisations that have something to do, owns each by a lease while it lasts, and hands it back."""
+"""The worker: finds tenants that have work, claims the lease of each, and runs a `TenantRunner` for it."""
 
 import asyncio
 import time
@@ -10,41 +10,41 @@ from app.concurrency import cancel_and_wait
 from app.db import DatabaseUnavailable
 from app.sync import runs
 from app.sync.leases import LeaseTimings, claim_lease
-from app.sync.tenant_runner import RunnerDependencies, run_tenant
+from app.sync.tenant_runner import RunnerDependencies, TenantRunner
 
 log = structlog.get_logger(__name__)
 
-# Most of an owner's time is waiting for the vendor's limits, so many can be at work; `desk.WRITERS` bounds the rest.
+# Runners mostly wait for the vendor's limits, so many may run; `MAX_CONCURRENT_WRITES` bounds their use of the pool.
 MAX_CONCURRENT_TENANTS = 24
 POLL_SECONDS = 1.0
 
 
 class Worker:
-    """Works for one vendor on this replica; others do the same over the same database.
+    """Works for one vendor on this replica; the workers of other replicas share the work through the database.
 
     Args:
-        tools: what owners work with.
-        terms: the leases'.
+        dependencies: what runners need.
+        timings: of the leases.
 
     Attributes:
-        owner: who this replica is in the leases.
-        looked_at: the monotonic time of the last look for work, a sign of life.
+        owner: the id of this worker in the leases.
+        last_poll_at: the monotonic time of the last poll, a sign of life.
     """
 
-    def __init__(self, tools: RunnerDependencies, timings: LeaseTimings) -> None:
+    def __init__(self, dependencies: RunnerDependencies, timings: LeaseTimings) -> None:
         self.owner = str(uuid4())
         self.last_poll_at = time.monotonic()
-        self._tools = tools
-        self._terms = timings
-        self._nudge = asyncio.Event()
+        self._dependencies = dependencies
+        self._timings = timings
+        self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
-        """Say that there may be something to do, so that it need not wait for the next look."""
-        self._nudge.set()
+        """Poll at once, because there may be new work."""
+        self._wake.set()
 
     async def run(self) -> None:
-        """Look for work until cancelled; then stop what is under way and hand every lease back."""
+        """Poll for work until cancelled; then cancel the runners, which release their leases."""
         try:
             while True:
                 await self._poll()
@@ -54,7 +54,7 @@ class Worker:
             await self._stop()
 
     async def run_until_idle(self) -> None:
-        """Work until nothing is left to do; for commands and tests."""
+        """Work until no work is left; for commands and tests."""
         try:
             while await self._poll() or self._running:
                 await asyncio.wait(self._running.values(), timeout=POLL_SECONDS)
@@ -62,50 +62,50 @@ class Worker:
             await self._stop()
 
     async def _poll(self) -> int:
-        """Start serving organisations that wait, as many as there is room for; return how many were started."""
-        self._reap()
-        room = MAX_CONCURRENT_TENANTS - len(self._running)
-        if room <= 0:
+        """Start runners for tenants that have work, up to the maximum; return how many were started."""
+        self._remove_finished()
+        capacity = MAX_CONCURRENT_TENANTS - len(self._running)
+        if capacity <= 0:
             return 0
         try:
-            return await self._start(room)
+            return await self._start_runners(capacity)
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", error=str(error))
             return 0
 
-    def _reap(self) -> None:
+    def _remove_finished(self) -> None:
         for tenant_id, task in list(self._running.items()):
             if task.done():
                 del self._running[tenant_id]
                 if not task.cancelled() and (defect := task.exception()):
-                    log.error("serving_failed", tenant_id=tenant_id, exc_info=defect)
+                    log.error("tenant_runner_failed", tenant_id=tenant_id, exc_info=defect)
 
-    async def _start(self, room: int) -> int:
-        vendor = self._tools.connector.vendor
-        async with self._tools.db.transaction() as session:
-            waiting = await runs.tenants_with_work(session, vendor, room)
+    async def _start_runners(self, capacity: int) -> int:
+        vendor, db = self._dependencies.connector.vendor, self._dependencies.db
+        async with db.transaction() as session:
+            waiting = await runs.tenants_with_work(session, vendor, capacity)
         started = 0
         for tenant_id in waiting:
             if tenant_id in self._running:
                 continue
             claimed_at = time.monotonic()
-            async with self._tools.db.transaction() as session:
-                held = await claim_lease(session, vendor, tenant_id, self.owner, self._terms)
-            if held:
-                serving = run_tenant(self._tools, held, claimed_at)
-                self._running[tenant_id] = asyncio.create_task(serving, name=f"serve {tenant_id}")
+            async with db.transaction() as session:
+                lease = await claim_lease(session, vendor, tenant_id, self.owner, self._timings)
+            if lease:
+                runner = TenantRunner(self._dependencies, lease, claimed_at)
+                self._running[tenant_id] = asyncio.create_task(runner.run(), name=f"tenant {tenant_id}")
                 started += 1
         return started
 
     async def _wait(self) -> None:
-        """Return at a nudge, when a place falls free, or after a second."""
-        nudged = asyncio.create_task(self._nudge.wait())
-        slept = asyncio.create_task(self._tools.clock.sleep(POLL_SECONDS))
+        """Return when woken, when a runner ends, or after a second."""
+        woken = asyncio.create_task(self._wake.wait())
+        slept = asyncio.create_task(self._dependencies.clock.sleep(POLL_SECONDS))
         try:
-            await asyncio.wait({nudged, slept, *self._running.values()}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({woken, slept, *self._running.values()}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await cancel_and_wait((nudged, slept))
-            self._nudge.clear()
+            await cancel_and_wait((woken, slept))
+            self._wake.clear()
 
     async def _stop(self) -> None:
         await cancel_and_wait(self._running.values())

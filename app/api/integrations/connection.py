@@ -111,7 +111,7 @@ async def finish_connect(
 async def put_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin, given: WebhookKey) -> None:
     """Take a new signing key; the one before it stays good for 24 hours."""
     await vendor_app.save_signing_key(session, engine.sealer, engine.config, given.signing_key)
-    engine.forget_keys()
+    engine.receiver.forget_keys()
     await append_audit_entry(session, admin.subject, "webhook_key_updated", engine.vendor, {})
 
 
@@ -119,7 +119,7 @@ async def put_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin, 
 async def delete_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin) -> None:
     """Forget every signing key at once."""
     await vendor_app.delete_signing_keys(session, engine.config)
-    engine.forget_keys()
+    engine.receiver.forget_keys()
     await append_audit_entry(session, admin.subject, "webhook_key_deleted", engine.vendor, {})
 
 

@@ -181,7 +181,7 @@ async def get_usage(
     engine: EngineDep, session: SessionDep, _reader: Reader, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> UsageAnswer:
     """Return what each organisation cost per UTC day, and the month's bytes against the vendor's tiers."""
-    rows, month = await engine.usage(session, days)
+    rows, month = await engine.status.read_usage(session, days)
     total = MonthAnswer(bytes=sum(month.values()), allowances=ALLOWANCES)
     return UsageAnswer(items=[DayAnswer.model_validate(row) for row in rows], month=total)
 

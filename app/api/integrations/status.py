@@ -95,7 +95,7 @@ class PreflightAnswer(ResponseModel):
 @router.get("", responses=documented())
 async def get_status(engine: EngineDep, session: SessionDep, _reader: Reader) -> IntegrationStatus:
     """Return what is connected, what is wrong and what to do."""
-    return _status_of(engine, await engine.overview(session))
+    return _status_of(engine, await engine.status.read_overview(session))
 
 
 @router.post("/check", responses=documented())
@@ -128,8 +128,8 @@ def _status_of(engine: Engine, seen: Overview) -> IntegrationStatus:
             signature_failures_24h=seen.inbox.signature_failures,
         ),
         sync=SyncAnswer(
-            enabled=engine.plan.is_scheduled,
-            interval_seconds=int(engine.plan.interval.total_seconds()),
+            enabled=engine.settings.is_scheduled,
+            interval_seconds=int(engine.settings.interval.total_seconds()),
             last_tick_at=seen.last_tick_at,
             next_tick_at=seen.next_tick_at,
             running=seen.is_running,

@@ -72,7 +72,7 @@ async def get_tenants(
     """List the organisations the connection reaches, by name."""
     after = TenantKey(str(paging.after[0]), str(paging.after[1])) if paging.after else None
     rows = await list_tenants(session, engine.vendor, search, after, paging.limit + 1)
-    views = await engine.views(session, rows)
+    views = await engine.status.read_tenants(session, rows)
     return paging.page(views, lambda view: (view.name, view.tenant_id), TenantAnswer.model_validate)
 
 

@@ -86,8 +86,8 @@ async def receive_webhook(engine: EngineDep, request: Request) -> Response:
     header = engine.connector.signature_header.encode()
     signatures = [value for name, value in request.scope["headers"] if name == header]
     body = await request.body()
-    receipt = await engine.receive(body, signatures)
-    if engine.plan.is_acknowledged_empty:
+    receipt = await engine.receiver.receive(body, signatures)
+    if engine.settings.is_acknowledged_empty:
         return Response(status_code=200 if receipt.is_signed else 401)
     if not receipt.is_signed:
         raise Problem("invalid_signature", "The signature is not one of this endpoint's key; copy the key again.")

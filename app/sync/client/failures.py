@@ -1,6 +1,7 @@
-"""Troubles: what a person reads about an organisation whose pull ended with an error."""
+"""What a person reads about a tenant whose pull ended with an error: health, reason code and message per exception."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from app.connections.tenants import TenantProblem
@@ -9,7 +10,7 @@ from app.connector import AppRejected, ConnectorError, NotFound, OrganisationFor
 from app.crypto import SealBroken
 from app.sync.client.rate_limiter import Paused
 
-# What needs a hand comes before what passes by itself.
+# What needs a person comes before what passes by itself.
 SEVERITY_ORDER = (
     GrantUnusable,
     OrganisationForbidden,
@@ -19,40 +20,45 @@ SEVERITY_ORDER = (
     ConnectorError,
     Paused,
 )
-TENANT_REMOVED_MESSAGE = (
+TENANT_REMOVED = TenantProblem(
     "removed",
     "tenant_removed",
     "Somebody de-selected this organisation on the vendor's side. Disconnect and reconnect to refresh the list.",
 )
-TENANT_REMOVED = TenantProblem(*TENANT_REMOVED_MESSAGE)
-
-FORBIDDEN = ("forbidden", "tenant_forbidden", "It no longer grants access: re-authorise it, or pick another.")
-MESSAGES = (
-    (GrantUnusable, ("failing", "reconnect_required", "Disconnect and connect again.")),
-    (OrganisationForbidden, FORBIDDEN),
-    (NotFound, TENANT_REMOVED_MESSAGE),
-    (PermissionMissing, ("failing", "needs_permission", "{detail}")),
-    (AppRejected, ("failing", "app_rejected", "{detail}")),
-    (SealBroken, ("failing", "encryption_key_missing", "{detail}")),
-    (ConnectorError, ("failing", "xero_unavailable", "{detail} We keep trying at every tick.")),
+TENANT_FORBIDDEN = TenantProblem(
+    "forbidden", "tenant_forbidden", "It no longer grants access: re-authorise it, or pick another."
 )
-DEFECT = ("failing", "internal_error", "Something broke here; the log says what. The next tick tries again.")
+# The first class that matches applies; `{detail}` is the exception's own sentence.
+MESSAGES: tuple[tuple[type[Exception], TenantProblem], ...] = (
+    (GrantUnusable, TenantProblem("failing", "reconnect_required", "Disconnect and connect again.")),
+    (OrganisationForbidden, TENANT_FORBIDDEN),
+    (NotFound, TENANT_REMOVED),
+    (PermissionMissing, TenantProblem("failing", "needs_permission", "{detail}")),
+    (AppRejected, TenantProblem("failing", "app_rejected", "{detail}")),
+    (SealBroken, TenantProblem("failing", "encryption_key_missing", "{detail}")),
+    (ConnectorError, TenantProblem("failing", "xero_unavailable", "{detail} We keep trying at every tick.")),
+)
+UNEXPECTED = TenantProblem(
+    "failing", "internal_error", "Something broke here; the log says what. The next tick tries again."
+)
 
 
 def most_severe(errors: Sequence[Exception]) -> Exception:
-    """Return the error a person must know of first."""
-    return min(errors, key=_rank)
+    """Return the error that a person must be shown first."""
+    return min(errors, key=_severity_rank)
 
 
-def _rank(error: Exception) -> int:
-    return next((rank for rank, kind in enumerate(SEVERITY_ORDER) if isinstance(error, kind)), len(SEVERITY_ORDER))
+def _severity_rank(error: Exception) -> int:
+    ranks = (rank for rank, kind in enumerate(SEVERITY_ORDER) if isinstance(error, kind))
+    return next(ranks, len(SEVERITY_ORDER))
 
 
 def describe_failure(error: Exception, now: datetime) -> TenantProblem:
+    """Return what to show for an error that ended a pull, or for a pause that it waits out."""
     if isinstance(error, Paused):
         return _describe_pause(error, now)
-    health, code, text = next((words for kind, words in MESSAGES if isinstance(error, kind)), DEFECT)
-    return TenantProblem(health, code, text.format(detail=error))
+    problem = next((problem for kind, problem in MESSAGES if isinstance(error, kind)), UNEXPECTED)
+    return replace(problem, message=problem.message.format(detail=error))
 
 
 def _describe_pause(error: Paused, now: datetime) -> TenantProblem:
@@ -63,6 +69,5 @@ def _describe_pause(error: Paused, now: datetime) -> TenantProblem:
     if error.reason == "day":
         text = "The daily limit is reached. We continue by ourselves."
         return TenantProblem("rate_limited", "rate_limited_day", text, until)
-    return TenantProblem(
-        "rate_limited", "rate_limited_minute", "A rate limit is reached. We continue by ourselves.", until
-    )
+    text = "A rate limit is reached. We continue by ourselves."
+    return TenantProblem("rate_limited", "rate_limited_minute", text, until)

@@ -1,8 +1,9 @@
-"""The budget: calls handed out so that all replicas together stay under every limit, and what the calls cost.
+"""The rate limiter: hands out permits for calls so that all replicas together stay under every limit of the vendor.
 
-One statement hands out a call (`take_call` in the first migration), on the database's clock. Xero counts per
-organisation 60 a minute, 5 at once and 5,000 a day, and 10,000 a minute for the app, as of November 2026; the settings
-stay below. Calls at once are counted by the owner of the organisation's lease alone, since nobody else may call.
+One SQL statement per permit (the function `take_call` in `migrations/functions/`) on the database's clock counts calls
+per tenant and minute, per tenant and day, and per minute for the whole app. Calls in flight are counted by the tenant's
+owner alone, because nobody else may call for it. Xero's own limits, as of November 2026 (its page "API limits"): 60
+calls a minute, 5 in flight and 5,000 a day per tenant, 10,000 a minute per app; the settings stay below them.
 """
 
 import asyncio
@@ -19,20 +20,20 @@ from app.connector import RateLimited
 from app.db import Database
 from app.sync.tables import Budget
 
-# How long to hold still when the vendor names a limit but no time, and the longest time that is believed.
+# Per limit that a 429 can name: the pause in seconds when it names no time, and the longest time that is believed.
 PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0, 10.0), "app_minute": (20.0, 120.0)}
-UNKNOWN_PAUSE = (60.0, 3600.0)
-# A slot counts a second longer than the minute, for the call's travel. One that took longer counts from its end.
+UNKNOWN_LIMIT_PAUSE = (60.0, 3600.0)
+# A call counts a second longer than the minute, because it travels. One that took longer counts from its end.
 NETWORK_SLACK_SECONDS = 1.0
 # The most calls a day that any vendor so far gives an organisation. A setting above it raises our own count only.
 LARGEST_DAY = 5000
 
 
 class Paused(RuntimeError):
-    """No call may be made for longer than a tick should wait.
+    """No call may be made for longer than a run waits.
 
     Args:
-        reason: `day_share` (our own pause below the cap), `day`, `minute`, `concurrent`, `app_minute` or `unknown`.
+        reason: `day_share` (our share of the day is used up), `day`, `minute`, `concurrent`, `app_minute` or `unknown`.
         seconds: how long from now.
     """
 
@@ -46,16 +47,24 @@ class Paused(RuntimeError):
 
 
 class Priority(Enum):
-    """Whose calls they are: a sync's, a person's who waits, or a webhook's. The later ones find room kept for them."""
+    """What a call is for. `INTERACTIVE`: a person waits for it. It and `WEBHOOK` may use calls that `SYNC` may not."""
 
     SYNC = "sync"
-    INTERACTIVE = "person"
+    INTERACTIVE = "interactive"
     WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """The settings: calls a minute and at once per organisation, calls a day, the share of them a tick may use."""
+    """The settings of one vendor.
+
+    Attributes:
+        per_minute: calls per tenant and minute.
+        max_concurrent: calls in flight per tenant.
+        per_day: calls per tenant and day.
+        pause_at: the share of `per_day`, between 0 and 1, at which runs pause until the next day.
+        app_per_minute: calls per minute of all tenants together.
+    """
 
     per_minute: int = 30
     max_concurrent: int = 4
@@ -64,26 +73,26 @@ class RateLimits:
     app_per_minute: int = 9000
 
     def minute_allowance(self, priority: Priority) -> int:
-        """Return the calls a minute one may use; a fifteenth is kept for webhooks and people who wait."""
+        """Return how many calls a minute this priority may use; a fifteenth is reserved for the higher ones."""
         return self.per_minute - self.per_minute // 15 if priority is Priority.SYNC else self.per_minute
 
     def day_allowance(self, priority: Priority) -> tuple[int, int]:
-        """Return the calls a day one may use, and how many must remain by the vendor's own count."""
+        """Return how many calls a day this priority may use, and how many must remain by the vendor's own count."""
         if priority is Priority.WEBHOOK:
             return self.per_day, 0
         # What must remain by the vendor's count is a share of the vendor's day, however high the setting is.
-        theirs = min(self.per_day, LARGEST_DAY)
-        return math.floor(self.per_day * self.pause_at), theirs - math.floor(theirs * self.pause_at)
+        vendor_day = min(self.per_day, LARGEST_DAY)
+        return math.floor(self.per_day * self.pause_at), vendor_day - math.floor(vendor_day * self.pause_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """What the budget says: a call may be made now, or is to be asked for again.
+    """Leave to make one call now, or how long to wait before asking again.
 
     Attributes:
-        wait: 0, or the seconds after which to ask again.
-        slot: the instant the call counts from when it may be made.
-        asked_at: our own clock before the budget was asked.
+        wait: 0 when the call may be made, else the seconds after which to ask again.
+        slot: the instant the call counts from; None when it may not be made.
+        asked_at: our own clock before the permit was asked for.
     """
 
     wait: float
@@ -92,89 +101,89 @@ class Permit:
 
 
 class RateLimiter:
-    """Hands out the calls of one vendor.
+    """Hands out permits for calls to one vendor.
 
     Args:
-        db: where the budget is.
-        clock: waits for a slot.
-        vendor: whose calls.
+        db: the database that all replicas count in.
+        clock: waits until a permit is valid.
+        vendor: the vendor's word in `source`.
         limits: the settings.
-        patience: the longest wait in seconds that is sat out; beyond it the work is put off.
+        max_wait: the longest wait in seconds before a run is paused instead.
     """
 
-    def __init__(self, db: Database, clock: Clock, vendor: str, limits: RateLimits, patience: float = 75) -> None:
+    def __init__(self, db: Database, clock: Clock, vendor: str, limits: RateLimits, max_wait: float = 75) -> None:
         self._db = db
         self._clock = clock
         self._vendor = vendor
         self.limits = limits
-        self._patience = patience
+        self._max_wait = max_wait
 
     def concurrency_limit(self) -> asyncio.Semaphore:
-        """Return the gate an owner passes its calls through, so that no more than `max_concurrent` are under way."""
+        """Return a semaphore for one tenant's calls, so that no more than `max_concurrent` are in flight."""
         return asyncio.Semaphore(self.limits.max_concurrent)
 
     async def acquire(self, tenant_id: str, priority: Priority = Priority.SYNC) -> Permit:
-        """Count a call and return when it may be made, or return how long to wait before asking again.
+        """Count a call and return its permit once it may be made, or a permit that says how long to wait.
 
         Raises:
-            Paused: it would be too long a wait.
+            Paused: the wait would be longer than `max_wait`, or the day's share is used up.
         """
         asked_at = self._clock.now()
-        decision, seconds, slot = await self._ask(tenant_id, priority)
+        decision, seconds, slot = await self._take_call(tenant_id, priority)
         if decision == "go":
             await self._clock.sleep(seconds)
             return Permit(0, slot, asked_at)
-        if decision == "day" or seconds > self._patience:
-            raise Paused(await self._why(tenant_id, decision), seconds)
+        if decision == "day" or seconds > self._max_wait:
+            raise Paused(await self._reason_of(tenant_id, decision), seconds)
         wait = min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01)  # noqa: S311 - jitter
         return Permit(wait, None, asked_at)
 
     async def release(self, tenant_id: str, permit: Permit) -> None:
-        """Count a call that is over from now on if it took so long that the vendor may have counted it late."""
+        """Count a finished call from its end if it took so long that the vendor may have counted it late."""
         if self._clock.now() - permit.asked_at <= timedelta(seconds=NETWORK_SLACK_SECONDS):
             return
-        here = (Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
-        later = func.array_append(func.array_remove(Budget.slots, permit.slot), func.wall_clock())
+        row_key = (Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
+        slots = func.array_append(func.array_remove(Budget.slots, permit.slot), func.wall_clock())
         async with self._db.transaction() as session:
-            await session.execute(update(Budget).where(*here).values(slots=later))
+            await session.execute(update(Budget).where(*row_key).values(slots=slots))
 
-    async def _ask(self, tenant_id: str, priority: Priority) -> tuple[str, float, datetime | None]:
-        share, reserve = self.limits.day_allowance(priority)
-        answer = func.take_call(
+    async def _take_call(self, tenant_id: str, priority: Priority) -> tuple[str, float, datetime | None]:
+        day_share, day_reserve = self.limits.day_allowance(priority)
+        result = func.take_call(
             self._vendor,
             tenant_id,
             self.limits.minute_allowance(priority),
             self.limits.app_per_minute,
-            share,
-            reserve,
+            day_share,
+            day_reserve,
         ).table_valued("decision", "seconds", "slot")
         async with self._db.transaction() as session:
-            # Committed by the server itself: a process stopped at this moment would keep every call of the app waiting.
+            # Autocommit: a process suspended between statement and commit would block every call of the app.
             connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-            row = (await connection.execute(select(answer.c.decision, answer.c.seconds, answer.c.slot))).one()
+            row = (await connection.execute(select(result.c.decision, result.c.seconds, result.c.slot))).one()
         return row.decision, row.seconds, row.slot
 
-    async def _why(self, tenant_id: str, decision: str) -> str:
+    async def _reason_of(self, tenant_id: str, decision: str) -> str:
         if decision == "day":
             return "day_share"
         async with self._db.transaction() as session:
             statement = select(Budget.blocked_by).where(Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
             return await session.scalar(statement) or "minute"
 
-    async def pause_until(self, tenant_id: str, error: RateLimited) -> None:
-        """Make every replica hold still for as long as a 429 asked, within reason."""
+    async def pause(self, tenant_id: str, error: RateLimited) -> None:
+        """Let no replica call for as long as a 429 asked: the tenant, or the whole app if it named that limit."""
         seconds = retry_delay(error)
-        scope = "" if error.limit == "app_minute" else tenant_id
+        counted_tenant = "" if error.limit == "app_minute" else tenant_id
         until = func.wall_clock() + timedelta(seconds=seconds)
-        blocked = {"blocked_until": func.greatest(Budget.blocked_until, until), "blocked_by": error.limit}
+        pause = {"blocked_until": func.greatest(Budget.blocked_until, until), "blocked_by": error.limit}
         async with self._db.transaction() as session:
-            here = (Budget.vendor == self._vendor, Budget.tenant_id == scope)
-            await session.execute(update(Budget).where(*here).values(blocked))
+            row_key = (Budget.vendor == self._vendor, Budget.tenant_id == counted_tenant)
+            await session.execute(update(Budget).where(*row_key).values(pause))
 
 
 def retry_delay(error: RateLimited) -> float:
-    """Return the seconds to hold still: what the vendor asked within reason, else a guess with jitter."""
-    guess, longest = PAUSES.get(error.limit, UNKNOWN_PAUSE)
+    """Return the seconds to pause after a 429: what the vendor asked, up to a maximum, else a default with jitter."""
+    default, longest = PAUSES.get(error.limit, UNKNOWN_LIMIT_PAUSE)
     if error.retry_after is None:
-        return guess * random.uniform(1, 1.25)  # noqa: S311 - jitter
+        return default * random.uniform(1, 1.25)  # noqa: S311 - jitter
     return min(error.retry_after, longest) + 0.25

@@ -1,4 +1,4 @@
-"""One page from the vendor: a token, a slot of the budget, and for every way it can fail one thing to do about it."""
+"""Calls the vendor for one tenant: an access token, a permit, and one remedy for each way a call can fail."""
 
 import random
 from collections.abc import Callable
@@ -31,31 +31,31 @@ from app.sync.client.usage import record_traffic
 
 log = structlog.get_logger(__name__)
 
-TRIES = 4
-LIMIT_TRIES = 6
+MAX_ATTEMPTS = 4
+MAX_RATE_LIMIT_WAITS = 6
 BACKOFF_SECONDS = (1.0, 3.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A page, and the request that brought it: without its filters when the vendor refused them as too broad."""
+    """A page and the request that brought it: without its filters when the vendor refused them as too broad."""
 
     page: Page
     request: PageRequest
 
 
 class TenantClient:
-    """Calls the vendor for one organisation; only the owner of its lease has one.
+    """Reads pages of one tenant. Only the owner of the tenant's lease has one.
 
     Args:
-        db: where failed calls are accounted for.
-        clock: waits between tries.
+        db: where failed calls are recorded.
+        clock: waits between attempts.
         connector: the vendor.
-        tokens: the grants' access tokens.
-        spender: the budget.
-        tenant_id: the organisation.
-        grant_id: the grant that reaches it.
-        is_ours: says whether the lease still holds by our own reckoning; asked before every call.
+        tokens: gives access tokens.
+        rate_limiter: gives permits.
+        tenant_id: the tenant.
+        grant_id: the grant through which the tenant is read.
+        ensure_lease: raises LeaseLost when the lease is no longer valid; called before every call.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the one place where a call's collaborators meet
@@ -67,7 +67,7 @@ class TenantClient:
         rate_limiter: RateLimiter,
         tenant_id: str,
         grant_id: UUID,
-        is_ours: Callable[[], None],
+        ensure_lease: Callable[[], None],
     ) -> None:
         self._db = db
         self._clock = clock
@@ -76,54 +76,54 @@ class TenantClient:
         self._rate_limiter = rate_limiter
         self._tenant_id = tenant_id
         self._grant_id = grant_id
-        self._check = is_ours
+        self._ensure_lease = ensure_lease
         self._concurrency = rate_limiter.concurrency_limit()
 
     async def fetch(self, request: PageRequest, priority: Priority = Priority.SYNC) -> Fetched:
-        """Return one page; the caller stores it together with `page.traffic`.
+        """Return one page. The caller stores it together with `page.traffic`.
 
         Raises:
-            Paused: a limit asks for a longer wait than a tick should sit out.
-            ConnectorError: what is left when every remedy failed.
-            LeaseLost: the organisation has another owner.
+            Paused: a limit asks for a longer wait than a run may wait.
+            ConnectorError: what is left after every remedy failed.
+            LeaseLost: another replica owns the tenant.
         """
-        failures = limits = 0
-        rejected: str | None = None
+        failures = rate_limit_waits = 0
+        rejected_token: str | None = None
         while True:
-            token = await self._tokens.access(self._grant_id, rejected)
+            token = await self._tokens.access(self._grant_id, rejected_token)
             try:
                 return Fetched(await self._call(token, request, priority), request)
             except AccessExpired:
-                if rejected is not None:
+                if rejected_token is not None:
                     raise
-                rejected = token
+                rejected_token = token
             except HighVolume:
                 if not request.is_filtered:
                     raise
                 request = replace(request, is_filtered=False)
             except RateLimited as error:
-                limits += 1
-                await self._pause_for_limit(error, limits)
+                rate_limit_waits += 1
+                await self._pause_for_limit(error, rate_limit_waits)
             except (VendorUnavailable, AnswerUnreadable) as error:
                 failures += 1
                 await self._back_off(error, failures)
 
-    async def organisations(self) -> set[str]:
-        """Return the ids of every organisation the grant still reaches; no organisation's budget is charged for it."""
+    async def list_tenant_ids(self) -> set[str]:
+        """Return the ids of every tenant the grant still reaches; this call counts against no tenant's limits."""
         token = await self._tokens.access(self._grant_id)
         return {organisation.tenant_id for organisation in await self._connector.list_organisations(token)}
 
     async def _call(self, token: str, request: PageRequest, priority: Priority) -> Page:
         while True:
-            # Waiting for the budget is done outside the gate, where pulls that wait long let a webhook's read pass.
+            # The wait for a permit is outside the semaphore, so that a webhook's read passes pulls that wait long.
             async with self._concurrency:
                 permit = await self._rate_limiter.acquire(self._tenant_id, priority)
                 if permit.slot:
-                    return await self._exchange(token, request, permit)
+                    return await self._fetch_page(token, request, permit)
             await self._clock.sleep(permit.wait)
 
-    async def _exchange(self, token: str, request: PageRequest, permit: Permit) -> Page:
-        self._check()
+    async def _fetch_page(self, token: str, request: PageRequest, permit: Permit) -> Page:
+        self._ensure_lease()
         try:
             return await self._connector.fetch_page(Access(token, self._tenant_id), request)
         except ConnectorError as error:
@@ -136,21 +136,26 @@ class TenantClient:
         async with self._db.transaction() as session:
             await record_traffic(session, self._connector.vendor, self._tenant_id, traffic)
 
-    async def _pause_for_limit(self, error: RateLimited, times: int) -> None:
+    async def _pause_for_limit(self, error: RateLimited, waits: int) -> None:
+        """Pause all replicas after a 429; the next permit is given when the pause is over.
+
+        Raises:
+            Paused: the day's limit is reached, or the limit was met too often.
+        """
         log.warning("rate_limited", tenant_id=self._tenant_id, limit=error.limit, retry_after=error.retry_after)
-        await self._rate_limiter.pause_until(self._tenant_id, error)
+        await self._rate_limiter.pause(self._tenant_id, error)
         await self._publish_pause(Paused(error.limit, retry_delay(error)))
-        if error.limit == "day" or times >= LIMIT_TRIES:
+        if error.limit == "day" or waits >= MAX_RATE_LIMIT_WAITS:
             raise Paused(error.limit, retry_delay(error)) from error
 
     async def _publish_pause(self, pause: Paused) -> None:
-        """Let a person see the limit and until when, while it is sat out as well; the end of the pull clears it."""
-        trouble = describe_failure(pause, self._clock.now())
+        """Show a person the limit and until when it lasts, while it is waited out; the end of the pull clears it."""
+        problem = describe_failure(pause, self._clock.now())
         async with self._db.transaction() as session:
-            await tenants.mark_trouble(session, self._connector.vendor, self._tenant_id, trouble)
+            await tenants.mark_trouble(session, self._connector.vendor, self._tenant_id, problem)
 
     async def _back_off(self, error: ConnectorError, failures: int) -> None:
         # An organisation that Xero takes offline stays so for minutes: the next tick asks again.
-        if failures >= TRIES or isinstance(error, OrganisationOffline):
+        if failures >= MAX_ATTEMPTS or isinstance(error, OrganisationOffline):
             raise error
         await self._clock.sleep(BACKOFF_SECONDS[failures - 1] * random.uniform(0.8, 1.2))  # noqa: S311 - jitter

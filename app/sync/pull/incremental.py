@@ -1,6 +1,9 @@
-"""The pull: one resource of one organisation, page by page, each page and its cursor in one transaction."""
+"""The incremental pull: reads what changed of one resource of one tenant, page by page.
 
-from dataclasses import dataclass
+Each page and its cursor are one transaction, so that a pull killed anywhere continues after its last whole page.
+"""
+
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,145 +19,149 @@ from app.sync import progress, runs
 from app.sync.client.rate_limiter import Priority
 from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
-from app.sync.leases import FencedDatabase, HeldLease
+from app.sync.leases import FencedDatabase
 from app.sync.pull import quarantine
 from app.sync.pull.cursor import CursorState, advance, begin, restart_pages
 from app.sync.tables import Cursor
 
 OVERLAP = timedelta(minutes=5)
+# What of the state is stored; `seen` is only known while one process reads.
+STORED_FIELDS = tuple(field.name for field in fields(CursorState) if field.name != "seen")
 
 
 class TenantDeselected(RuntimeError):
-    """The organisation was deselected or disconnected; its cursor stays for the day it is picked again."""
+    """The tenant was deselected or disconnected; its cursor stays for when it is selected again."""
 
     def __init__(self) -> None:
         super().__init__("Deselected or disconnected before its end; picked again, it goes on from here.")
 
 
 @dataclass(frozen=True, slots=True)
-class PullRequest:
-    """What is pulled, for which run, under whose lease, and whether a person waits for it."""
+class PullJob:
+    """One resource to read for a run.
+
+    Attributes:
+        page_size: rows per page.
+        overlap: how far before the newest time stamp the next pull starts.
+        is_waited_for: a person waits for it, so that it may use calls reserved for them.
+    """
 
     run_id: UUID
     resource: Resource
-    held: HeldLease
     page_size: int
     overlap: timedelta = OVERLAP
     is_waited_for: bool = False
 
 
-async def pull(desk: FencedDatabase, caller: TenantClient, job: PullRequest) -> None:
-    """Walk the resource to its end; whatever stops it, everything up to the last whole page is kept.
+class IncrementalPull:
+    """One pull of one resource.
 
-    Raises:
-        LeaseLost, Paused, NotWanted, ConnectorError: why it stopped before the end.
+    Args:
+        db: the tenant's database, under its lease.
+        client: reads the vendor's pages.
+        job: what to read.
     """
-    async with desk.transaction() as session:
-        row = await _load(session, job)
-        walk, is_filtered = begin(_state_of(row)), row.is_filtered
-        if row.page_size != job.page_size:
-            walk = restart_pages(walk)
-        priority = Priority.INTERACTIVE if job.is_waited_for and row.completed_at else Priority.SYNC
-    while walk.is_walking:
-        fetched = await caller.fetch(_request(job, walk, is_filtered=is_filtered), priority)
-        after = _advance(walk, fetched, job.overlap, was_filtered=is_filtered)
-        is_filtered = fetched.request.is_filtered
-        async with desk.write_transaction() as session:
-            await _store(session, job, walk, after, fetched)
-        walk = after
+
+    def __init__(self, db: FencedDatabase, client: TenantClient, job: PullJob) -> None:
+        self._db = db
+        self._client = client
+        self._job = job
+        self._vendor, self._tenant_id = db.lease.vendor, db.lease.tenant_id
+
+    async def run(self) -> None:
+        """Read the resource to its end; whatever ends it earlier, everything up to the last whole page is kept.
+
+        Raises:
+            LeaseLost, Paused, TenantDeselected, ConnectorError: why it ended early.
+        """
+        async with self._db.transaction() as session:
+            row = await self._load_cursor(session)
+        state, is_filtered = begin(_state_of(row)), row.is_filtered
+        if row.page_size != self._job.page_size:
+            state = restart_pages(state)
+        priority = Priority.INTERACTIVE if self._job.is_waited_for and row.completed_at else Priority.SYNC
+        while state.is_active:
+            fetched = await self._client.fetch(self._request(state, is_filtered=is_filtered), priority)
+            next_state = next_state_of(state, fetched, self._job.overlap, was_filtered=is_filtered)
+            is_filtered = fetched.request.is_filtered
+            async with self._db.write_transaction() as session:
+                await self._store_page(session, state, next_state, fetched)
+            state = next_state
+
+    def _request(self, state: CursorState, *, is_filtered: bool) -> PageRequest:
+        return PageRequest(self._job.resource, state.since, state.page, self._job.page_size, is_filtered=is_filtered)
+
+    async def _store_page(
+        self, session: Session, state: CursorState, next_state: CursorState, fetched: Fetched
+    ) -> None:
+        """Write a page, its cursor and its counts; the progress event comes last, because it takes a lock."""
+        job, page, vendor, tenant_id = self._job, fetched.page, self._vendor, self._tenant_id
+        if await tenants.grant_at_work(session, vendor, tenant_id) is None:
+            raise TenantDeselected
+        counts = await upsert(session, vendor, tenant_id, page.batch, page.read_at)
+        await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
+        await record_traffic(session, vendor, tenant_id, page.traffic)
+        rows_read = await self._save_cursor(session, state, next_state, fetched)
+        # The contacts that a document brings along are not rows of this resource.
+        own_counts = counts.get(job.resource.value, Counts())
+        await runs.add_page_counts(session, job.run_id, tenant_id, job.resource, page, own_counts)
+        await progress.publish(
+            session,
+            "page",
+            {
+                "run_id": str(job.run_id),
+                "tenant_id": tenant_id,
+                "resource": job.resource.value,
+                "rows": page.row_count,
+                "rows_read": rows_read,
+                "row_estimate": page.total_rows if state.since is None else None,
+                "is_complete": not next_state.is_active,
+            },
+        )
+
+    async def _load_cursor(self, session: Session) -> Cursor:
+        """Return the cursor's row; the first pull makes it."""
+        key = {"vendor": self._vendor, "tenant_id": self._tenant_id, "resource": self._job.resource.value}
+        await session.execute(insert(Cursor).values(**key).on_conflict_do_nothing())
+        return (await session.scalars(select(Cursor).where(*self._row_key()))).one()
+
+    async def _save_cursor(
+        self, session: Session, state: CursorState, next_state: CursorState, fetched: Fetched
+    ) -> int:
+        """Store the next state; return how many rows the first pull has read."""
+        page, is_first_pull = fetched.page, Cursor.completed_at.is_(None)
+        rows_read = Cursor.rows_read + _count_new_rows(state, page)
+        estimate = func.coalesce(Cursor.row_estimate, page.total_rows)
+        values = {name: getattr(next_state, name) for name in STORED_FIELDS} | {
+            "page_size": self._job.page_size,
+            "is_filtered": fetched.request.is_filtered,
+            "rows_read": case((is_first_pull, rows_read), else_=Cursor.rows_read),
+            "row_estimate": case((is_first_pull, estimate), else_=Cursor.row_estimate),
+            "completed_at": Cursor.completed_at if next_state.is_active else func.wall_clock(),
+        }
+        statement = update(Cursor).where(*self._row_key()).values(values).returning(Cursor.rows_read)
+        return (await session.scalars(statement)).one()
+
+    def _row_key(self) -> tuple[ColumnElement[bool], ...]:
+        tenant = (Cursor.vendor == self._vendor, Cursor.tenant_id == self._tenant_id)
+        return (*tenant, Cursor.resource == self._job.resource.value)
 
 
-def _advance(walk: CursorState, fetched: Fetched, overlap: timedelta, *, was_filtered: bool) -> CursorState:
-    """Return where the walk stands after the answer; without the filters the same page number means other rows."""
-    if walk.page > 1 and fetched.request.is_filtered != was_filtered:
-        return restart_pages(walk)
-    return advance(walk, fetched.page, overlap)
-
-
-def _request(job: PullRequest, walk: CursorState, *, is_filtered: bool) -> PageRequest:
-    return PageRequest(job.resource, walk.since, walk.page, job.page_size, is_filtered=is_filtered)
-
-
-async def _store(session: Session, job: PullRequest, walk: CursorState, after: CursorState, fetched: Fetched) -> None:
-    page, held = fetched.page, job.held
-    if await tenants.grant_at_work(session, held.vendor, held.tenant_id) is None:
-        raise TenantDeselected
-    counts = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
-    await quarantine.quarantine_rejected(session, held, job.resource, page)
-    await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
-    rows_read = await _save(session, job, walk, after, fetched)
-    await runs.add_page_counts(session, job.run_id, held.tenant_id, job.resource, page, _own(counts, job.resource))
-    await progress.publish(
-        session,
-        "page",
-        {
-            "run_id": str(job.run_id),
-            "tenant_id": held.tenant_id,
-            "resource": job.resource.value,
-            "rows": page.row_count,
-            "rows_read": rows_read,
-            "row_estimate": page.total_rows if walk.since is None else None,
-            "is_complete": not after.is_walking,
-        },
-    )
-
-
-def _own(counts: dict[str, Counts], resource: Resource) -> Counts:
-    """Return what the page did to its own kind; the contacts a document brings along are not its rows."""
-    return counts.get(resource.value, Counts())
-
-
-async def _load(session: Session, job: PullRequest) -> Cursor:
-    held = job.held
-    key = {"vendor": held.vendor, "tenant_id": held.tenant_id, "resource": job.resource.value}
-    await session.execute(insert(Cursor).values(**key).on_conflict_do_nothing())
-    return (await session.scalars(select(Cursor).where(*_here(job)))).one()
-
-
-def _here(job: PullRequest) -> tuple[ColumnElement[bool], ...]:
-    mine = (Cursor.vendor == job.held.vendor, Cursor.tenant_id == job.held.tenant_id)
-    return (*mine, Cursor.resource == job.resource.value)
+def next_state_of(state: CursorState, fetched: Fetched, overlap: timedelta, *, was_filtered: bool) -> CursorState:
+    """Return the state after an answer; where the vendor refused the filter, page numbers now count other rows."""
+    if state.page > 1 and fetched.request.is_filtered != was_filtered:
+        return restart_pages(state)
+    return advance(state, fetched.page, overlap)
 
 
 def _state_of(row: Cursor) -> CursorState:
-    return CursorState(
-        since=row.since,
-        page=row.page,
-        resume_since=row.resume_since,
-        high_water=row.high_water,
-        walk_read_at=row.walk_read_at,
-        next_since=row.next_since,
-        is_walking=row.is_walking,
-    )
+    return CursorState(**{name: getattr(row, name) for name in STORED_FIELDS})
 
 
-async def _save(session: Session, job: PullRequest, walk: CursorState, after: CursorState, fetched: Fetched) -> int:
-    """Write where the walk stands; return how many rows of the first walk are read."""
-    page, is_first = fetched.page, Cursor.completed_at.is_(None)
-    values = {
-        "since": after.since,
-        "page": after.page,
-        "page_size": job.page_size,
-        "resume_since": after.resume_since,
-        "high_water": after.high_water,
-        "walk_read_at": after.walk_read_at,
-        "next_since": after.next_since,
-        "is_walking": after.is_walking,
-        "is_filtered": fetched.request.is_filtered,
-        "rows_read": case((is_first, Cursor.rows_read + _new_rows(walk, page)), else_=Cursor.rows_read),
-        "row_estimate": case(
-            (is_first, func.coalesce(Cursor.row_estimate, page.total_rows)), else_=Cursor.row_estimate
-        ),
-        "completed_at": Cursor.completed_at if after.is_walking else func.wall_clock(),
-    }
-    statement = update(Cursor).where(*_here(job)).values(values).returning(Cursor.rows_read)
-    return (await session.scalars(statement)).one()
-
-
-def _new_rows(walk: CursorState, page: Page) -> int:
-    """Return the rows of a page not read before: those of the bound's own seconds were."""
-    if walk.resume_since is not None:
+def _count_new_rows(state: CursorState, page: Page) -> int:
+    """Return how many rows of a page were not read before; those of the bound's own seconds were."""
+    if state.resume_since is not None:
         return 0
-    if walk.high_water is None or walk.page > 1:
+    if state.high_water is None or state.page > 1:
         return page.row_count
-    return sum(key.changed_at > walk.high_water for key in page.keys)
+    return sum(key.changed_at > state.high_water for key in page.keys)

@@ -1,8 +1,8 @@
-"""The reconciliation: reads an organisation's books whole, proves the mirror equal to them or heals it, and says so.
+"""The reconciliation: reads one resource of a tenant whole, proves the mirror equal to it or heals it, and reports.
 
-It finds what no pull can: changes that do not move the vendor's stamp (due dates of part-paid invoices, removed
-allocations), rows lost or altered here by whatever means, and rows the vendor does not have. It costs the calls of a
-first sync, which is the cheapest full comparison that Xero's lists allow: they know no form with ids and stamps alone.
+It finds what no pull can: changes that do not move the vendor's time stamp (due dates of part-paid invoices, removed
+allocations), rows lost or altered here by whatever means, and rows the vendor no longer has. It costs the calls of a
+first sync, which is the cheapest full comparison that Xero's lists allow: none returns ids and time stamps alone.
 """
 
 from collections.abc import Sequence
@@ -16,24 +16,24 @@ from app.billing.mirror import absence
 from app.billing.mirror.absence import ResourceScope
 from app.billing.records import Counts
 from app.billing.store import upsert
-from app.connector import NotFound, PageRequest
+from app.connector import NotFound, Page, PageRequest
 from app.db import Session
 from app.sync import progress, runs
-from app.sync.client.tenant_client import Fetched, TenantClient
+from app.sync.client.tenant_client import TenantClient
 from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase
 from app.sync.pull import quarantine
 from app.sync.pull.cursor import CursorState, advance, begin
-from app.sync.pull.incremental import PullRequest
-from app.sync.tables import Cursor, Reconciliation, Run
+from app.sync.pull.incremental import PullJob
+from app.sync.tables import Cursor, Reconciliation, Run, RunTrigger
 
-# Absent rows are looked up one by one where the vendor knows no other way; more than this are reported and left.
-MOST_LOOKUPS = 50
+# Missing rows are looked up by id, and where the vendor takes one id per read, one by one; this many reads at most.
+MAX_LOOKUPS = 50
 
 
 @dataclass
 class Findings:
-    """What one comparison found so far; `present` are the ids the vendor delivered."""
+    """What a comparison has found so far; `present` holds the ids the vendor delivered."""
 
     checked: int = 0
     missing: int = 0
@@ -43,120 +43,130 @@ class Findings:
     present: set[str] = field(default_factory=set)
 
 
-async def reconcile(desk: FencedDatabase, caller: TenantClient, job: PullRequest, ids_per_read: int) -> None:
-    """Compare one resource whole and heal it; a crash begins it anew, since nothing of it is half done.
+class Reconciler:
+    """One reconciliation of one resource.
 
-    Raises:
-        LeaseLost, Paused, ConnectorError: why it stopped before the end; what was healed stays healed.
+    Args:
+        db: the tenant's database, under its lease.
+        client: reads the vendor's pages.
+        job: what to read.
+        ids_per_read: how many ids one request to the vendor may name.
     """
-    found = Findings()
-    async with desk.transaction() as session:
-        began_at = (await session.scalars(select(func.wall_clock()))).one()
-        is_filtered = await _is_filtered(session, job)
-    walk = begin(CursorState())
-    while walk.is_walking:
-        request = PageRequest(job.resource, walk.since, walk.page, job.page_size, is_filtered=is_filtered)
-        fetched = await caller.fetch(request)
-        is_filtered = fetched.request.is_filtered
-        async with desk.write_transaction() as session:
-            await _heal_page(session, job, fetched, found)
-        walk = advance(walk, fetched.page, timedelta(0))
-    await _heal_absent(desk, caller, job, found, began_at, ids_per_read)
-    async with desk.transaction() as session:
-        await quarantine.drop_unseen(session, job.held, job.resource, began_at)
-        await _record_run(session, job, found)
+
+    def __init__(self, db: FencedDatabase, client: TenantClient, job: PullJob, ids_per_read: int) -> None:
+        self._db = db
+        self._client = client
+        self._job = job
+        self._ids_per_read = ids_per_read
+        self._vendor, self._tenant_id = db.lease.vendor, db.lease.tenant_id
+        self._scope = ResourceScope(self._vendor, self._tenant_id, job.resource.value)
+        self._findings = Findings()
+
+    async def run(self) -> None:
+        """Compare the resource whole and heal it. A crash starts it anew; what was healed until then stays healed.
+
+        Raises:
+            LeaseLost, Paused, ConnectorError: why it ended early.
+        """
+        async with self._db.transaction() as session:
+            started_at = (await session.scalars(select(func.wall_clock()))).one()
+            is_filtered = await self._accepts_filter(session)
+        state = begin(CursorState())
+        while state.is_active:
+            request = PageRequest(
+                self._job.resource, state.since, state.page, self._job.page_size, is_filtered=is_filtered
+            )
+            fetched = await self._client.fetch(request)
+            is_filtered = fetched.request.is_filtered
+            async with self._db.write_transaction() as session:
+                await self._heal_page(session, fetched.page)
+            state = advance(state, fetched.page, timedelta(0))
+        await self._heal_missing(started_at)
+        async with self._db.transaction() as session:
+            await quarantine.drop_unseen(session, self._db.lease, self._job.resource, started_at)
+            await self._save_report(session)
+
+    async def _accepts_filter(self, session: Session) -> bool:
+        """Say whether the vendor filters this resource for us; a tenant that refused once would refuse again."""
+        tenant = (Cursor.vendor == self._vendor, Cursor.tenant_id == self._tenant_id)
+        statement = select(Cursor.is_filtered).where(*tenant, Cursor.resource == self._job.resource.value)
+        known = await session.scalar(statement)
+        return True if known is None else known
+
+    async def _heal_page(self, session: Session, page: Page) -> None:
+        """Write a page as the vendor has it now and count what differed."""
+        job, found = self._job, self._findings
+        stamps = {key.external_id: key.changed_at for key in page.keys}
+        await absence.clear_implausible_stamps(session, self._scope, stamps, page.read_at)
+        counted = await upsert(session, self._vendor, self._tenant_id, page.batch, page.read_at)
+        counts = counted.get(job.resource.value, Counts())
+        await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
+        await record_traffic(session, self._vendor, self._tenant_id, page.traffic)
+        await runs.add_page_counts(session, job.run_id, self._tenant_id, job.resource, page, counts)
+        found.checked += len(stamps.keys() - found.present)
+        found.present |= stamps.keys()
+        found.missing += counts.created
+        found.stale += counts.updated
+        found.healed += counts.created + counts.updated
+        step = {"run_id": str(job.run_id), "tenant_id": self._tenant_id, "resource": job.resource.value}
+        figures = {"rows": page.row_count, "rows_read": found.checked, "row_estimate": page.total_rows}
+        await progress.publish(session, "page", {**step, **figures, "is_complete": page.is_last})
+
+    async def _heal_missing(self, started_at: datetime) -> None:
+        """Ask by id for rows the vendor did not deliver, and mark those it does not know as deleted."""
+        async with self._db.transaction() as session:
+            missing = await absence.find_missing_upstream(session, self._scope, self._findings.present, started_at)
+        self._findings.orphaned = len(missing)
+        for start in range(0, min(len(missing), MAX_LOOKUPS * self._ids_per_read), self._ids_per_read):
+            asked = missing[start : start + self._ids_per_read]
+            deleted = set(asked) - await self._fetch_known(asked)
+            async with self._db.write_transaction() as session:
+                self._findings.healed += await absence.mark_deleted(session, self._scope, deleted)
+
+    async def _fetch_known(self, ids: Sequence[str]) -> set[str]:
+        """Read these rows by id and store them; return the ids of those the vendor still has."""
+        try:
+            page = (await self._client.fetch(PageRequest(self._job.resource, ids=tuple(ids)))).page
+        except NotFound:
+            return set()
+        async with self._db.write_transaction() as session:
+            await upsert(session, self._vendor, self._tenant_id, page.batch, page.read_at)
+            await record_traffic(session, self._vendor, self._tenant_id, page.traffic)
+        return {record.external_id for record in getattr(page.batch, self._job.resource.value)}
+
+    async def _save_report(self, session: Session) -> None:
+        found = self._findings
+        session.add(
+            Reconciliation(
+                run_id=self._job.run_id,
+                tenant_id=self._tenant_id,
+                resource=self._job.resource.value,
+                checked=found.checked,
+                missing=found.missing,
+                stale=found.stale,
+                orphaned=found.orphaned,
+                healed=found.healed,
+            )
+        )
+        await session.flush()
 
 
 async def open_nightly(session: Session, vendor: str, every: timedelta, tenant_ids: Sequence[str]) -> UUID | None:
-    """Open the reconciliation that is due, once for all replicas; the first comes one interval after the first look."""
+    """Open the reconciliation that is due, once for all replicas; the first comes one interval after the first call."""
     schedule = await runs.lock_schedule(session, f"reconcile:{vendor}", every)
     now = (await session.scalars(select(func.wall_clock()))).one()
     if schedule.due_at > now or not tenant_ids:
         return None
     schedule.last_at, schedule.due_at = now, now + every
-    return await runs.open_run(session, runs.RunRequest(vendor, "reconcile", tenant_ids))
+    return await runs.open_run(session, runs.RunRequest(vendor, RunTrigger.RECONCILE, tenant_ids))
 
 
 async def list_findings(
     session: Session, vendor: str, after: tuple[datetime, UUID] | None, limit: int
 ) -> list[Reconciliation]:
-    """Return what comparisons found, the newest first, those after a key when one is given."""
+    """Return the reports of comparisons, the newest first, those after a key when one is given."""
     statement = select(Reconciliation).join(Run, Run.id == Reconciliation.run_id).where(Run.vendor == vendor)
     if after:
         statement = statement.where(tuple_(Reconciliation.finished_at, Reconciliation.id) < after)
     statement = statement.order_by(Reconciliation.finished_at.desc(), Reconciliation.id.desc()).limit(limit)
     return list((await session.scalars(statement)).all())
-
-
-async def _is_filtered(session: Session, job: PullRequest) -> bool:
-    """Say whether the vendor filters for us; an organisation that refused to once would refuse again."""
-    held = job.held
-    here = (Cursor.vendor == held.vendor, Cursor.tenant_id == held.tenant_id, Cursor.resource == job.resource.value)
-    known = await session.scalar(select(Cursor.is_filtered).where(*here))
-    return True if known is None else known
-
-
-async def _heal_page(session: Session, job: PullRequest, fetched: Fetched, found: Findings) -> None:
-    page, held = fetched.page, job.held
-    stamps = {key.external_id: key.changed_at for key in page.keys}
-    await absence.clear_implausible_stamps(session, _scope_of(job), stamps, page.read_at)
-    counted = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
-    counts = counted.get(job.resource.value, Counts())
-    await quarantine.quarantine_rejected(session, held, job.resource, page)
-    await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
-    await runs.add_page_counts(session, job.run_id, held.tenant_id, job.resource, page, counts)
-    first_seen = stamps.keys() - found.present
-    found.present |= stamps.keys()
-    found.checked += len(first_seen)
-    found.missing += counts.created
-    found.stale += counts.updated
-    found.healed += counts.created + counts.updated
-    step = {"run_id": str(job.run_id), "tenant_id": held.tenant_id, "resource": job.resource.value}
-    figures = {"rows": page.row_count, "rows_read": found.checked, "row_estimate": page.total_rows}
-    await progress.publish(session, "page", {**step, **figures, "is_complete": page.is_last})
-
-
-async def _heal_absent(  # noqa: PLR0913, PLR0917 - what a lookup needs
-    desk: FencedDatabase, caller: TenantClient, job: PullRequest, found: Findings, began_at: datetime, ids_per_read: int
-) -> None:
-    """Ask by name for rows the walk did not bring, and mark those the vendor does not know."""
-    async with desk.transaction() as session:
-        absent = await absence.find_missing_upstream(session, _scope_of(job), found.present, began_at)
-    found.orphaned = len(absent)
-    most = MOST_LOOKUPS * ids_per_read
-    for start in range(0, min(len(absent), most), ids_per_read):
-        asked = absent[start : start + ids_per_read]
-        gone = set(asked) - await _known(desk, caller, job, asked)
-        async with desk.write_transaction() as session:
-            found.healed += await absence.mark_deleted(session, _scope_of(job), gone)
-
-
-async def _known(desk: FencedDatabase, caller: TenantClient, job: PullRequest, asked: Sequence[str]) -> set[str]:
-    try:
-        page = (await caller.fetch(PageRequest(job.resource, ids=tuple(asked)))).page
-    except NotFound:
-        return set()
-    async with desk.write_transaction() as session:
-        await upsert(session, job.held.vendor, job.held.tenant_id, page.batch, page.read_at)
-        await record_traffic(session, job.held.vendor, job.held.tenant_id, page.traffic)
-    return {record.external_id for record in getattr(page.batch, job.resource.value)}
-
-
-def _scope_of(job: PullRequest) -> ResourceScope:
-    return ResourceScope(job.held.vendor, job.held.tenant_id, job.resource.value)
-
-
-async def _record_run(session: Session, job: PullRequest, found: Findings) -> None:
-    session.add(
-        Reconciliation(
-            run_id=job.run_id,
-            tenant_id=job.held.tenant_id,
-            resource=job.resource.value,
-            checked=found.checked,
-            missing=found.missing,
-            stale=found.stale,
-            orphaned=found.orphaned,
-            healed=found.healed,
-        )
-    )
-    await session.flush()

@@ -1,18 +1,29 @@
-"""Reads what the status card shows, in one transaction."""
+"""Reads everything that the integration's status shows, in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.connections import vendor_app
-from app.connections.status import Banner, State
+from app.clock import Clock
+from app.connections import grants, status, tenants, vendor_app
+from app.connections.status import Banner, Snapshot, State
 from app.connections.tables import Grant, Tenant
+from app.connections.vendor_app import VendorConfig
+from app.connector import Connector
+from app.crypto import Sealer
+from app.db import Session
+from app.sync import runs
+from app.sync.client import usage
+from app.sync.status.metrics import SyncMetrics, read_sync_metrics
+from app.sync.status.tenants import TenantView, views_of
+from app.sync.tables import Usage
+from app.sync.webhooks import inbox
 from app.sync.webhooks.inbox import InboxState
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything the card shows, read in one transaction."""
+    """What the integration's status shows."""
 
     state: State
     app: vendor_app.App
@@ -29,7 +40,84 @@ class Overview:
 
     @property
     def data_as_of(self) -> datetime | None:
-        """Return how fresh the stalest picked organisation is; None when one of them never synced."""
-        stamps = [tenant.data_as_of for tenant in self.tenants if tenant.is_selected and not tenant.removed_at]
-        known = [stamp for stamp in stamps if stamp]
-        return min(known) if known and len(known) == len(stamps) else None
+        """Return the instant of the stalest selected tenant's data; None when one of them never synced."""
+        instants = [tenant.data_as_of for tenant in self.tenants if tenant.is_selected and not tenant.removed_at]
+        known = [instant for instant in instants if instant]
+        return min(known) if known and len(known) == len(instants) else None
+
+
+class StatusReader:
+    """Answers how one vendor's connection and sync stand.
+
+    Args:
+        clock: says what time it is.
+        sealer: opens the vendor app's secrets.
+        connector: the vendor.
+        config: the vendor app as the environment has it.
+        daily_cap: calls per tenant and day.
+        is_scheduled: whether this replica's scheduler runs, so that a next tick can be told.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is shown
+        self,
+        clock: Clock,
+        sealer: Sealer,
+        connector: Connector,
+        config: VendorConfig,
+        daily_cap: int,
+        *,
+        is_scheduled: bool,
+    ) -> None:
+        self._clock = clock
+        self._sealer = sealer
+        self._connector = connector
+        self._config = config
+        self._vendor = connector.vendor
+        self._daily_cap = daily_cap
+        self._is_scheduled = is_scheduled
+
+    async def read_overview(self, session: Session) -> Overview:
+        """Return the state of the connection, with its banners."""
+        app = await vendor_app.load_app(session, self._sealer, self._config)
+        found_grants = await grants.grants_of(session, self._vendor)
+        reached = await tenants.tenants_of(session, self._vendor)
+        inbox_state = await inbox.inbox_state(session, self._vendor)
+        schedule = await runs.schedule_of(session, self._vendor)
+        probed_at = await vendor_app.last_probe_at(session, self._vendor)
+        snapshot = Snapshot(
+            app=app,
+            grants=found_grants,
+            tenants=reached,
+            signature_failures=inbox_state.signature_failures,
+            last_good_delivery_at=max(filter(None, (inbox_state.last_event_at, probed_at)), default=None),
+            last_bad_delivery_at=inbox_state.last_signature_failure_at,
+            base_path=f"/api/integrations/{self._vendor}",
+            vendor_name=self._vendor.capitalize(),
+        )
+        return Overview(
+            state=status.state_of(snapshot),
+            app=app,
+            scopes_requested=sorted(self._connector.scopes(app.scope_set)),
+            grant=next((grant for grant in found_grants if grant.state != "disconnected"), None),
+            tenants=reached,
+            inbox=inbox_state,
+            is_webhook_configured=bool(await vendor_app.signing_keys(session, self._sealer, self._config)),
+            last_probe_at=probed_at,
+            last_tick_at=schedule.last_at if schedule else None,
+            next_tick_at=schedule.due_at if schedule and self._is_scheduled else None,
+            is_running=await runs.is_running(session, self._vendor),
+            banners=status.banners_of(snapshot, self._clock.now()),
+        )
+
+    async def read_tenants(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:
+        """Return how the sync of each of these tenants stands."""
+        return await views_of(session, self._vendor, self._clock, self._daily_cap, rows)
+
+    async def read_metrics(self, session: Session) -> SyncMetrics:
+        """Return what Prometheus is told of this vendor's sync."""
+        return await read_sync_metrics(session, self._vendor)
+
+    async def read_usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
+        """Return the usage of the last days, and the bytes of the current month by tenant."""
+        month = await usage.bytes_of_month(session, self._vendor, self._clock.now())
+        return await usage.usage_since(session, self._vendor, days), month

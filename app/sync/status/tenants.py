@@ -69,7 +69,7 @@ async def views_of(
         busy=await _busy(session, rows),
         progress=await _progress(session, vendor, rows),
         calls=await _calls(session, vendor),
-        month=await usage.month_of_usage(session, vendor, clock.now()),
+        month=await usage.bytes_of_month(session, vendor, clock.now()),
         next_tick_at=schedule.due_at if schedule else None,
         daily_cap=daily_cap,
         now=clock.now(),

@@ -1,4 +1,4 @@
-"""The inbox: webhook events stored before the vendor gets its answer, so that nothing it told us can be lost."""
+"""The inbox: webhook events, stored before the vendor gets its answer, so that none of them can be lost."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,34 +24,36 @@ from sqlalchemy.dialects.postgresql import insert
 from app.audit import append_audit_entry
 from app.connector import Notice
 from app.db import Session
-from app.sync.tables import SignatureFailure, WebhookEvent
+from app.sync.tables import WAITING, EventStatus, SignatureFailure, WebhookEvent
 
-RAW_KEPT = 16_384
-KEPT = timedelta(days=90)
-FORGOTTEN_AT_ONCE = 10_000
+MAX_UNREADABLE_BYTES = 16_384
+RETENTION = timedelta(days=90)
+MAX_DELETED_ROWS = 10_000
 NO_TENANT = ""
+# The reason of events that name a row which is not mirrored, such as a bill to pay.
+PAYABLE = "payable"
 
-# One event is one row however often it is delivered: what makes it the same is what it tells, not the delivery's bytes,
-# which differ each time. Rows come sorted, so that two deliveries of the same events cannot deadlock.
-ACCEPT = text("""
+# One event is one row however often it is delivered. It is the same event when tenant, row, category, type and instant
+# are the same; a delivery's bytes differ each time. Rows are sorted, so that two deliveries cannot deadlock.
+STORE_EVENTS = text("""
 INSERT INTO xero_webhook_events AS e
   (vendor, tenant_id, resource_id, category, event_type, event_at, resource, payload, deliveries,
    status, error, processed_at)
 SELECT :vendor, n.tenant_id, n.resource_id, n.category, n.event_type, n.event_at, n.resource, n.payload, n.deliveries,
-       CASE WHEN w.why IS NULL THEN 'pending' ELSE 'ignored' END, w.why,
-       CASE WHEN w.why IS NULL THEN NULL ELSE wall_clock() END
+       CASE WHEN w.reason IS NULL THEN :pending ELSE :ignored END, w.reason,
+       CASE WHEN w.reason IS NULL THEN NULL ELSE wall_clock() END
 FROM json_to_recordset(CAST(:notices AS json)) AS n(
   tenant_id text, resource_id text, category text, event_type text, event_at timestamptz, resource text,
   payload jsonb, deliveries int, why_ignored text)
 LEFT JOIN (tenants t JOIN grants g ON g.id = t.grant_id AND g.state <> 'disconnected')
   ON t.vendor = :vendor AND t.tenant_id = n.tenant_id AND t.is_selected
-CROSS JOIN LATERAL (SELECT coalesce(n.why_ignored, CASE WHEN t.id IS NULL THEN :not_ours END) AS why) AS w
+CROSS JOIN LATERAL (SELECT coalesce(n.why_ignored, CASE WHEN t.id IS NULL THEN :not_selected END) AS reason) AS w
 ORDER BY n.tenant_id, n.resource_id, n.category, n.event_type, n.event_at
 ON CONFLICT (vendor, tenant_id, resource_id, category, event_type, event_at)
   DO UPDATE SET deliveries = e.deliveries + excluded.deliveries
 RETURNING (xmax = 0)
 """).bindparams(bindparam("notices", type_=Text))
-NOT_OURS = "Not an organisation that is selected here."
+NOT_SELECTED = "Not an organisation that is selected here."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class InboxState:
-    """What the card tells of the inbox."""
+    """What the integration's status shows of the inbox; `failed` counts dead letters too."""
 
     pending: int
     failed: int
@@ -77,8 +79,8 @@ class InboxState:
     last_signature_failure_at: datetime | None
 
 
-async def accept(session: Session, vendor: str, notices: Sequence[Notice]) -> int:
-    """Store what a delivery told of; return how many events are new."""
+async def store_events(session: Session, vendor: str, notices: Sequence[Notice]) -> int:
+    """Store the events of a delivery; return how many of them are new."""
     if not notices:
         return 0
     counted: dict[tuple[object, ...], dict[str, object]] = {}
@@ -90,19 +92,21 @@ async def accept(session: Session, vendor: str, notices: Sequence[Notice]) -> in
     values = {
         "vendor": vendor,
         "notices": msgspec.json.encode(list(counted.values())).decode(),
-        "not_ours": NOT_OURS,
+        "not_selected": NOT_SELECTED,
+        "pending": EventStatus.PENDING,
+        "ignored": EventStatus.IGNORED,
     }
-    return sum((await session.scalars(ACCEPT, values)).all())
+    return sum((await session.scalars(STORE_EVENTS, values)).all())
 
 
-async def accept_unreadable(session: Session, vendor: str, body: bytes, reason: str) -> None:
-    """Keep a well-signed delivery that is not in the vendor's form, once, for somebody to look at."""
+async def store_unreadable(session: Session, vendor: str, body: bytes, reason: str) -> None:
+    """Keep a well-signed delivery that is not in the vendor's form as a dead letter, once."""
     digest = hashlib.sha256(body).hexdigest()
     same = (WebhookEvent.tenant_id == NO_TENANT, WebhookEvent.resource_id == digest)
     known = select(WebhookEvent.id).where(WebhookEvent.vendor == vendor, *same, WebhookEvent.category == "UNREADABLE")
     if await session.scalar(known.limit(1)):
         return
-    readable = body[:RAW_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    readable = body[:MAX_UNREADABLE_BYTES].decode("utf-8", "replace").replace("\x00", "\ufffd")
     statement = insert(WebhookEvent).values(
         vendor=vendor,
         tenant_id=NO_TENANT,
@@ -110,7 +114,7 @@ async def accept_unreadable(session: Session, vendor: str, body: bytes, reason: 
         category="UNREADABLE",
         event_type="UNKNOWN",
         event_at=func.wall_clock(),
-        status="dead",
+        status=EventStatus.DEAD,
         error=reason,
         payload={"body": readable},
         processed_at=func.wall_clock(),
@@ -119,7 +123,7 @@ async def accept_unreadable(session: Session, vendor: str, body: bytes, reason: 
 
 
 async def count_bad_signature(session: Session, vendor: str) -> None:
-    """Count a refused delivery by the hour, so that a flood of them costs one row."""
+    """Count a refused delivery by the hour, so that a flood of them adds one row."""
     hour = func.date_trunc("hour", func.wall_clock())
     statement = insert(SignatureFailure).values(vendor=vendor, hour=hour, last_at=func.wall_clock())
     more = {"failures": SignatureFailure.failures + 1, "last_at": func.wall_clock()}
@@ -138,9 +142,15 @@ async def list_events(
 
 
 async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str, reason: str) -> int:
-    """Make events due again as if they had just come; what cannot be read again is left out. Return how many."""
-    readable = (WebhookEvent.resource.is_not(None), WebhookEvent.error.is_distinct_from("payable"))
-    again = {"status": "pending", "attempts": 0, "error": None, "due_at": func.wall_clock(), "is_replay": True}
+    """Make events due again as if they had just come, except those whose row cannot be read; return how many."""
+    readable = (WebhookEvent.resource.is_not(None), WebhookEvent.error.is_distinct_from(PAYABLE))
+    again = {
+        "status": EventStatus.PENDING,
+        "attempts": 0,
+        "error": None,
+        "due_at": func.wall_clock(),
+        "is_replay": True,
+    }
     statement = update(WebhookEvent).where(*_matching(vendor, wanted), *readable).values(again)
     replayed = len((await session.scalars(statement.returning(WebhookEvent.id))).all())
     await append_audit_entry(session, actor, "webhook_events_replayed", vendor, {"reason": reason, "count": replayed})
@@ -148,23 +158,28 @@ async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str,
 
 
 async def ignore_waiting(session: Session, vendor: str, tenant_id: str) -> None:
-    """Close what waits for an organisation that is no longer read; picked again, its next sync brings all of it."""
+    """Close the events of a tenant that is no longer synced; selected again, its next run reads all of their rows."""
     waiting = (WebhookEvent.vendor == vendor, WebhookEvent.tenant_id == tenant_id)
-    statement = update(WebhookEvent).where(*waiting, WebhookEvent.status.in_(("pending", "failed")))
-    await session.execute(statement.values(status="ignored", error=NOT_OURS, processed_at=func.wall_clock()))
+    statement = update(WebhookEvent).where(*waiting, WebhookEvent.status.in_(WAITING))
+    await session.execute(
+        statement.values(status=EventStatus.IGNORED, error=NOT_SELECTED, processed_at=func.wall_clock())
+    )
 
 
 async def delete_expired(session: Session) -> None:
-    """Drop events that came long ago and are done with; the vendor repeats an event for 31 days at most."""
-    old = (WebhookEvent.received_at < func.wall_clock() - KEPT, WebhookEvent.status.not_in(("pending", "failed")))
-    some = select(WebhookEvent.id).where(*old).limit(FORGOTTEN_AT_ONCE)
+    """Delete closed events older than 90 days; the vendor delivers an event again for 31 days at most."""
+    old = (WebhookEvent.received_at < func.wall_clock() - RETENTION, WebhookEvent.status.not_in(WAITING))
+    some = select(WebhookEvent.id).where(*old).limit(MAX_DELETED_ROWS)
     await session.execute(delete(WebhookEvent).where(WebhookEvent.id.in_(some)))
-    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - KEPT))
+    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - RETENTION))
 
 
 async def inbox_state(session: Session, vendor: str) -> InboxState:
-    # Each from an index of its own: what is done with is kept for months, and the card is asked for often.
-    pending, failed, dead = (_count(vendor, status) for status in ("pending", "failed", "dead"))
+    """Return how many events wait or failed, and the last 24 hours' refused deliveries."""
+    # Each count uses an index of its own: closed events are kept for months, and the status is read often.
+    pending, failed, dead = (
+        _count(vendor, status) for status in (EventStatus.PENDING, EventStatus.FAILED, EventStatus.DEAD)
+    )
     newest = select(WebhookEvent.received_at).where(WebhookEvent.vendor == vendor)
     last = newest.order_by(WebhookEvent.received_at.desc()).limit(1).scalar_subquery()
     waiting, unread, last_event_at = (await session.execute(select(pending, failed + dead, last))).one()
@@ -175,9 +190,9 @@ async def inbox_state(session: Session, vendor: str) -> InboxState:
     return InboxState(waiting, unread, last_event_at, int(refused), last_refused_at)
 
 
-def _count(vendor: str, status: str) -> ScalarSelect[int]:
-    here = (WebhookEvent.vendor == vendor, WebhookEvent.status == status)
-    return select(func.count()).where(*here).scalar_subquery()
+def _count(vendor: str, status: EventStatus) -> ScalarSelect[int]:
+    counted = (WebhookEvent.vendor == vendor, WebhookEvent.status == status)
+    return select(func.count()).where(*counted).scalar_subquery()
 
 
 def _row(notice: Notice) -> dict[str, object]:

@@ -117,7 +117,7 @@ async def test_without_a_key_everything_is_401(dsn):
         assert (await post(world, PROBE, sign(PROBE, "second"))).status_code == 200
         assert (await post(world, PROBE, sign(PROBE, "first"))).status_code == 200
         await world.execute("UPDATE webhook_keys SET expires_at = wall_clock() WHERE expires_at IS NOT NULL")
-        world.engine.forget_keys()
+        world.engine.receiver.forget_keys()
         assert (await post(world, PROBE, sign(PROBE, "first"))).status_code == 401
 
         assert (await world.call("DELETE", f"{CARD}/webhook-key")).status_code == 204

@@ -255,7 +255,7 @@ async def test_disconnecting_wipes_tokens_at_once_even_when_xero_is_down(world):
     assert (await world.read("/api/invoices", tenant_id=tenant_id))["items"]
 
     await world.control("DELETE", "/faults")
-    await world.engine.run_maintenance()
+    await world.engine.maintenance.run()
     [grant] = await world.rows("SELECT revoke_token_sealed FROM grants")
     assert grant["revoke_token_sealed"] is None
     assert all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
@@ -273,7 +273,7 @@ async def test_a_crash_while_disconnecting_loses_no_revocation(world, monkeypatc
             await world.engine.disconnect("tester")
     assert not all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
 
-    await world.engine.run_maintenance()
+    await world.engine.maintenance.run()
     assert all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
 
 
@@ -284,7 +284,7 @@ async def test_a_revocation_that_waits_does_not_end_what_was_connected_again(wor
     await world.control("DELETE", "/faults")
 
     assert (await world.consent()).endswith("?xero=connected")
-    await world.engine.run_maintenance()
+    await world.engine.maintenance.run()
 
     assert (await world.sync())["status"] == "succeeded"
     assert any(not token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
@@ -296,7 +296,7 @@ async def test_tokens_whose_key_is_gone_can_be_disconnected_and_block_nothing(wo
         "UPDATE grants SET refresh_token_sealed = 'v1.lost.AAAA', access_token_sealed = 'v1.lost.AAAA',"
         " refreshed_at = now() - interval '2 days'"
     )
-    await world.engine.run_maintenance()
+    await world.engine.maintenance.run()
 
     card = (await world.call("POST", f"{CARD}/disconnect")).json()
 

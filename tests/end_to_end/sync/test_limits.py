@@ -148,7 +148,7 @@ async def test_nine_tenths_of_the_day_pause_the_first_sync_with_its_place_kept(d
 async def test_pulls_that_wait_for_the_minute_let_a_webhook_pass(dsn):
     async with open_world(dsn, xero_page_size=10, xero_requests_per_minute=30) as world:
         [tenant_id, *_] = await world.connect()
-        rate_limiter = world.engine.worker._tools.rate_limiter  # noqa: SLF001 - the budget all of them share
+        rate_limiter = world.engine.worker._dependencies.rate_limiter  # noqa: SLF001 - the budget all of them share
         for _ in range(28):
             assert (await rate_limiter.acquire(tenant_id)).wait == 0
         await world.pick(tenant_id)

@@ -210,7 +210,7 @@ def test_a_pause_is_what_the_vendor_asked_for_within_reason(limit, retry_after, 
 async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisation(db, other_db, clock):
     here, there = (RateLimiter(one, clock, "xero", RateLimits()) for one in (db, other_db))
     await wait_of(here, ORGANISATION)
-    await here.pause_until(ORGANISATION, RateLimited("", "minute", 22))
+    await here.pause(ORGANISATION, RateLimited("", "minute", 22))
     assert 22 < await wait_of(there, ORGANISATION) < 23
     assert await wait_of(there, "another organisation") == 0
     await clock.move(23)
@@ -220,14 +220,14 @@ async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisati
 async def test_the_apps_limit_holds_every_organisation_still(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", RateLimits())
     await wait_of(rate_limiter, ORGANISATION)
-    await rate_limiter.pause_until(ORGANISATION, RateLimited("", "app_minute", None))
+    await rate_limiter.pause(ORGANISATION, RateLimited("", "app_minute", None))
     assert await wait_of(rate_limiter, "another organisation") > 19
 
 
 async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", RateLimits())
     await wait_of(rate_limiter, ORGANISATION)
-    await rate_limiter.pause_until(ORGANISATION, RateLimited("", "day", 66975))
+    await rate_limiter.pause(ORGANISATION, RateLimited("", "day", 66975))
     with pytest.raises(Paused) as paused:
         await wait_of(rate_limiter, ORGANISATION)
     assert paused.value.reason == "day"

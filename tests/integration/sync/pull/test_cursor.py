@@ -11,6 +11,7 @@ from app.billing.records import Resource
 from app.main import create_app
 from app.sync import progress, runs
 from app.sync.leases import DEFAULT_TIMINGS, claim_lease, release_lease
+from app.sync.tables import ResourceStatus, RunTrigger
 from tests.support.oracle import assert_mirror_equals
 from tests.support.service import CARD, QuickClock, open_world, settings_for
 
@@ -80,7 +81,7 @@ async def test_pages_counted_by_another_size_are_counted_anew(dsn):
 async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
     async def add(tenant_id):
         async with db.transaction() as session:
-            return await runs.open_run(session, runs.RunRequest("xero", "manual", [tenant_id]))
+            return await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, [tenant_id]))
 
     run_id = await add("one")
     async with db.transaction() as closing:
@@ -95,7 +96,7 @@ async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
 async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_yet(db):
     async def order():
         async with db.transaction() as session:
-            return await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
+            return await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, ["one"]))
 
     run_id = await order()
     assert await order() == run_id
@@ -110,12 +111,14 @@ async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_ye
 async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave_it_up(db):
     async def order(*tenant_ids):
         async with db.transaction() as session:
-            return await runs.open_run(session, runs.RunRequest("xero", "manual", tenant_ids))
+            return await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, tenant_ids))
 
     run_id = await order("one", "two")
     async with db.transaction() as session:
         for number, resource in enumerate(Resource):
-            outcome = (("paused", "Deselected."), ("failed", "Forbidden."), None, None)[number]
+            outcome = ((ResourceStatus.PAUSED, "Deselected."), (ResourceStatus.FAILED, "Forbidden."), None, None)[
+                number
+            ]
             await runs.finish_resource(session, run_id, "one", resource, outcome)
     assert await order("one") == run_id
     async with db.transaction() as session:
@@ -132,7 +135,7 @@ async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_lo
         return found[0].status
 
     async with db.transaction() as session:
-        run_id = await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
+        run_id = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, ["one"]))
         held = await claim_lease(session, "xero", "one", "its owner", DEFAULT_TIMINGS)
     assert held
     assert await look() == "running"
@@ -160,8 +163,8 @@ async def test_a_look_for_a_tick_that_is_not_due_waits_for_nobody(db):
 
 async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):
     async with db.transaction() as session:
-        pulled = await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
-        compared = await runs.open_run(session, runs.RunRequest("xero", "reconcile", ["one"]))
+        pulled = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, ["one"]))
+        compared = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.RECONCILE, ["one"]))
         other = uuid4()
         await session.execute(
             text(
@@ -223,7 +226,7 @@ async def test_old_runs_steps_and_events_are_forgotten(dsn):
             " SELECT 't', status, 'INVOICE', 'UPDATE', now(), '{}', status, now() - days * interval '1 day'"
             " FROM unnest(ARRAY['ignored', 'processed', 'pending', 'dead'], ARRAY[91, 89, 91, 91]) AS x(status, days)"
         )
-        await world.engine.run_maintenance()
+        await world.engine.maintenance.run()
         assert not await world.rows("SELECT 1 FROM sync_runs")
         assert not await world.rows("SELECT 1 FROM progress_events")
         left = await world.rows("SELECT status FROM xero_webhook_events ORDER BY status")

@@ -11,7 +11,7 @@ from app.billing.records import Resource
 from app.connector import Notice
 from app.db import Database
 from app.sync.webhooks import inbox
-from app.sync.webhooks.drain import _lock
+from app.sync.webhooks.drain import lock_events
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 MOMENT = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -45,7 +45,7 @@ def notices(count, tenant_id=TENANT):
 
 async def accept(db, told):
     async with db.transaction() as session:
-        return await inbox.accept(session, "xero", told)
+        return await inbox.store_events(session, "xero", told)
 
 
 async def events(db):
@@ -72,7 +72,7 @@ async def test_deliveries_and_the_drain_do_not_deadlock_over_the_same_events(db,
 
     async def drain(seed):
         async with other_db.transaction() as session:
-            await _lock(session, random.Random(seed).sample(ids, len(ids)))  # noqa: S311 - an order
+            await lock_events(session, random.Random(seed).sample(ids, len(ids)))  # noqa: S311 - an order
             await session.execute(text("UPDATE xero_webhook_events SET attempts = attempts + 1"))
 
     await asyncio.gather(*(accept(db, told) if n % 2 else drain(n) for n in range(12)))
@@ -97,7 +97,7 @@ async def test_another_moment_or_kind_is_another_event(db):
 async def test_an_organisation_that_is_not_ours_is_kept_and_ignored(db):
     assert await accept(db, notices(1, "22222222-2222-4222-8222-222222222222")) == 1
     [row] = await events(db)
-    assert (row["status"], row["error"], row["processed_at"] is None) == ("ignored", inbox.NOT_OURS, False)
+    assert (row["status"], row["error"], row["processed_at"] is None) == ("ignored", inbox.NOT_SELECTED, False)
 
 
 @pytest.mark.usefixtures("organisation")

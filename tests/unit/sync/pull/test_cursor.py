@@ -12,7 +12,7 @@ from app.billing.records import Batch, Resource
 from app.connector import Page, PageRequest, RejectedRow, RowKey, Traffic
 from app.sync.client.tenant_client import Fetched
 from app.sync.pull.cursor import DENSE_PAGES, CursorState, advance, begin, restart_pages
-from app.sync.pull.incremental import _advance
+from app.sync.pull.incremental import next_state_of
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 OVERLAP = timedelta(minutes=5)
@@ -67,7 +67,7 @@ class List:
 def walk_once(vendor, walk, mirror, between=lambda: None, overlap=OVERLAP):
     """Walk to the end as the pull does, forgetting what a restart forgets whenever `between` says so."""
     walk = begin(walk)
-    while walk.is_walking:
+    while walk.is_active:
         rows, page = vendor.ask(walk.since, walk.page)
         for stamp, row_id in rows:
             mirror[row_id] = max(stamp, mirror.get(row_id, stamp))
@@ -274,14 +274,14 @@ def test_a_long_crowd_is_left_once_the_rows_thin_out():
 @pytest.mark.parametrize(("is_filtered", "page"), [(True, 6), (False, 1)])
 def test_pages_counted_with_another_filter_are_begun_anew(is_filtered, page):
     """Without its filter a list is longer, and a page further back than where the row went that is looked for."""
-    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_walking=True)
+    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True)
     vendor = List(10)
     vendor.add(100, timedelta())
     _, answer = vendor.ask(START, 7)
     fetched = Fetched(answer, PageRequest(Resource.INVOICES, is_filtered=is_filtered))
-    assert _advance(walk, fetched, OVERLAP, was_filtered=True).page == page
+    assert next_state_of(walk, fetched, OVERLAP, was_filtered=True).page == page
 
 
 def test_pages_begun_anew_keep_the_bound():
-    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_walking=True, seen=frozenset("a"))
-    assert restart_pages(walk) == CursorState(since=START, next_since=START, is_walking=True)
+    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True, seen=frozenset("a"))
+    assert restart_pages(walk) == CursorState(since=START, next_since=START, is_active=True)

@@ -1,0 +1,125 @@
+"""Receives webhook deliveries: checks the signature and stores the events before the vendor gets its answer."""
+
+import contextlib
+import math
+import time
+from asyncio import timeout
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from app.connections import vendor_app
+from app.connections.vendor_app import VendorConfig
+from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
+from app.crypto import Sealer
+from app.db import Database, DatabaseUnavailable, Session
+from app.sync.webhooks import inbox
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+# Xero waits 5 seconds for its answer; these two together stay below that.
+READ_KEYS_SECONDS = 1.5
+STORE_SECONDS = 2.5
+# Keys are read again after this long, so that a key deleted on one replica is soon refused by all.
+KEY_CACHE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a delivery: whether it was signed with our key, and how many of its events are new."""
+
+    is_signed: bool
+    stored: int = 0
+
+
+class WebhookReceiver:
+    """Takes one vendor's webhook deliveries.
+
+    Args:
+        db: where events are stored.
+        sealer: opens the signing keys.
+        connector: checks signatures and reads events.
+        config: the vendor app as the environment has it.
+        wake: called when new events are stored, so that they are processed at once.
+    """
+
+    def __init__(
+        self, db: Database, sealer: Sealer, connector: Connector, config: VendorConfig, wake: Callable[[], None]
+    ) -> None:
+        self._db = db
+        self._sealer = sealer
+        self._connector = connector
+        self._config = config
+        self._wake = wake
+        self._keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
+        self._keys_read_at = -math.inf
+
+    async def receive(self, body: bytes, signatures: Sequence[bytes]) -> Receipt:
+        """Check a delivery and store its events.
+
+        A probe, which carries no events, is answered even when the database is away; a delivery with events is not, so
+        that the vendor sends it again.
+
+        Args:
+            body: the raw bytes that were signed.
+            signatures: every value of the signature header.
+
+        Raises:
+            DatabaseUnavailable: the events could not be stored.
+        """
+        try:
+            notices = await self._read_notices(body, signatures)
+        except BadSignature:
+            await self._record(inbox.count_bad_signature)
+            return Receipt(is_signed=False)
+        except NoticeUnreadable as error:
+            reason = str(error)
+            await self._store(lambda session: inbox.store_unreadable(session, self._connector.vendor, body, reason))
+            return Receipt(is_signed=True)
+        if not notices:
+            await self._record(vendor_app.record_probe)
+            return Receipt(is_signed=True)
+        stored = await self._store(lambda session: inbox.store_events(session, self._connector.vendor, notices))
+        self._wake()
+        return Receipt(is_signed=True, stored=stored)
+
+    def forget_keys(self) -> None:
+        """Read the signing keys again at the next delivery, because they were just changed."""
+        self._keys_read_at = -math.inf
+
+    async def _read_notices(self, body: bytes, signatures: Sequence[bytes]) -> Sequence[Notice]:
+        """Check with the cached keys; a signature that fits none may be of a key just set on another replica."""
+        if time.monotonic() - self._keys_read_at < KEY_CACHE_SECONDS:
+            with contextlib.suppress(BadSignature):
+                return self._connector.read_notices(body, signatures, self._keys)
+        return self._connector.read_notices(body, signatures, await self._read_keys())
+
+    async def _read_keys(self) -> Sequence[str]:
+        """Return the signing keys; those last read when the database is away, so that a probe can be answered."""
+        try:
+            async with timeout(READ_KEYS_SECONDS), self._db.transaction() as session:
+                self._keys = await vendor_app.signing_keys(session, self._sealer, self._config)
+            self._keys_read_at = time.monotonic()
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("signing_keys_not_read", error=str(error))
+        return self._keys
+
+    async def _store(self, write: Callable[[Session], Awaitable[Result]]) -> Result:
+        """Write while the vendor still waits for its answer; later than that it takes the delivery for lost."""
+        try:
+            async with timeout(STORE_SECONDS), self._db.transaction() as session:
+                return await write(session)
+        except TimeoutError as error:
+            raise DatabaseUnavailable("The events could not be stored in time; deliver them again.") from error
+
+    async def _record(self, write: Callable[[Session, str], Awaitable[None]]) -> None:
+        """Write what the answer does not depend on; a database that is away is only logged."""
+        try:
+            async with timeout(READ_KEYS_SECONDS), self._db.transaction() as session:
+                await write(session, self._connector.vendor)
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("delivery_not_recorded", error=str(error))
