@@ -183,7 +183,7 @@ def _include(app: FastAPI, services: Services) -> None:
     for vendor in services.engines:
         for router in (status.router, connection.router, tenants.router, runs.router, webhooks.router):
             app.include_router(router, prefix=f"/api/integrations/{vendor}")
-        app.include_router(webhooks.receiver, prefix=f"/api/webhooks/{vendor}")
+        app.include_router(webhooks.deliveries, prefix=f"/api/webhooks/{vendor}")
     for room in BILLING_ROUTERS:
         app.include_router(room.router)
     app.mount("/console", StaticFiles(directory=CONSOLE, html=True), name="console")

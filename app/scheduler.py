@@ -1,4 +1,4 @@
-"""When things happen on this replica, and never what: every replica runs the same, and the database decides."""
+"""When recurring work starts on this replica. Every replica runs the same jobs; the database picks who acts."""
 
 import asyncio
 import time
@@ -8,20 +8,21 @@ from datetime import timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from app.concurrency import cancel_and_wait
 from app.db import DatabaseUnavailable
 from app.sync.engine import Engine
 
 log = structlog.get_logger(__name__)
 
-LONGEST_LOOK = timedelta(seconds=2)
-ALERTS_EVERY = timedelta(hours=1)
+MAX_TICK_CHECK = timedelta(seconds=2)
+REFRESH_DERIVED_EVERY = timedelta(hours=1)
 MAINTENANCE_EVERY = timedelta(minutes=10)
-WATCH_EVERY = timedelta(seconds=5)
-SILENT_SECONDS = 90
+RESTART_WORKERS_EVERY = timedelta(seconds=5)
+MAX_POLL_AGE_SECONDS = 90
 
 
 class Scheduler:
-    """Ticks, workers and upkeep of every engine.
+    """Runs the worker of every engine and starts its ticks, reconciliations and maintenance.
 
     Args:
         engines: one per vendor.
@@ -33,47 +34,45 @@ class Scheduler:
         self._workers: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
-        """Begin; needs a running event loop."""
+        """Start workers and jobs; needs a running event loop."""
         for engine in self._engines:
-            self._employ(engine)
-            self._every(min(LONGEST_LOOK, engine.settings.interval), engine.tick, "tick")
-            self._every(MAINTENANCE_EVERY, engine.maintenance.run, "maintenance")
-            self._every(MAINTENANCE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
+            self._start_worker(engine)
+            self._schedule(min(MAX_TICK_CHECK, engine.settings.interval), engine.tick, "tick")
+            self._schedule(MAINTENANCE_EVERY, engine.maintenance.run, "maintenance")
+            self._schedule(MAINTENANCE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
         if self._engines:
-            self._every(ALERTS_EVERY, self._engines[0].maintenance.refresh_derived, "refresh_alerts")
-        self._jobs.add_job(self._watch, "interval", seconds=WATCH_EVERY.total_seconds())
+            self._schedule(REFRESH_DERIVED_EVERY, self._engines[0].maintenance.refresh_derived, "refresh_derived")
+        self._jobs.add_job(self._restart_workers, "interval", seconds=RESTART_WORKERS_EVERY.total_seconds())
         self._jobs.start()
 
     async def stop(self) -> None:
-        """Stop claiming work, drop what is under way at its last whole page, and hand every lease back."""
+        """Stop claiming work, cancel what is under way after its last whole page, and release every lease."""
         self._jobs.shutdown(wait=False)
-        for worker in self._workers.values():
-            worker.cancel()
-        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+        await cancel_and_wait(self._workers.values())
 
     def is_alive(self) -> bool:
-        """Say whether every worker has looked for work lately."""
+        """Say whether every worker has polled for work lately."""
         now = time.monotonic()
-        return all(now - engine.worker.last_poll_at < SILENT_SECONDS for engine in self._engines)
+        return all(now - engine.worker.last_poll_at < MAX_POLL_AGE_SECONDS for engine in self._engines)
 
-    def _employ(self, engine: Engine) -> None:
+    def _start_worker(self, engine: Engine) -> None:
         self._workers[engine.vendor] = asyncio.create_task(engine.worker.run(), name=f"{engine.vendor} worker")
 
-    async def _watch(self) -> None:
-        """Put another worker in the place of one that ended by a defect."""
+    async def _restart_workers(self) -> None:
+        """Start a new worker where one ended by a defect."""
         for engine in self._engines:
             worker = self._workers[engine.vendor]
             if worker.done():
                 log.error(
                     "worker_ended", vendor=engine.vendor, exc_info=None if worker.cancelled() else worker.exception()
                 )
-                self._employ(engine)
+                self._start_worker(engine)
 
-    def _every(self, interval: timedelta, act: Callable[[], Awaitable[object]], name: str) -> None:
-        async def act_safely() -> None:
+    def _schedule(self, interval: timedelta, job: Callable[[], Awaitable[object]], name: str) -> None:
+        async def run_job() -> None:
             try:
-                await act()
+                await job()
             except DatabaseUnavailable as error:
-                log.warning("job_put_off", job=name, error=str(error))
+                log.warning("job_deferred", job=name, error=str(error))
 
-        self._jobs.add_job(act_safely, "interval", seconds=interval.total_seconds(), name=name)
+        self._jobs.add_job(run_job, "interval", seconds=interval.total_seconds(), name=name)

@@ -79,7 +79,8 @@ class Engine:
         self.tokens = AccessTokens(db, sealer, connector, config, clock)
         self.maintenance = Maintenance(db, clock, sealer, connector, config, self.tokens, settings.alerts)
         self.worker = Worker(self._runner_dependencies(clock), settings.timings)
-        self.receiver = WebhookReceiver(db, sealer, connector, config, self.worker.wake)
+        is_empty = settings.is_acknowledged_empty
+        self.receiver = WebhookReceiver(db, sealer, connector, config, self.worker.wake, answers_empty=is_empty)
         self.status = StatusReader(
             clock, sealer, connector, config, settings.limits.per_day, is_scheduled=settings.is_scheduled
         )

@@ -1,10 +1,9 @@
-"""Webhooks: a vendor's deliveries in, and the audit and replay of what they told of."""
+"""Webhooks: receive a vendor's deliveries, list the stored events and replay them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
-import structlog
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -12,24 +11,21 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import Problem, documented
 from app.api.pagination import Page, PagingDep
+from app.sync.tables import EventStatus
 from app.sync.webhooks import inbox
 from app.sync.webhooks.inbox import EventFilter
 
-receiver = APIRouter(tags=["webhooks"])
+deliveries = APIRouter(tags=["webhooks"])
 router = APIRouter(tags=["webhooks"])
 
-log = structlog.get_logger(__name__)
 
-Status = Literal["pending", "processed", "ignored", "failed", "dead"]
-
-
-class Stored(BaseModel):
+class DeliveryResponse(BaseModel):
     """How many events are new with this delivery."""
 
     stored: int
 
 
-class EventAnswer(BaseModel):
+class WebhookEventResponse(BaseModel):
     model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
 
     id: UUID
@@ -40,7 +36,7 @@ class EventAnswer(BaseModel):
     event_at: datetime
     received_at: datetime
     deliveries: int
-    status: Status
+    status: EventStatus
     attempts: int
     error: str | None
     processed_at: datetime | None
@@ -49,7 +45,7 @@ class EventAnswer(BaseModel):
 class ReplayFilter(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    status: Status | None = None
+    status: EventStatus | None = None
     tenant_id: str | None = None
     category: str | None = None
     since: AwareDatetime | None = None
@@ -57,7 +53,7 @@ class ReplayFilter(BaseModel):
 
 
 class ReplayRequest(BaseModel):
-    """Which events to work off again: by id or by filter, and why."""
+    """Which events to process again, by id or by filter, and why."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,28 +62,28 @@ class ReplayRequest(BaseModel):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
     @model_validator(mode="after")
-    def _names_something(self) -> "ReplayRequest":
+    def _require_ids_or_filter(self) -> "ReplayRequest":
         if (self.ids is None) == (self.filter is None):
             raise ValueError("Give either ids or filter.")
         return self
 
 
-class Replayed(BaseModel):
+class ReplayResponse(BaseModel):
     replayed: int
 
 
-@receiver.post(
+@deliveries.post(
     "",
-    response_model=Stored,
+    response_model=DeliveryResponse,
     responses=documented("invalid_signature", "body_too_large", "database_unavailable", is_public=True),
 )
 async def receive_webhook(engine: EngineDep, request: Request) -> Response:
-    """Check a delivery's signature over its raw bytes, store what it tells of, and answer."""
-    header = engine.connector.signature_header.encode()
+    """Check a delivery's signature over its raw bytes and store its events before answering."""
+    header = engine.receiver.signature_header
     signatures = [value for name, value in request.scope["headers"] if name == header]
     body = await request.body()
     receipt = await engine.receiver.receive(body, signatures)
-    if engine.settings.is_acknowledged_empty:
+    if engine.receiver.answers_empty:
         return Response(status_code=200 if receipt.is_signed else 401)
     if not receipt.is_signed:
         raise Problem("invalid_signature", "The signature is not one of this endpoint's key; copy the key again.")
@@ -100,22 +96,24 @@ async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of t
     session: SessionDep,
     paging: PagingDep,
     _reader: Reader,
-    status: Status | None = None,
+    status: EventStatus | None = None,
     category: Annotated[str | None, Query(max_length=50)] = None,
     tenant_id: Annotated[str | None, Query(max_length=100)] = None,
     since: AwareDatetime | None = None,
-) -> Page[EventAnswer]:
-    """List what webhooks told of, the newest first."""
+) -> Page[WebhookEventResponse]:
+    """List webhook events, the newest first."""
     wanted = EventFilter(status=status, category=category, tenant_id=tenant_id, since=since)
     rows = await inbox.list_events(session, engine.vendor, wanted, paging.after_instant, paging.limit + 1)
-    return paging.page(rows, lambda row: (row.received_at.isoformat(), str(row.id)), EventAnswer.model_validate)
+    return paging.page(
+        rows, lambda row: (row.received_at.isoformat(), str(row.id)), WebhookEventResponse.model_validate
+    )
 
 
 @router.post("/webhook-events/replay", status_code=202, responses=documented())
 async def replay_webhook_events(
     engine: EngineDep, session: SessionDep, admin: Admin, wanted: ReplayRequest
-) -> Replayed:
-    """Work events off again; doing so twice changes nothing twice, and who did it and why is kept."""
-    fields: dict[str, Any] = wanted.filter.model_dump() if wanted.filter else {"ids": wanted.ids}
-    replayed = await inbox.replay(session, engine.vendor, EventFilter(**fields), admin.subject, wanted.reason)
-    return Replayed(replayed=replayed)
+) -> ReplayResponse:
+    """Process events again. It is idempotent, and who did it and why is kept in the audit log."""
+    filters: dict[str, Any] = wanted.filter.model_dump() if wanted.filter else {"ids": wanted.ids}
+    replayed = await inbox.replay(session, engine.vendor, EventFilter(**filters), admin.subject, wanted.reason)
+    return ReplayResponse(replayed=replayed)

@@ -1,4 +1,4 @@
-"""The vitals: what an operator's alarms go by, of one vendor over all replicas."""
+"""What Prometheus is told of one vendor's sync over all replicas; an operator's alarms are built on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from app.sync.webhooks.inbox import inbox_state
 
 @dataclass(frozen=True, slots=True)
 class SyncMetrics:
-    """How the picked organisations and the inbox are.
+    """The state of the selected tenants and of the inbox.
 
     Attributes:
-        organisations: how many by health.
-        data_age: seconds since the stalest of those that were ever whole was; None while none was.
-        events_waiting: webhook events stored and not yet worked on.
-        events_failed: webhook events that failed, or that no further try is made for.
+        organisations: number of tenants by health.
+        data_age: age in seconds of the stalest complete data; None while no tenant was ever complete.
+        events_waiting: webhook events stored and not yet processed.
+        events_failed: webhook events that failed, dead letters included.
         signature_failures: deliveries of the last 24 hours whose signature was wrong.
     """
 
@@ -30,12 +30,13 @@ class SyncMetrics:
 
 
 async def read_sync_metrics(session: Session, vendor: str) -> SyncMetrics:
-    picked = (Tenant.vendor == vendor, Tenant.is_selected)
+    """Read the metrics from the tables."""
+    selected = (Tenant.vendor == vendor, Tenant.is_selected)
     health = case((Tenant.removed_at.is_not(None), "removed"), else_=Tenant.health).label("health")
-    counted = select(health, func.count()).where(*picked).group_by(health)
+    counted = select(health, func.count()).where(*selected).group_by(health)
     organisations = {row[0]: row[1] for row in await session.execute(counted)}
     oldest = extract("epoch", func.wall_clock() - func.min(Tenant.data_as_of))
-    age = await session.scalar(select(oldest).where(*picked, Tenant.removed_at.is_(None)))
+    age = await session.scalar(select(oldest).where(*selected, Tenant.removed_at.is_(None)))
     state = await inbox_state(session, vendor)
     return SyncMetrics(
         organisations=organisations,

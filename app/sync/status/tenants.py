@@ -1,4 +1,4 @@
-"""How each organisation is doing, as a list shows it."""
+"""How the sync of each tenant stands, as a list shows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.connections.tables import Tenant
 from app.db import Session
 from app.sync import runs
 from app.sync.client import usage
-from app.sync.tables import Budget, Cursor, RunResource
+from app.sync.tables import Budget, Cursor, ResourceStatus, RunResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Rows read of the rows the vendor said there are; the estimate is None before its first answer."""
+    """Rows read by the first sync; the estimate is the vendor's own count, None before its first answer."""
 
     rows_read: int
     row_estimate: int | None
@@ -30,7 +30,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TenantView:
-    """One organisation. Bytes are of answer bodies, decompressed."""
+    """One tenant. Bytes are of response bodies, decompressed."""
 
     tenant_id: str
     name: str
@@ -48,13 +48,13 @@ class TenantView:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """What is needed beside the organisations' own rows, read once for all of them."""
+class SyncState:
+    """What is shown beside the tenants' own rows, read once for all of them; mappings are by tenant id."""
 
-    busy: set[str]
+    syncing: set[str]
     progress: dict[str, Progress]
-    calls: dict[str, int]
-    month: dict[str, int]
+    calls_today: dict[str, int]
+    bytes_this_month: dict[str, int]
     next_tick_at: datetime | None
     daily_cap: int
     now: datetime
@@ -63,26 +63,27 @@ class Around:
 async def views_of(
     session: Session, vendor: str, clock: Clock, daily_cap: int, rows: Sequence[Tenant]
 ) -> list[TenantView]:
-    """Return the views of these organisations, in their order."""
+    """Return the views of these tenants, in their order."""
     schedule = await runs.schedule_of(session, vendor)
-    around = Around(
-        busy=await _busy(session, rows),
-        progress=await _progress(session, vendor, rows),
-        calls=await _calls(session, vendor),
-        month=await usage.bytes_of_month(session, vendor, clock.now()),
+    sync_state = SyncState(
+        syncing=await _syncing_tenants(session, rows),
+        progress=await _first_sync_progress(session, vendor, rows),
+        calls_today=await _calls_today(session, vendor),
+        bytes_this_month=await usage.bytes_of_month(session, vendor, clock.now()),
         next_tick_at=schedule.due_at if schedule else None,
         daily_cap=daily_cap,
         now=clock.now(),
     )
-    return [_view(row, around) for row in rows]
+    return [_view(row, sync_state) for row in rows]
 
 
-def _view(row: Tenant, around: Around) -> TenantView:
-    is_over = row.paused_until is not None and row.paused_until <= around.now
-    health = _health(row, is_over=is_over, is_busy=row.tenant_id in around.busy)
-    has_reason = row.reason_code and row.is_selected and not is_over
+def _view(row: Tenant, sync_state: SyncState) -> TenantView:
+    is_pause_over = row.paused_until is not None and row.paused_until <= sync_state.now
+    health = _health_of(row, is_pause_over=is_pause_over, is_syncing=row.tenant_id in sync_state.syncing)
+    has_reason = row.reason_code and row.is_selected and not is_pause_over
     reason = Reason(row.reason_code or "", row.reason_message or "") if has_reason else None
-    next_attempt_at = max(filter(None, (around.next_tick_at, row.paused_until)), default=None)
+    next_attempt_at = max(filter(None, (sync_state.next_tick_at, row.paused_until)), default=None)
+    progress = sync_state.progress.get(row.tenant_id, Progress(0, None))
     return TenantView(
         tenant_id=row.tenant_id,
         name=row.name,
@@ -93,35 +94,35 @@ def _view(row: Tenant, around: Around) -> TenantView:
         last_success_at=row.last_success_at,
         last_attempt_at=row.last_attempt_at,
         next_attempt_at=next_attempt_at if row.is_selected and not row.removed_at else None,
-        first_sync_progress=around.progress.get(row.tenant_id, Progress(0, None)) if health == "first_sync" else None,
-        calls_today=around.calls.get(row.tenant_id, 0),
-        daily_cap=around.daily_cap,
-        bytes_this_month=around.month.get(row.tenant_id, 0),
+        first_sync_progress=progress if health == "first_sync" else None,
+        calls_today=sync_state.calls_today.get(row.tenant_id, 0),
+        daily_cap=sync_state.daily_cap,
+        bytes_this_month=sync_state.bytes_this_month.get(row.tenant_id, 0),
     )
 
 
-def _health(row: Tenant, *, is_over: bool, is_busy: bool) -> str:
-    """Return how an organisation is; a pause whose time is over says nothing any more, whether or not a pull came."""
+def _health_of(row: Tenant, *, is_pause_over: bool, is_syncing: bool) -> str:
+    """Return a tenant's health; a pause that is over no longer counts, whether or not a pull came since."""
     if row.removed_at:
         return "removed"
     if not row.is_selected:
         return "not_selected"
-    if row.reason_code and row.health != "partial" and not is_over:
+    if row.reason_code and row.health != "partial" and not is_pause_over:
         return row.health
     if row.data_as_of is None:
         return "first_sync"
-    if is_busy:
+    if is_syncing:
         return "syncing"
-    return "healthy" if is_over else row.health
+    return "healthy" if is_pause_over else row.health
 
 
-async def _busy(session: Session, rows: Sequence[Tenant]) -> set[str]:
+async def _syncing_tenants(session: Session, rows: Sequence[Tenant]) -> set[str]:
     ids = [row.tenant_id for row in rows]
-    working = (RunResource.tenant_id.in_(ids), RunResource.status == "running")
-    return set((await session.scalars(select(RunResource.tenant_id).where(*working))).all())
+    running = (RunResource.tenant_id.in_(ids), RunResource.status == ResourceStatus.RUNNING)
+    return set((await session.scalars(select(RunResource.tenant_id).where(*running))).all())
 
 
-async def _progress(session: Session, vendor: str, rows: Sequence[Tenant]) -> dict[str, Progress]:
+async def _first_sync_progress(session: Session, vendor: str, rows: Sequence[Tenant]) -> dict[str, Progress]:
     ids = [row.tenant_id for row in rows if row.data_as_of is None]
     sums = (Cursor.tenant_id, func.sum(Cursor.rows_read), func.sum(Cursor.row_estimate))
     statement = select(*sums).where(Cursor.vendor == vendor, Cursor.tenant_id.in_(ids)).group_by(Cursor.tenant_id)
@@ -129,7 +130,7 @@ async def _progress(session: Session, vendor: str, rows: Sequence[Tenant]) -> di
     return {row[0]: Progress(int(row[1]), None if row[2] is None else int(row[2])) for row in found}
 
 
-async def _calls(session: Session, vendor: str) -> dict[str, int]:
+async def _calls_today(session: Session, vendor: str) -> dict[str, int]:
     recent = func.wall_clock() - func.make_interval(0, 0, 0, 1)
     statement = select(Budget.tenant_id, Budget.day_calls).where(
         Budget.vendor == vendor, Budget.tenant_id != "", Budget.day_started_at > recent

@@ -45,11 +45,24 @@ class WebhookReceiver:
         connector: checks signatures and reads events.
         config: the vendor app as the environment has it.
         wake: called when new events are stored, so that they are processed at once.
+        answers_empty: a good delivery is answered without a body.
+
+    Attributes:
+        signature_header: the name of the header that carries the signature, in lower case.
     """
 
-    def __init__(
-        self, db: Database, sealer: Sealer, connector: Connector, config: VendorConfig, wake: Callable[[], None]
+    def __init__(  # noqa: PLR0913 - what a delivery needs
+        self,
+        db: Database,
+        sealer: Sealer,
+        connector: Connector,
+        config: VendorConfig,
+        wake: Callable[[], None],
+        *,
+        answers_empty: bool = False,
     ) -> None:
+        self.signature_header = connector.signature_header.encode()
+        self.answers_empty = answers_empty
         self._db = db
         self._sealer = sealer
         self._connector = connector

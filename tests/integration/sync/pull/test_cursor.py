@@ -116,9 +116,8 @@ async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave
     run_id = await order("one", "two")
     async with db.transaction() as session:
         for number, resource in enumerate(Resource):
-            outcome = ((ResourceStatus.PAUSED, "Deselected."), (ResourceStatus.FAILED, "Forbidden."), None, None)[
-                number
-            ]
+            given_up = ((ResourceStatus.PAUSED, "Deselected."), (ResourceStatus.FAILED, "Forbidden."))
+            outcome = (*given_up, None, None)[number]
             await runs.finish_resource(session, run_id, "one", resource, outcome)
     assert await order("one") == run_id
     async with db.transaction() as session:
