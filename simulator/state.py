@@ -14,9 +14,9 @@ from simulator.books.organisation import Organisation
 from simulator.call_log import Ledger
 from simulator.clock import Clock
 from simulator.faults import Faults
-from simulator.grants.connections import Connections
-from simulator.grants.model import User
-from simulator.grants.tokens import Tokens
+from simulator.identity.connections import Connections
+from simulator.identity.model import User
+from simulator.identity.tokens import Tokens
 from simulator.limits import Limits
 from simulator.options import SimulatorOptions
 from simulator.webhooks import Webhooks

@@ -8,7 +8,7 @@ import msgspec
 from simulator.clock import iso
 from simulator.control.request import Ask, Refused
 from simulator.faults import Fault, Order
-from simulator.grants.model import RefreshToken, User
+from simulator.identity.model import RefreshToken, User
 from simulator.options import SimulatorOptions
 from simulator.state import ConsentRule
 

@@ -6,7 +6,7 @@ from html import escape
 from simulator.books.model import Resource
 from simulator.books.organisation import RESOURCES, Organisation
 from simulator.endpoints.context import Visit
-from simulator.grants.scopes import SCOPES_FOR, may_read
+from simulator.identity.scopes import SCOPES_FOR, may_read
 from simulator.http import Answer
 from simulator.wire.encoding import encode_envelope, encode_row, plain_ms_date
 from simulator.wire.errors import (

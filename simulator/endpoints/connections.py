@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 
 from simulator.endpoints.context import Visit
-from simulator.grants.model import Connection
+from simulator.identity.model import Connection
 from simulator.http import Answer
 from simulator.wire.errors import not_found
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from simulator.books.organisation import Organisation
 from simulator.endpoints.context import Visit
-from simulator.grants.model import Consent, User
-from simulator.grants.scopes import refuse_scopes
+from simulator.identity.model import Consent, User
+from simulator.identity.scopes import refuse_scopes
 from simulator.http import Answer
 
 _HTML = "text/html; charset=utf-8"

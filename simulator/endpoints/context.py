@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from simulator.call_log import Entry
 from simulator.faults import Produce, with_fault
-from simulator.grants.model import AccessToken
+from simulator.identity.model import AccessToken
 from simulator.http import Answer, Call
 from simulator.state import World
 from simulator.wire.errors import XeroError, bad_token, token_expired

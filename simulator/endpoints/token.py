@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 
 from simulator.endpoints.context import Visit
-from simulator.grants.tokens import GrantRefused
+from simulator.identity.tokens import GrantRefused
 from simulator.http import Answer
 from simulator.wire.errors import not_found, oauth_error
 

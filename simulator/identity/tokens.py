@@ -9,7 +9,7 @@ from uuid import uuid4
 import jwt
 
 from simulator.clock import Clock
-from simulator.grants.model import AccessToken, Code, Consent, RefreshToken
+from simulator.identity.model import AccessToken, Code, Consent, RefreshToken
 from simulator.options import SimulatorOptions
 
 _CODE_MINUTES = 5

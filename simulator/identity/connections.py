@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import uuid4
 
-from simulator.grants.model import Connection
+from simulator.identity.model import Connection
 
 
 class Connections:
