@@ -22,8 +22,8 @@ from app.billing.records import Resource
 from app.connector import Access, PageRequest
 from app.xero.connector import XeroConnector
 from bench import fairness
-from bench.measurement import Figure, ms, p95, usual
 from bench.environment import CARD, ROWS, Service, pretend_xero, service
+from bench.measurement import Figure, ms, p95, usual
 
 HOOKS = 400
 READS = 200

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import httpx
 
-from bench.measurement import Figure, ms, p95
 from bench.environment import CARD, Service, pretend_xero, service
+from bench.measurement import Figure, ms, p95
 
 SMALL = {"contacts": 10, "invoices": 25, "payments": 12, "credit-notes": 3}
 MANY = 30

@@ -1,1 +1,1 @@
-"""Who signed in, what they allowed, and the tokens that say so."""
+"""The identity service: users, scopes, consents, tokens, and connections of users to tenants."""
