@@ -75,7 +75,7 @@ class FaultRule:
 
 @dataclass(slots=True)
 class FaultInjector:
-    """The faults that tests asked for, in order of arrival."""
+    """The faults that tests have added, in that order."""
 
     rng: Random
     rules: list[FaultRule] = field(default_factory=list)

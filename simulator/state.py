@@ -1,4 +1,4 @@
-"""The whole state of the simulator, and its reset."""
+"""The state of the simulator, and its reset."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

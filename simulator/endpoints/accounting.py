@@ -41,7 +41,7 @@ async def handle_accounting(context: RequestContext) -> Response:
         name, seconds = problem
         response = rate_limited(name, None if seconds is None else str(seconds))
     else:
-        response = await context.produce_with_faults(lambda: _produce(context, books))
+        response = await context.produce_with_faults(lambda: _read_or_error(context, books))
     response.headers += context.state.limits.headers(books.tenant_id)
     return response
 
@@ -67,14 +67,14 @@ def _path_segments(context: RequestContext) -> list[str]:
     return context.request.path.strip("/").split("/")[_PREFIX_SEGMENTS:] or [""]
 
 
-async def _produce(context: RequestContext, books: Organisation) -> Response:
+async def _read_or_error(context: RequestContext, books: Organisation) -> Response:
     try:
-        return _read(context, books)
+        return _read_resource(context, books)
     except XeroError as error:
         return error.response
 
 
-def _read(context: RequestContext, books: Organisation) -> Response:
+def _read_resource(context: RequestContext, books: Organisation) -> Response:
     if context.request.method != "GET":
         return not_implemented()
     if books.is_offline:

@@ -15,6 +15,7 @@ _TICK_DIGIT = "0"
 
 
 async def handle_connections(context: RequestContext) -> Response:
+    """List the signed-in user's connections, or delete one."""
     return await context.produce_with_faults(lambda: _handle(context))
 
 

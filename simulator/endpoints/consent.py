@@ -17,6 +17,7 @@ _LOCAL_HOST = "localhost"
 
 
 async def handle_authorize(context: RequestContext) -> Response:
+    """Show the login page, or redirect to the app with a code or an error."""
     return await context.produce_with_faults(lambda: _handle(context))
 
 

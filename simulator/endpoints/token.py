@@ -15,10 +15,12 @@ _CDN_COOKIES = (("Set-Cookie", "Device=1f2e; path=/; secure; HttpOnly"), ("Set-C
 
 
 async def handle_token(context: RequestContext) -> Response:
+    """Exchange an authorization code or a refresh token for tokens."""
     return await context.produce_with_faults(lambda: _handle_token(context))
 
 
 async def handle_revocation(context: RequestContext) -> Response:
+    """Revoke the tokens of the user to whom a refresh token belongs."""
     return await context.produce_with_faults(lambda: _handle_revocation(context))
 
 
