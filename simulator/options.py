@@ -51,7 +51,10 @@ class SimulatorOptions:
     if_modified_since: Literal["inclusive", "exclusive"] = "inclusive"
     """Not documented by Xero; "exclusive" leaves out the whole second that is named, the stricter reading."""
     allocation_moves_invoice: Literal["always", "status", "never"] = "status"
-    """When an allocation changes the invoice's UpdatedDateUTC. "status": if that pays or reopens it. Not established."""
+    """Whether an allocation changes the invoice's UpdatedDateUTC. Not established at Xero.
+
+    "status": only when the allocation pays or reopens the invoice.
+    """
     merge_moves_documents: bool = False
     """Whether a merge of contacts changes the UpdatedDateUTC of their documents. Not established at Xero."""
     batch_payment_as_text: bool = True
