@@ -1,4 +1,4 @@
-"""One measurement beside another, and how measurements are taken."""
+"""The result of a benchmark beside its baseline, and functions that measure durations in seconds."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -7,38 +7,47 @@ from statistics import median, quantiles
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One measurement beside another. `better` says which way the ratio should go."""
+class Measurement:
+    """The result of a benchmark and of its baseline, formatted with their unit.
 
-    what: str
-    ours: str
-    beside: str
-    theirs: str
+    `ratio` relates the two; `better` says whether a "lower" or a "higher" ratio is better.
+    """
+
+    benchmark: str
+    result: str
+    baseline: str
+    baseline_result: str
     ratio: float
     better: str = "lower"
 
 
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    """Return the seconds it took."""
-    began = time.perf_counter()
-    await work()
-    return time.perf_counter() - began
+async def measure_seconds(operation: Callable[[], Awaitable[object]]) -> float:
+    """Return the duration of one execution, in seconds."""
+    started = time.perf_counter()
+    await operation()
+    return time.perf_counter() - started
 
 
-async def usual(work: Callable[[], Awaitable[object]], times: int = 9) -> float:
-    """Return the median of the seconds it took."""
-    return median([await timed(work) for _ in range(times)])
+async def measure_median(operation: Callable[[], Awaitable[object]], times: int = 9) -> float:
+    """Return the median duration of several executions, in seconds."""
+    return median([await measure_seconds(operation) for _ in range(times)])
 
 
-async def p95(work: Callable[[int], Awaitable[object]], times: int) -> float:
-    """Return the seconds that 95 of 100 took at most; `work` is given its number."""
-    spent = []
+async def measure_p95(operation: Callable[[int], Awaitable[object]], times: int) -> float:
+    """Return the 95th percentile of the durations, in seconds; `operation` receives the number of the execution."""
+    durations = []
     for number in range(times):
-        began = time.perf_counter()
-        await work(number)
-        spent.append(time.perf_counter() - began)
-    return quantiles(spent, n=20)[-1]
+        started = time.perf_counter()
+        await operation(number)
+        durations.append(time.perf_counter() - started)
+    return quantiles(durations, n=20)[-1]
 
 
-def ms(seconds: float) -> str:
+def format_ms(seconds: float) -> str:
+    """Return a duration in milliseconds."""
     return f"{seconds * 1000:.1f} ms"
+
+
+def format_rate(count: int, seconds: float, unit: str = "") -> str:
+    """Return a count per second, such as `1,200 rows/s`."""
+    return f"{count / seconds:,.0f} {unit}/s" if unit else f"{count / seconds:,.0f}/s"
