@@ -1,1 +1,1 @@
-"""Benchmarks: each beside its peer or its floor in the same run, so that a slow machine slows both."""
+"""Benchmarks. Each is measured beside a baseline in the same run, so that a slow machine slows both alike."""

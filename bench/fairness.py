@@ -1,10 +1,10 @@
-"""How long small organisations wait beside a very large one, and a changed row after the vendor told of it."""
+"""Two benchmarks of a worker that syncs many organisations, in milliseconds; ratios are our time by the baseline's.
+
+- First syncs of thirty small organisations while a very large one is being synced, beside thirty without it.
+- Time from a webhook delivery until the changed row is visible (95th percentile), beside one request for that row.
+"""
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,29 +12,30 @@ from datetime import UTC, datetime
 
 import httpx
 
-from bench.figure import Figure, ms, p95
-from bench.stage import CARD, Service, pretend_xero, service
+from bench.environment import INTEGRATION_PATH, Service, run_service, run_simulator
+from bench.measurement import Measurement, format_ms, measure_p95
+from bench.webhooks import send_delivery
 
-SMALL = {"contacts": 10, "invoices": 25, "payments": 12, "credit-notes": 3}
-MANY = 30
+SMALL_SIZES = {"contacts": 10, "invoices": 25, "payments": 12, "credit-notes": 3}
+SMALL_COUNT = 30
 LARGE_ROWS = 200_000
-AT_A_TIME = 20_000
+ROWS_PER_EDIT = 20_000
 EVENTS = 100
-KEY = b"simulated-webhook-key"
-WHOLE = "SELECT bool_and(data_as_of IS NOT NULL) FROM tenants WHERE tenant_id = ANY(:ids)"
+ARE_COMPLETE = "SELECT bool_and(data_as_of IS NOT NULL) FROM tenants WHERE tenant_id = ANY(:ids)"
 
 
-async def measure() -> list[Figure]:
-    with pretend_xero(1 + 2 * MANY, SMALL) as xero_url:
-        async with service(xero_url) as running, working(running):
-            large, *small = await running.connect()
-            return [await _starvation(running, large, small), await _freshness(running, small[0])]
+async def measure() -> list[Measurement]:
+    """Run both benchmarks on one service with a running worker."""
+    with run_simulator(1 + 2 * SMALL_COUNT, SMALL_SIZES) as xero_url:
+        async with run_service(xero_url) as service, run_worker(service):
+            large, *small = await service.connect()
+            return [await _measure_small_syncs(service, large, small), await _measure_freshness(service, small[0])]
 
 
 @asynccontextmanager
-async def working(running: Service) -> AsyncIterator[None]:
-    """Have the worker at work meanwhile."""
-    worker = asyncio.create_task(running.engine.worker.run())
+async def run_worker(service: Service) -> AsyncIterator[None]:
+    """Run the service's worker until the context ends."""
+    worker = asyncio.create_task(service.engine.worker.run())
     try:
         yield
     finally:
@@ -42,59 +43,54 @@ async def working(running: Service) -> AsyncIterator[None]:
         await asyncio.gather(worker, return_exceptions=True)
 
 
-async def _starvation(running: Service, large: str, small: list[str]) -> Figure:
-    """Sync thirty small organisations for the first time alone, and thirty like them while a large one is read."""
-    for _ in range(LARGE_ROWS // AT_A_TIME):
-        edit = {"edit": "bulk_insert", "resource": "Invoices", "count": AT_A_TIME}
-        await running.control(f"/tenants/{large}/edits", edit)
-    alone = await _sync(running, [], small[:MANY])
-    await running.call("PUT", f"{CARD}/tenants", {"tenant_ids": [*small[:MANY], large]})
-    await running.until("SELECT EXISTS (SELECT FROM sync_cursors WHERE tenant_id = :t AND rows_read > 5000)", t=large)
-    beside = await _sync(running, [*small[:MANY], large], small[MANY:])
-    if await running.ask(WHOLE, ids=[large]):
-        raise RuntimeError("The large organisation was done first, so nothing was measured; give it more rows.")
-    what = f"{MANY} small first syncs beside {LARGE_ROWS:,} rows"
-    return Figure(what, ms(beside), "alone", ms(alone), beside / alone)
+async def _measure_small_syncs(service: Service, large: str, small: list[str]) -> Measurement:
+    await _add_rows(service, large)
+    alone = await _sync(service, [], small[:SMALL_COUNT])
+    selected = [*small[:SMALL_COUNT], large]
+    await service.call("PUT", f"{INTEGRATION_PATH}/tenants", {"tenant_ids": selected})
+    is_reading = "SELECT EXISTS (SELECT FROM sync_cursors WHERE tenant_id = :t AND rows_read > 5000)"
+    await service.wait_until(is_reading, t=large)
+    beside_large = await _sync(service, selected, small[SMALL_COUNT:])
+    if await service.query_value(ARE_COMPLETE, ids=[large]):
+        raise RuntimeError("The large organisation was synced first, so nothing was measured; give it more rows.")
+    benchmark = f"{SMALL_COUNT} small first syncs beside {LARGE_ROWS:,} rows"
+    return Measurement(benchmark, format_ms(beside_large), "without them", format_ms(alone), beside_large / alone)
 
 
-async def _sync(running: Service, picked: list[str], added: list[str]) -> float:
-    began = time.perf_counter()
-    await running.call("PUT", f"{CARD}/tenants", {"tenant_ids": [*picked, *added]})
-    await running.until(WHOLE, ids=added)
-    return time.perf_counter() - began
+async def _add_rows(service: Service, tenant_id: str) -> None:
+    for _ in range(LARGE_ROWS // ROWS_PER_EDIT):
+        edit = {"edit": "bulk_insert", "resource": "Invoices", "count": ROWS_PER_EDIT}
+        await service.control_simulator(f"/tenants/{tenant_id}/edits", edit)
 
 
-async def _freshness(running: Service, tenant_id: str) -> Figure:
-    """Tell of a changed invoice and wait until the change is here, beside reading that invoice alone."""
-    await running.call("PUT", f"{CARD}/tenants", {"tenant_ids": [tenant_id]})
-    await running.until("SELECT NOT EXISTS (SELECT FROM sync_runs WHERE status = 'running')")
+async def _sync(service: Service, selected: list[str], added: list[str]) -> float:
+    """Return the seconds from the selection of more organisations until all of these are synced."""
+    started = time.perf_counter()
+    await service.call("PUT", f"{INTEGRATION_PATH}/tenants", {"tenant_ids": [*selected, *added]})
+    await service.wait_until(ARE_COMPLETE, ids=added)
+    return time.perf_counter() - started
+
+
+async def _measure_freshness(service: Service, tenant_id: str) -> Measurement:
+    await service.call("PUT", f"{INTEGRATION_PATH}/tenants", {"tenant_ids": [tenant_id]})
+    await service.wait_until("SELECT NOT EXISTS (SELECT FROM sync_runs WHERE status = 'running')")
     query = "SELECT external_id FROM billing_invoices WHERE source_tenant_id = :t AND status = 'open' LIMIT 1"
-    invoice = str(await running.ask(query, t=tenant_id))
+    invoice = str(await service.query_value(query, t=tenant_id))
+    headers = {"Authorization": f"Bearer {await service.access_token()}", "xero-tenant-id": tenant_id}
+    async with httpx.AsyncClient(base_url=service.xero_url, headers=headers) as client:
+        baseline = await measure_p95(lambda _number: client.get(f"/api.xro/2.0/Invoices/{invoice}"), EVENTS)
+    ours = await measure_p95(lambda _number: _change_invoice(service, tenant_id, invoice), EVENTS)
+    return Measurement(
+        "webhook to visible row, p95", format_ms(ours), "request for that row", format_ms(baseline), ours / baseline
+    )
+
+
+async def _change_invoice(service: Service, tenant_id: str, invoice: str) -> None:
+    """Change an invoice at Xero, deliver the webhook, and wait until the service has the change."""
+    before = datetime.now(UTC)
+    edit = {"edit": "stamp", "resource": "Invoices", "id": invoice}
+    await service.control_simulator(f"/tenants/{tenant_id}/edits", edit)
+    event_at = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    await send_delivery(service.client, tenant_id, invoice, event_at)
     is_newer = "SELECT vendor_updated_at > :before FROM billing_invoices WHERE external_id = :i"
-
-    async def tell(_number: int) -> None:
-        before = datetime.now(UTC)
-        await running.control(f"/tenants/{tenant_id}/edits", {"edit": "stamp", "resource": "Invoices", "id": invoice})
-        await _deliver(running, tenant_id, invoice)
-        await running.until(is_newer, before=before, i=invoice)
-
-    headers = {"Authorization": f"Bearer {await running.access_token()}", "xero-tenant-id": tenant_id}
-    async with httpx.AsyncClient(base_url=running.xero_url, headers=headers) as client:
-        theirs = await p95(lambda _number: client.get(f"/api.xro/2.0/Invoices/{invoice}"), EVENTS)
-    ours = await p95(tell, EVENTS)
-    return Figure("webhook to visible row, p95", ms(ours), "reading that row", ms(theirs), ours / theirs)
-
-
-async def _deliver(running: Service, tenant_id: str, invoice: str) -> None:
-    event = {
-        "resourceId": invoice,
-        "tenantId": tenant_id,
-        "tenantType": "ORGANISATION",
-        "eventCategory": "INVOICE",
-        "eventType": "UPDATE",
-        "eventDateUtc": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds"),
-    }
-    body = json.dumps({"events": [event], "entropy": "X"}).encode()
-    signature = base64.b64encode(hmac.digest(KEY, body, hashlib.sha256)).decode()
-    answer = await running.client.post("/api/webhooks/xero", content=body, headers={"x-xero-signature": signature})
-    answer.raise_for_status()
+    await service.wait_until(is_newer, before=before, i=invoice)

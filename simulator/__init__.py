@@ -1,1 +1,1 @@
-"""A pretend Xero: the same URLs, answers, limits and faults as the real one, in a process and memory of its own."""
+"""A simulator of Xero: the same URLs, responses, rate limits and errors, in a process of its own and in memory only."""

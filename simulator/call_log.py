@@ -1,4 +1,4 @@
-"""A record of every call to the pretend Xero, and what can be read off it."""
+"""The log of all calls to the simulator, and statistics about them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any
 
-from simulator.clock import Clock, iso
-from simulator.http import Call
+from simulator.clock import Clock, format_instant
+from simulator.http import Request
 
 _MINUTE_MS = 60_000
 _HEADERS = ("accept", "accept-encoding", "if-modified-since", "user-agent", "xero-tenant-id")
 
 
 @dataclass(slots=True)
-class Entry:
-    """One call. `at` is the simulator's clock in milliseconds, `monotonic` the machine's in seconds."""
+class CallEntry:
+    """One call. `at` is the simulator's time in milliseconds, `monotonic` the machine's monotonic clock in seconds."""
 
     seq: int
     at: int
@@ -36,38 +36,40 @@ class Entry:
     milliseconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"at": iso(self.at)}
+        return asdict(self) | {"at": format_instant(self.at)}
 
 
 @dataclass(slots=True)
-class Ledger:
-    """All calls since the last clearing, and how many are in progress per tenant (None: no tenant named)."""
+class CallLog:
+    """All calls since the log was last cleared, and the number in progress per tenant (None: no tenant was named)."""
 
     clock: Clock
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[CallEntry] = field(default_factory=list)
     in_flight: Counter[str | None] = field(default_factory=Counter)
     _next: int = 1
 
-    def open(self, call: Call) -> Entry:
-        tenant = call.tenant_id
+    def start(self, request: Request) -> CallEntry:
+        """Record a call that begins."""
+        tenant = request.tenant_id
         self.in_flight[tenant] += 1
-        entry = Entry(
+        entry = CallEntry(
             seq=self._next,
             at=self.clock.now_ms(),
             monotonic=monotonic(),
-            method=call.method,
-            path=call.path,
-            resource=call.resource,
-            query=call.raw_query,
+            method=request.method,
+            path=request.path,
+            resource=request.resource,
+            query=request.raw_query,
             tenant_id=tenant,
             in_flight=self.in_flight[tenant],
-            headers={name: call.headers[name] for name in _HEADERS if name in call.headers},
+            headers={name: request.headers[name] for name in _HEADERS if name in request.headers},
         )
         self._next += 1
         self.entries.append(entry)
         return entry
 
-    def close(self, entry: Entry) -> None:
+    def finish(self, entry: CallEntry) -> None:
+        """Record the duration of a call that has ended."""
         self.in_flight[entry.tenant_id] -= 1
         entry.milliseconds = (monotonic() - entry.monotonic) * 1000
 
@@ -75,15 +77,15 @@ class Ledger:
         self.entries = []
 
     def stats(self) -> dict[str, Any]:
-        """Per tenant: calls, the most in any 60 seconds of the simulator's clock, the most in flight, refusals."""
-        by_tenant: dict[str, list[Entry]] = defaultdict(list)
+        """Return, per tenant, the calls, the most in any 60 seconds of simulator time, the most in flight, the 429s."""
+        by_tenant: dict[str, list[CallEntry]] = defaultdict(list)
         for entry in self.entries:
             if entry.tenant_id and entry.path.lower().startswith("/api.xro"):
                 by_tenant[entry.tenant_id].append(entry)
         everything = [entry for entries in by_tenant.values() for entry in entries]
         return {
             "calls": len(self.entries),
-            "most_in_60_seconds_all_tenants": most_within_a_minute(entry.at for entry in everything),
+            "most_in_60_seconds_all_tenants": max_calls_in_a_minute(entry.at for entry in everything),
             "violations": sum(entry.status == 429 and not entry.fault for entry in everything),  # noqa: PLR2004 - the status
             "tenants": {tenant: _tenant_stats(entries) for tenant, entries in by_tenant.items()},
             "token_calls": Counter(
@@ -92,23 +94,23 @@ class Ledger:
         }
 
 
-def most_within_a_minute(moments: Iterable[int]) -> int:
-    """The largest number of moments in any rolling 60 seconds."""
-    ordered = sorted(moments)
-    first, most = 0, 0
-    for last, moment in enumerate(ordered):
-        while moment - ordered[first] >= _MINUTE_MS:
+def max_calls_in_a_minute(instants: Iterable[int]) -> int:
+    """Return the largest number of these times (in milliseconds) in any rolling 60 seconds."""
+    ordered = sorted(instants)
+    first, largest = 0, 0
+    for last, instant in enumerate(ordered):
+        while instant - ordered[first] >= _MINUTE_MS:
             first += 1
-        most = max(most, last - first + 1)
-    return most
+        largest = max(largest, last - first + 1)
+    return largest
 
 
-def _tenant_stats(entries: list[Entry]) -> dict[str, Any]:
+def _tenant_stats(entries: list[CallEntry]) -> dict[str, Any]:
     return {
         "calls": len(entries),
         "by_resource": Counter(entry.resource for entry in entries),
         "by_status": Counter(str(entry.status) for entry in entries),
-        "most_in_60_seconds": most_within_a_minute(entry.at for entry in entries),
+        "most_in_60_seconds": max_calls_in_a_minute(entry.at for entry in entries),
         "most_in_flight": max(entry.in_flight for entry in entries),
         "refused": Counter(entry.note for entry in entries if entry.status == 429),  # noqa: PLR2004 - the status
         "bytes_raw": sum(entry.bytes_raw for entry in entries),

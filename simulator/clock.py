@@ -1,4 +1,4 @@
-"""The pretend Xero's own clock: the given one, moved forward or made to run faster."""
+"""The simulator's clock, which can be advanced or run faster than real time, and conversions of its times."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ def utc_now() -> datetime:
 
 
 class Clock:
-    """Reads `source`, runs `rate` times as fast from the moment it was made, and can be advanced."""
+    """Returns the time of `source`, running `rate` times as fast since its creation; `advance` moves it."""
 
     def __init__(self, source: Callable[[], datetime] = utc_now, rate: float = 1) -> None:
         self._source = source
@@ -24,36 +24,37 @@ class Clock:
         return self._origin + (self._source() - self._origin) * self._rate + self._offset
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970, the unit of every stamp in the books."""
+        """Return the milliseconds since 1970, the unit of every time in the books."""
         return to_ms(self.now())
 
     def today_ms(self) -> int:
-        """Midnight UTC of the current date."""
+        """Return midnight UTC of the current date, in milliseconds since 1970."""
         return self.now_ms() // DAY_MS * DAY_MS
 
     def advance(self, seconds: float) -> None:
-        """Jump forward (or, with a negative number, back)."""
+        """Move the clock forward or, with a negative number, back."""
         self._offset += timedelta(seconds=seconds)
 
-    def run_at(self, rate: float) -> None:
-        """Change the speed from now on without a jump."""
+    def set_rate(self, rate: float) -> None:
+        """Change the speed; the current time stays the same."""
         self._offset += self.now() - self._offset - self._source()
         self._origin = self._source()
         self._rate = rate
 
 
-def to_ms(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+def to_ms(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
 
 
-def from_ms(stamp: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=stamp)
+def from_ms(timestamp_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=timestamp_ms)
 
 
-def iso(stamp: int) -> str:
-    """An instant of the books as RFC 3339 with milliseconds."""
-    return from_ms(stamp).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def format_instant(timestamp_ms: int) -> str:
+    """Return a time of the books as RFC 3339 with milliseconds."""
+    return from_ms(timestamp_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def iso_date(stamp: int) -> str:
-    return from_ms(stamp).date().isoformat()
+def format_date(timestamp_ms: int) -> str:
+    """Return the UTC date of a time of the books as `YYYY-MM-DD`."""
+    return from_ms(timestamp_ms).date().isoformat()

@@ -1,4 +1,4 @@
-"""Faults on order: what a call must look like to be hit, how often, and what it gets."""
+"""Fault injection: which requests fail, how often, and with which response."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,20 +11,21 @@ from zlib import compress, compressobj
 
 import msgspec
 
-from simulator.http import Answer, Call, Cut
+from simulator.http import ConnectionAbort, Request, Response
 from simulator.wire import errors
 
 _GZIP_WBITS = 31
 _MEGABYTE = 1 << 20
 
-Produce = Callable[[], Awaitable[Answer]]
+ResponseProducer = Callable[[], Awaitable[Response]]
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Of the calls that match every given field, the first `times` (all if null) fail, each with chance `share`.
+    """Of the calls that match every given field, the first `times` (all if null) fail, each with probability `share`.
 
-    `path` and `query` are parts of the call's; the others must be equal, letter case aside. `kind` is one of KINDS;
-    `keep` is the share of the body that truncated and reset leave, `megabytes` what a gzip_bomb unpacks to.
+    `path` and `query` match a part of the call's; the other fields must be equal, letter case aside. `kind` is one of
+    `fault_kinds`; `keep` is the share of the body that truncated and reset leave, `megabytes` the size to which a
+    gzip_bomb unpacks.
     """
 
     kind: str
@@ -44,154 +45,164 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     keep: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
     megabytes: int = 64
 
-    def matches(self, call: Call) -> bool:
+    def matches(self, request: Request) -> bool:
+        """Tell whether the request matches every given field."""
         wanted = (
-            (self.method, call.method),
-            (self.resource, call.resource),
-            (self.tenant_id, call.tenant_id),
-            (self.grant_type, call.form.get("grant_type") if self.grant_type else None),
+            (self.method, request.method),
+            (self.resource, request.resource),
+            (self.tenant_id, request.tenant_id),
+            (self.grant_type, request.form.get("grant_type") if self.grant_type else None),
         )
-        if any(want is not None and want.lower() != (got or "").lower() for want, got in wanted):
+        if any(want is not None and want.lower() != (actual or "").lower() for want, actual in wanted):
             return False
-        return (self.path or "").lower() in call.path.lower() and (self.query or "").lower() in call.raw_query.lower()
+        return (self.path or "").lower() in request.path.lower() and (
+            self.query or ""
+        ).lower() in request.raw_query.lower()
 
 
 @dataclass(slots=True)
-class Order:
-    """A fault in the book, and how often it struck."""
+class FaultRule:
+    """A fault waiting for matching requests, and how often it was injected."""
 
     id: int
     fault: Fault
-    struck: int = 0
+    injected_count: int = 0
 
     @property
-    def is_spent(self) -> bool:
-        return self.fault.times is not None and self.struck >= self.fault.times
+    def is_exhausted(self) -> bool:
+        return self.fault.times is not None and self.injected_count >= self.fault.times
 
 
 @dataclass(slots=True)
-class Faults:
+class FaultInjector:
+    """The faults that tests have added, in that order."""
+
     rng: Random
-    orders: list[Order] = field(default_factory=list)
+    rules: list[FaultRule] = field(default_factory=list)
     _ids: "Iterable[int]" = field(default_factory=lambda: count(1))
 
-    def add(self, fault: Fault) -> Order:
-        """Raises ValueError for an unknown kind."""
-        if fault.kind not in KINDS:
+    def add(self, fault: Fault) -> FaultRule:
+        """Add a fault. Raises ValueError for an unknown kind."""
+        if fault.kind not in FAULT_KINDS:
             raise ValueError(f"There is no fault {fault.kind!r}; GET /_control lists the kinds.")
-        order = Order(next(iter(self._ids)), fault)
-        self.orders.append(order)
-        return order
+        rule = FaultRule(next(iter(self._ids)), fault)
+        self.rules.append(rule)
+        return rule
 
-    def strike(self, call: Call) -> Fault | None:
-        """The first order that hits this call, counted as struck."""
-        for order in self.orders:
-            if not order.is_spent and order.fault.matches(call) and self.rng.random() < order.fault.share:
-                order.struck += 1
-                return order.fault
+    def take_match(self, request: Request) -> Fault | None:
+        """Return the first fault that matches this request and count it as injected, or None."""
+        for rule in self.rules:
+            if not rule.is_exhausted and rule.fault.matches(request) and self.rng.random() < rule.fault.share:
+                rule.injected_count += 1
+                return rule.fault
         return None
 
-    def remove(self, order_id: int | None = None) -> None:
-        """One order, or all of them."""
-        self.orders = [order for order in self.orders if order_id not in (None, order.id)]
+    def remove(self, rule_id: int) -> None:
+        """Remove the fault with this id, if there is one."""
+        self.rules = [rule for rule in self.rules if rule.id != rule_id]
+
+    def clear(self) -> None:
+        """Remove all faults."""
+        self.rules = []
 
 
-def _given(make: Callable[[Fault], Answer]) -> Callable[[Fault, Answer], Answer]:
-    """A fault that answers in the call's place."""
-    return lambda fault, _answer: make(fault)
+def _replace_response(make: Callable[[Fault], Response]) -> Callable[[Fault, Response], Response]:
+    """Return a fault that replaces the response; the request itself is not processed."""
+    return lambda fault, _response: make(fault)
 
 
-def _truncated(fault: Fault, answer: Answer) -> Answer:
-    answer.body = answer.body[: int(len(answer.body) * fault.keep)]
-    return answer
+def _truncated(fault: Fault, response: Response) -> Response:
+    response.body = response.body[: int(len(response.body) * fault.keep)]
+    return response
 
 
-def _wrong_type(_fault: Fault, answer: Answer) -> Answer:
-    answer.content_type = "text/html; charset=utf-8"
-    return answer
+def _wrong_type(_fault: Fault, response: Response) -> Response:
+    response.content_type = "text/html; charset=utf-8"
+    return response
 
 
-def _bad_gzip(_fault: Fault, answer: Answer) -> Answer:
-    # A gzip header and then a kind of block that does not exist, so that every decoder must notice.
-    answer.body = compress(answer.body, wbits=_GZIP_WBITS)[:10] + b"\xff" * 64
-    answer.headers.append(("Content-Encoding", "gzip"))
-    answer.compress = False
-    return answer
+def _bad_gzip(_fault: Fault, response: Response) -> Response:
+    # A gzip header, then a block type that does not exist, so that every decoder fails.
+    response.body = compress(response.body, wbits=_GZIP_WBITS)[:10] + b"\xff" * 64
+    response.headers.append(("Content-Encoding", "gzip"))
+    response.compress = False
+    return response
 
 
-def _gzip_bomb(fault: Fault, answer: Answer) -> Answer:
-    """A thousandth of what it unpacks to: spaces, which JSON allows before anything."""
-    packer = compressobj(wbits=_GZIP_WBITS)
-    parts = [packer.compress(b" " * _MEGABYTE) for _ in range(fault.megabytes)]
-    answer.body = b"".join(parts) + packer.compress(answer.body) + packer.flush()
-    answer.headers.append(("Content-Encoding", "gzip"))
-    answer.compress = False
-    return answer
+def _gzip_bomb(fault: Fault, response: Response) -> Response:
+    """Prefix the body with spaces, which JSON allows; it unpacks to about a thousand times its compressed size."""
+    compressor = compressobj(wbits=_GZIP_WBITS)
+    parts = [compressor.compress(b" " * _MEGABYTE) for _ in range(fault.megabytes)]
+    response.body = b"".join(parts) + compressor.compress(response.body) + compressor.flush()
+    response.headers.append(("Content-Encoding", "gzip"))
+    response.compress = False
+    return response
 
 
-def _reset(fault: Fault, answer: Answer) -> Answer:
-    answer.cut, answer.keep = Cut.MID_BODY, fault.keep
-    return answer
+def _reset(fault: Fault, response: Response) -> Response:
+    response.abort, response.sent_share = ConnectionAbort.MID_BODY, fault.keep
+    return response
 
 
-def _lost(_fault: Fault, answer: Answer) -> Answer:
-    answer.cut = Cut.BEFORE_ANSWER
-    return answer
+def _lose_response(_fault: Fault, response: Response) -> Response:
+    response.abort = ConnectionAbort.BEFORE_RESPONSE
+    return response
 
 
-def _limited(problem: str, usual: str | None = None) -> Callable[[Fault, Answer], Answer]:
-    """`retry_after` is sent as it is given; null takes what Xero sent once, an empty text leaves the header out."""
+def _rate_limit_fault(problem: str, default: str | None = None) -> Callable[[Fault, Response], Response]:
+    """Return a 429 fault. `retry_after` is sent as given; null sends the default, an empty string no header."""
 
-    def make(fault: Fault) -> Answer:
-        wanted = usual if fault.retry_after is None else fault.retry_after
+    def make(fault: Fault) -> Response:
+        wanted = default if fault.retry_after is None else fault.retry_after
         return errors.rate_limited(problem, wanted or None)
 
-    return _given(make)
+    return _replace_response(make)
 
 
-def _refused(_fault: Fault) -> Answer:
-    return Answer(cut=Cut.BEFORE_ANSWER)
+def _refuse_connection(_fault: Fault) -> Response:
+    return Response(abort=ConnectionAbort.BEFORE_RESPONSE)
 
 
-KINDS: dict[str, Callable[[Fault, Answer], Answer]] = {
-    "status": _given(lambda fault: Answer(fault.status, (fault.text or "").encode(), fault.content_type)),
-    "token_expired": _given(lambda _: errors.token_expired(datetime(2001, 1, 1))),  # noqa: DTZ001 - Xero's own sample
-    "bad_token": _given(lambda _: errors.bad_token()),
-    "scope_missing": _given(lambda _: errors.scope_missing()),
-    "forbidden": _given(lambda _: errors.forbidden()),
-    "not_found": _given(lambda _: errors.not_found()),
-    "query_error": _given(lambda fault: errors.query_error(fault.text or "Syntax error")),
-    "validation_error": _given(lambda fault: errors.validation_error(fault.text or "Not valid")),
-    "high_volume": _given(lambda fault: errors.high_volume(fault.resource or "Invoices")),
-    "limit_minute": _limited("minute", "22"),
-    "limit_day": _limited("day", "66975"),
-    "limit_concurrent": _limited("concurrent"),
-    "limit_appminute": _limited("appminute"),
-    "server_error": _given(lambda _: errors.server_error()),
-    "not_implemented": _given(lambda _: errors.not_implemented()),
-    "maintenance": _given(lambda _: errors.unavailable(errors.MAINTENANCE)),
-    "unavailable": _given(lambda _: errors.unavailable()),
-    "organisation_offline": _given(lambda _: errors.unavailable(errors.ORGANISATION_OFFLINE)),
-    "html": _given(lambda _: errors.html()),
-    "empty": _given(lambda _: Answer(content_type="application/json; charset=utf-8")),
-    "no_content": _given(lambda _: Answer(HTTPStatus.NO_CONTENT)),
-    "oauth_error": _given(lambda fault: errors.oauth_error(fault.text or "invalid_grant")),
-    "refused": _given(_refused),
+FAULT_KINDS: dict[str, Callable[[Fault, Response], Response]] = {
+    "status": _replace_response(lambda fault: Response(fault.status, (fault.text or "").encode(), fault.content_type)),
+    "token_expired": _replace_response(lambda _: errors.token_expired(datetime(2001, 1, 1))),  # noqa: DTZ001 - the time in Xero's own example
+    "bad_token": _replace_response(lambda _: errors.bad_token()),
+    "scope_missing": _replace_response(lambda _: errors.scope_missing()),
+    "forbidden": _replace_response(lambda _: errors.forbidden()),
+    "not_found": _replace_response(lambda _: errors.not_found()),
+    "query_error": _replace_response(lambda fault: errors.query_error(fault.text or "Syntax error")),
+    "validation_error": _replace_response(lambda fault: errors.validation_error(fault.text or "Not valid")),
+    "high_volume": _replace_response(lambda fault: errors.high_volume(fault.resource or "Invoices")),
+    "limit_minute": _rate_limit_fault("minute", "22"),
+    "limit_day": _rate_limit_fault("day", "66975"),
+    "limit_concurrent": _rate_limit_fault("concurrent"),
+    "limit_appminute": _rate_limit_fault("appminute"),
+    "server_error": _replace_response(lambda _: errors.server_error()),
+    "not_implemented": _replace_response(lambda _: errors.not_implemented()),
+    "maintenance": _replace_response(lambda _: errors.unavailable(errors.MAINTENANCE)),
+    "unavailable": _replace_response(lambda _: errors.unavailable()),
+    "organisation_offline": _replace_response(lambda _: errors.unavailable(errors.ORGANISATION_OFFLINE)),
+    "html": _replace_response(lambda _: errors.html()),
+    "empty": _replace_response(lambda _: Response(content_type="application/json; charset=utf-8")),
+    "no_content": _replace_response(lambda _: Response(HTTPStatus.NO_CONTENT)),
+    "oauth_error": _replace_response(lambda fault: errors.oauth_error(fault.text or "invalid_grant")),
+    "refused": _replace_response(_refuse_connection),
     "truncated": _truncated,
     "wrong_type": _wrong_type,
     "bad_gzip": _bad_gzip,
     "gzip_bomb": _gzip_bomb,
     "reset": _reset,
-    "lost_answer": _lost,
-    "delay": lambda _fault, answer: answer,
+    "lost_answer": _lose_response,
+    "delay": lambda _fault, response: response,
 }
-# These act on the real answer, so the call has its effect: a lost answer to a refresh has rotated the token.
-EFFECTIVE = frozenset(("truncated", "wrong_type", "bad_gzip", "gzip_bomb", "reset", "lost_answer", "delay"))
+# These faults change the real response, so the request takes effect: a refresh whose response is lost has rotated the
+# refresh token.
+FAULTS_AFTER_EFFECT = frozenset(("truncated", "wrong_type", "bad_gzip", "gzip_bomb", "reset", "lost_answer", "delay"))
 
 
-async def with_fault(fault: Fault | None, produce: Produce) -> Answer:
-    """The call's answer, spoiled or replaced."""
+async def apply_fault(fault: Fault | None, produce: ResponseProducer) -> Response:
+    """Return the response to a request, changed or replaced by the fault if there is one."""
     if fault is None:
         return await produce()
-    answer = await produce() if fault.kind in EFFECTIVE else Answer()
-    return KINDS[fault.kind](fault, answer)
+    response = await produce() if fault.kind in FAULTS_AFTER_EFFECT else Response()
+    return FAULT_KINDS[fault.kind](fault, response)

@@ -1,4 +1,4 @@
-"""One call to the pretend Xero and its answer, free of any web framework."""
+"""A request to the simulator and its response, independent of the web framework."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -6,16 +6,16 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 
-class Cut(Enum):
-    """How an answer breaks off on its way out."""
+class ConnectionAbort(Enum):
+    """Where in the response a fault closes the connection."""
 
     MID_BODY = "mid_body"
-    BEFORE_ANSWER = "before_answer"
+    BEFORE_RESPONSE = "before_answer"
 
 
 @dataclass(slots=True, kw_only=True)
-class Call:
-    """A request as it arrived. Header names and query keys are lower case; of repeated ones the last counts."""
+class Request:
+    """A request as received. Header names and query keys are in lower case; of repeated ones the last counts."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Call:
 
     @property
     def resource(self) -> str:
-        """`Invoices` of `/api.xro/2.0/Invoices/{id}`; else the last two parts of the path."""
+        """`Invoices` for `/api.xro/2.0/Invoices/{id}`; for other paths, their last two segments."""
         parts = self.path.strip("/").split("/")
         if parts[0].lower() == "api.xro":
             return "/".join(parts[2:3])
@@ -45,7 +45,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """A response before it is compressed and sent."""
 
     status: int = HTTPStatus.OK
@@ -53,8 +53,8 @@ class Answer:
     content_type: str | None = None
     headers: list[tuple[str, str]] = field(default_factory=list)
     compress: bool = True
-    cut: Cut | None = None
-    keep: float = 0.5
-    """The share of the body that is sent before a cut within it."""
+    abort: ConnectionAbort | None = None
+    sent_share: float = 0.5
+    """The share of the body that is sent before an abort in the middle of it."""
     note: str | None = None
-    """What the ledger shall say of it, such as the OAuth error code."""
+    """The reason the call log records with the status, such as the OAuth error code."""

@@ -1,4 +1,4 @@
-"""Puts the pretend Xero together, and serves it."""
+"""Assembles the simulator's ASGI application and serves it."""
 
 import socket
 from collections.abc import Callable
@@ -13,26 +13,26 @@ from typing_extensions import override
 
 from simulator.clock import utc_now
 from simulator.control.routes import control_routes
-from simulator.endpoints.router import TRANSPORT, Gate
+from simulator.endpoints.router import TRANSPORT_KEY, Router
 from simulator.options import SimulatorOptions
-from simulator.state import World
+from simulator.state import SimulatorState
 
-# Longer than a client keeps an idle connection, so that it never sends into one that is just being closed.
+# Longer than a client keeps an idle connection, so that it never sends a request on one that is being closed.
 _KEEP_ALIVE_SECONDS = 75
 
 
 class Simulator(Starlette):
-    """The application. `world` is open to tests in the same process; all others use the control API."""
+    """The ASGI application. Tests in the same process may use `simulator_state`; all others use the control API."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        super().__init__(routes=[*control_routes(world), Route("/{path:path}", Gate(world))])
+    def __init__(self, state: SimulatorState) -> None:
+        self.simulator_state = state
+        super().__init__(routes=[*control_routes(state), Route("/{path:path}", Router(state))])
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Uvicorn's send belongs to the object that holds the socket; a fault that resets the connection needs it,
-        # and further in the middleware has wrapped send.
-        scope[TRANSPORT] = getattr(getattr(send, "__self__", None), "transport", None)
+        # Uvicorn's `send` is a method of the object that holds the socket, which a fault needs to close the connection.
+        # It is taken here because Starlette's middleware wraps `send` further in.
+        scope[TRANSPORT_KEY] = getattr(getattr(send, "__self__", None), "transport", None)
         await super().__call__(scope, receive, send)
 
 
@@ -41,12 +41,12 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
     webhook_transport: httpx.AsyncBaseTransport | None = None,
 ) -> Simulator:
-    """An ASGI application with books of its own. Webhooks go over `webhook_transport`, by default the network."""
-    return Simulator(World(options or SimulatorOptions(), clock, webhook_transport))
+    """Return an ASGI application with its own books. Webhooks are sent over `webhook_transport`, else the network."""
+    return Simulator(SimulatorState(options or SimulatorOptions(), clock, webhook_transport))
 
 
 def make_server(options: SimulatorOptions, clock: Callable[[], datetime] = utc_now) -> uvicorn.Server:
-    """A server that may run in a thread; give its `run` the socket of `listen`."""
+    """Return a server that may run in a thread; pass its `run` the socket from `listen`."""
     app = create_app(options, clock)
     config = uvicorn.Config(
         app, lifespan="off", log_level="critical", access_log=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS
@@ -55,13 +55,13 @@ def make_server(options: SimulatorOptions, clock: Callable[[], datetime] = utc_n
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one."""
+    """Return a listening socket; port 0 takes a free port."""
     return socket.create_server((host, port), backlog=1024)
 
 
 def serve(host: str, port: int, options: SimulatorOptions) -> None:
-    """Serve until interrupted. Prints one line with the address once calls are accepted."""
+    """Serve until interrupted; print one line with the address once requests are accepted."""
     server = make_server(options)
     listener = listen(host, port)
-    print(f"simulator listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - who started us reads it
+    print(f"simulator listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - the parent process reads the address
     server.run(sockets=[listener])

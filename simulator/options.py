@@ -1,4 +1,4 @@
-"""Everything about the pretend Xero that a test may choose."""
+"""The simulator's options."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorOptions:
-    """What the pretend Xero is like. Sizes are per organisation; seconds and bytes where the name says so."""
+    """The simulator's size and behaviour. Row counts are per organisation."""
 
     seed: int = 1
     organisations: int = 3
@@ -17,10 +17,10 @@ class SimulatorOptions:
     credit_notes: int = 25
 
     client_id: str = "SIMULATED-CLIENT"
-    client_secret: str = "simulated-secret"  # noqa: S105 - the pretend app's own, guards nothing
+    client_secret: str = "simulated-secret"  # noqa: S105 - the simulated app's secret protects nothing
     app_name: str = "Vectis"
     redirect_uris: tuple[str, ...] = ()
-    """What is registered for the app. Empty: any https address, and http://localhost."""
+    """The redirect URIs registered for the app. Empty: any https address, and http://localhost."""
     app_may_ask_broad_scopes: bool = True
     """Apps created on or after 2 March 2026 may not ask for accounting.transactions(.read)."""
     auto_consent: bool = False
@@ -38,23 +38,27 @@ class SimulatorOptions:
     webhook_key: str = "simulated-webhook-key"
     webhook_url: str | None = None
     webhook_body_allowed: bool = True
-    """Xero refused acknowledgements with a body in 2021-22 and has been seen to tolerate them since."""
+    """Whether a webhook acknowledgement may have a body: Xero refused it in 2021-22, and has accepted it since."""
     webhook_categories: tuple[str, ...] = ("CONTACT", "INVOICE", "CREDITNOTE")
 
     latency_ms: float = 0
     clock_rate: float = 1
     gzip_level: int = 1
     query_string_limit: int = 2048
-    """52 to 55 GUIDs fit, depending on how the commas are written; one more is a 404."""
+    """In characters: 52 to 55 GUIDs fit, depending on how commas are encoded; one more is a 404."""
     high_volume_rows: int = 100_000
 
     if_modified_since: Literal["inclusive", "exclusive"] = "inclusive"
-    """Xero does not say; "exclusive" leaves out the whole named second, the harsher reading."""
+    """Not documented by Xero; "exclusive" leaves out the whole second that is named, the stricter reading."""
     allocation_moves_invoice: Literal["always", "status", "never"] = "status"
-    """Not established at Xero. "status": the stamp moves only when the allocation pays or reopens the invoice."""
+    """Whether an allocation changes the invoice's UpdatedDateUTC. Not established at Xero.
+
+    "status": only when the allocation pays or reopens the invoice.
+    """
     merge_moves_documents: bool = False
-    """Whether re-pointing a merged contact's documents moves their stamps. Not established at Xero."""
+    """Whether a merge of contacts changes the UpdatedDateUTC of their documents. Not established at Xero."""
     batch_payment_as_text: bool = True
-    """Amount and flag of a nested BatchPayment as text, as in Xero's example; its schema and SDK want them typed."""
+    """Whether TotalAmount and IsReconciled of a nested BatchPayment are text, as in Xero's example; its schema and SDK
+    expect a number and a boolean."""
     balances_net_of_credits: bool = False
-    """Whether a contact's Outstanding is lowered by its unallocated credit. Not established at Xero."""
+    """Whether unallocated credit lowers a contact's Outstanding. Not established at Xero."""

@@ -1,4 +1,4 @@
-"""Everything the pretend Xero knows at one moment, and how to begin again."""
+"""The state of the simulator, and its reset."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,71 +11,72 @@ import httpx
 
 from simulator.books.generator import generate_organisations
 from simulator.books.organisation import Organisation
-from simulator.call_log import Ledger
+from simulator.call_log import CallLog
 from simulator.clock import Clock
-from simulator.faults import Faults
-from simulator.grants.connections import Connections
-from simulator.grants.model import User
-from simulator.grants.tokens import Tokens
+from simulator.faults import FaultInjector
+from simulator.identity.connections import Connections
+from simulator.identity.model import User
+from simulator.identity.tokens import TokenIssuer
 from simulator.limits import Limits
 from simulator.options import SimulatorOptions
-from simulator.webhooks import Webhooks
+from simulator.webhooks import WebhookSender
 
 
 @dataclass(slots=True)
-class ConsentRule:
-    """What the login page does: ask, or decide at once. `tenants` None means all that the user may connect."""
+class ConsentPolicy:
+    """Whether the login page asks the user or decides at once. `tenants` None: all that the user may connect."""
 
     automatic: bool = False
     decision: str = "allow"
     tenants: frozenset[str] | None = None
 
 
-class World:
-    """The state behind every door. Doors read it at each call, so `reset` and `choose` work while it runs."""
+class SimulatorState:
+    """The state that all endpoints read on each request, so that it may be changed while the simulator runs."""
 
     def __init__(
         self,
         options: SimulatorOptions,
-        source: Callable[[], datetime],
+        time_source: Callable[[], datetime],
         webhook_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._source = source
+        self._time_source = time_source
         self._webhook_transport = webhook_transport
-        self.clock = Clock(source, options.clock_rate)
+        self.clock = Clock(time_source, options.clock_rate)
         self.options = options
         self.reset(options)
 
     def reset(self, options: SimulatorOptions) -> None:
-        """Books made anew, everything issued or recorded forgotten, the clock set right."""
+        """Generate new books, forget all tokens, faults and recorded calls, and reset the clock."""
         self.options = options
-        self.clock = Clock(self._source, options.clock_rate)
-        self.rng = Random(options.seed)  # noqa: S311 - a pretend Xero wants repeatable chance
+        self.clock = Clock(self._time_source, options.clock_rate)
+        self.rng = Random(options.seed)  # noqa: S311 - the simulator needs repeatable random numbers
         self.organisations = generate_organisations(options, self.clock.now_ms())
-        self.users = {row.id: row for row in (_user(0), _user(1))}
+        self.users = {row.id: row for row in (_make_user(0), _make_user(1))}
         self.user = next(iter(self.users.values()))
-        self.consent = ConsentRule(automatic=options.auto_consent)
+        self.consent = ConsentPolicy(automatic=options.auto_consent)
         self.connections = Connections()
-        self.tokens = Tokens(self.clock, options)
+        self.tokens = TokenIssuer(self.clock, options)
         self.limits = Limits(self.clock, options)
-        self.faults = Faults(Random(options.seed))  # noqa: S311 - as above
-        self.ledger = Ledger(self.clock)
-        self.webhooks = Webhooks(self.clock, options, self.rng, self._webhook_transport)
+        self.faults = FaultInjector(Random(options.seed))  # noqa: S311 - as above
+        self.call_log = CallLog(self.clock)
+        self.webhooks = WebhookSender(self.clock, options, self.rng, self._webhook_transport)
 
-    def choose(self, **changes: Any) -> None:  # noqa: ANN401 - any field of the options
-        """Change options without a reset; sizes and the seed take effect at the next one."""
+    def change_options(self, **changes: Any) -> None:  # noqa: ANN401 - any field of the options
+        """Change options without a reset; row counts and the seed take effect at the next reset."""
         self.options = replace(self.options, **changes)
-        for part in (self.tokens, self.limits, self.webhooks):
-            part.options = self.options
-        # Some options change how rows look.
+        for component in (self.tokens, self.limits, self.webhooks):
+            component.options = self.options
+        # Some options change the JSON of rows.
         for organisation in self.organisations.values():
-            organisation.forget_rendered()
+            organisation.clear_rendered()
 
     def organisation(self, tenant_id: str) -> Organisation | None:
+        """Return the tenant with this id, in any letter case, or None."""
         return self.organisations.get(tenant_id.lower())
 
 
-def _user(number: int) -> User:
+def _make_user(number: int) -> User:
     name = ("Alex Admin", "Billie Bookkeeper")[number]
     row_id = str(UUID(int=Random(f"user/{number}").getrandbits(128), version=4))  # noqa: S311 - the same id every time
     return User(row_id, name, f"{name.split(' ')[0].lower()}@tasman.example")

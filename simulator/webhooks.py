@@ -1,4 +1,4 @@
-"""Sends signed webhooks and intent-to-receive probes, and judges the answers as Xero's portal would."""
+"""Sends signed webhooks and intent-to-receive probes, and checks the responses as Xero's developer portal does."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from simulator.books.model import Document
 from simulator.books.organisation import Organisation
 from simulator.clock import Clock, from_ms
 from simulator.options import SimulatorOptions
-from simulator.wire.encoding import stamp_string
+from simulator.wire.encoding import timestamp_string
 
 CATEGORIES = {
     "Contacts": "CONTACT",
@@ -31,13 +31,16 @@ CATEGORIES = {
 _DEADLINE_SECONDS = 5.0
 _OK = 200
 _UNAUTHORIZED = 401
-_PROBES = (False, True, False, False)
+_PROBE_PATTERN = (False, True, False, False)
 Event = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Delivery:
-    """One POST and what came back. `problems` are the portal's own sentences; `ok` is whether Xero would be content."""
+    """One webhook request and its response.
+
+    `problems` are the messages that Xero's developer portal shows; `ok` tells whether Xero would accept the response.
+    """
 
     id: int
     events: list[Event]
@@ -53,8 +56,8 @@ class Delivery:
 
 
 @dataclass(slots=True)
-class Webhooks:
-    """The app's one subscription. `transport` lets a test answer in process."""
+class WebhookSender:
+    """Sends the webhooks of the app's only subscription; `transport` lets a test receive them in process."""
 
     clock: Clock
     options: SimulatorOptions
@@ -63,13 +66,14 @@ class Webhooks:
     deliveries: list[Delivery] = field(default_factory=list)
     _sequence: int = 0
 
-    def events_of(self, books: Organisation, changes: Sequence[Change]) -> list[Event]:
-        """What the subscribed categories say of these changes: one event for each row and kind of change."""
-        told = {(change.resource, change.row.id, change.event_type): change for change in changes}
-        events = (self.event_of(books, change) for change in told.values())
+    def build_events(self, books: Organisation, changes: Sequence[Change]) -> list[Event]:
+        """Return the events of these changes in the subscribed categories: one for each row and event type."""
+        unique_changes = {(change.resource, change.row.id, change.event_type): change for change in changes}
+        events = (self.build_event(books, change) for change in unique_changes.values())
         return [event for event in events if event["eventCategory"] in self.options.webhook_categories]
 
-    def event_of(self, books: Organisation, change: Change) -> Event:
+    def build_event(self, books: Organisation, change: Change) -> Event:
+        """Return the event of one change."""
         event: Event = {
             "resourceUrl": f"https://api.xero.com/api.xro/2.0/{change.resource}/{change.row.id}",
             "resourceId": change.row.id,
@@ -82,34 +86,34 @@ class Webhooks:
         if change.resource in ("CreditNotes", "Overpayments", "Prepayments") and isinstance(change.row, Document):
             event["data"] = {"Type": change.row.type, "Status": change.row.status}
             if change.resource != "CreditNotes":
-                event["data"]["UpdatedDateUTCString"] = stamp_string(change.row.updated)
+                event["data"]["UpdatedDateUTCString"] = timestamp_string(change.row.updated_at)
         return event
 
     async def send(self, events: list[Event], *, sign_well: bool = True) -> Delivery:
-        """A delivery of new events under the next sequence numbers."""
+        """Deliver new events under the next sequence numbers."""
         first = self._sequence + 1
         self._sequence += len(events)
-        return await self._post(events, (first, self._sequence), is_signed_well=sign_well)
+        return await self._deliver(events, (first, self._sequence), is_signed_well=sign_well)
 
     async def redeliver(self, delivery_id: int) -> Delivery:
-        """The same events again, with fresh entropy and therefore another signature. Raises KeyError."""
-        known = next((row for row in self.deliveries if row.id == delivery_id), None)
-        if known is None:
+        """Deliver the same events again, with new entropy and therefore another signature. Raises KeyError."""
+        earlier = next((row for row in self.deliveries if row.id == delivery_id), None)
+        if earlier is None:
             raise KeyError(delivery_id)
-        return await self._post(known.events, known.sequences, is_signed_well=True)
+        return await self._deliver(earlier.events, earlier.sequences, is_signed_well=True)
 
-    async def probe(self, pattern: Sequence[bool] = _PROBES) -> list[Delivery]:
-        """Intent to receive: empty events and sequences 0, some signed with one character wrong."""
-        return [await self._post([], (0, 0), is_signed_well=well) for well in pattern]
+    async def probe(self, pattern: Sequence[bool] = _PROBE_PATTERN) -> list[Delivery]:
+        """Send intent-to-receive probes: no events, sequence numbers 0, some with an incorrect signature."""
+        return [await self._deliver([], (0, 0), is_signed_well=is_valid) for is_valid in pattern]
 
-    async def _post(self, events: list[Event], sequences: tuple[int, int], *, is_signed_well: bool) -> Delivery:
+    async def _deliver(self, events: list[Event], sequences: tuple[int, int], *, is_signed_well: bool) -> Delivery:
         delivery = Delivery(len(self.deliveries) + 1, events, sequences, is_signed_well)
         self.deliveries.append(delivery)
-        body = write_payload(events, sequences, "".join(self.rng.choices(ascii_uppercase, k=20)))
+        body = encode_payload(events, sequences, "".join(self.rng.choices(ascii_uppercase, k=20)))
         signature = sign(self.options.webhook_key, body)
         started = perf_counter()
         try:
-            response = await self._exchange(body, signature if is_signed_well else spoil(signature))
+            response = await self._post_payload(body, signature if is_signed_well else corrupt_signature(signature))
         except httpx.HTTPError as error:
             delivery.error = f"{type(error).__name__}: {error}"
         else:
@@ -122,7 +126,7 @@ class Webhooks:
         delivery.ok = not set(delivery.problems) - allowed
         return delivery
 
-    async def _exchange(self, body: bytes, signature: str) -> httpx.Response:
+    async def _post_payload(self, body: bytes, signature: str) -> httpx.Response:
         if not self.options.webhook_url:
             raise httpx.UnsupportedProtocol("no webhook URL is configured; PUT /_control/webhook sets it")
         headers = {
@@ -134,26 +138,27 @@ class Webhooks:
             return await client.post(self.options.webhook_url, content=body, headers=headers)
 
 
-def write_payload(events: list[Event], sequences: tuple[int, int], entropy: str) -> bytes:
-    """The payload with Xero's uneven spacing, which no JSON library would write again."""
-    written = msgspec.json.encode(events).decode()
+def encode_payload(events: list[Event], sequences: tuple[int, int], entropy: str) -> bytes:
+    """Return the payload with Xero's irregular spacing, which no JSON library reproduces after decoding."""
+    event_array = msgspec.json.encode(events).decode()
     first, last = sequences
     return (
-        f'{{"events":{written},"firstEventSequence": {first},"lastEventSequence": {last}, "entropy": "{entropy}"}}'
+        f'{{"events":{event_array},"firstEventSequence": {first},"lastEventSequence": {last}, "entropy": "{entropy}"}}'
     ).encode()
 
 
 def sign(key: str, body: bytes) -> str:
-    """Base64 of HMAC-SHA256 over the raw bytes; the key is taken as text, not decoded."""
+    """Return Base64 of HMAC-SHA256 over the raw body; the key is used as text, not Base64-decoded."""
     return b64encode(digest(key.encode(), body, sha256)).decode()
 
 
-def spoil(signature: str) -> str:
-    """The same signature but for its first character, as Xero's bad probes are."""
+def corrupt_signature(signature: str) -> str:
+    """Return the signature with its first character changed, as in Xero's incorrectly signed probes."""
     return ("/" if signature[0] != "/" else "B") + signature[1:]
 
 
 def find_problems(delivery: Delivery) -> list[str]:
+    """Return the messages that Xero's developer portal shows for this delivery."""
     if delivery.status is None:
         return [f"No response within {_DEADLINE_SECONDS:.0f} seconds"]
     if not delivery.is_signed_well:
@@ -164,4 +169,4 @@ def find_problems(delivery: Delivery) -> list[str]:
         "Response sets cookies": delivery.sets_cookies,
         f"No response within {_DEADLINE_SECONDS:.0f} seconds": delivery.milliseconds > _DEADLINE_SECONDS * 1000,
     }
-    return [sentence for sentence, found in problems.items() if found]
+    return [message for message, found in problems.items() if found]

@@ -1,1 +1,1 @@
-"""What the pretend organisations hold: rows, how they come to be and how they change."""
+"""The books of the simulated organisations: their rows, the generator that fills them, the edits that change them."""

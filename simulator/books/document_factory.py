@@ -1,4 +1,4 @@
-"""Makes single made-up documents: their moment, currency, lines and sums."""
+"""Generates single made-up documents: their dates, currency, line items and totals."""
 
 from decimal import Decimal
 from random import Random
@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from simulator.books import names
-from simulator.books.documents import SALES
+from simulator.books.documents import SALES_TYPES
 from simulator.books.model import Line
 from simulator.books.organisation import Organisation
 from simulator.clock import DAY_MS
@@ -18,8 +18,11 @@ _BASE_RATE = Decimal("1.000000")
 _CENTS = 100
 
 
-class Drafter:
-    """Chance and calendar of one organisation. Moments lie between `start` and `now`, in milliseconds."""
+class DocumentFactory:
+    """Draws random values for the documents of one organisation.
+
+    All timestamps lie between `start` and `now`, in milliseconds since 1970.
+    """
 
     def __init__(self, organisation: Organisation, rng: Random, start: int, now: int) -> None:
         self.books = organisation
@@ -27,36 +30,37 @@ class Drafter:
         self._start = start
         self.now = now
 
-    def chance(self, share: float) -> bool:
-        return self.rng.random() < share
+    def draw(self, probability: float) -> bool:
+        """Return True with the given probability."""
+        return self.rng.random() < probability
 
     def new_id(self) -> str:
         return str(UUID(int=self.rng.getrandbits(128), version=4))
 
-    def moment(self, number: int, count: int) -> int:
-        """Evenly spread with jitter, up to an hour ago."""
+    def spread_instant(self, number: int, count: int) -> int:
+        """Return the timestamp of row `number` of `count`: evenly spaced with jitter, at the latest an hour ago."""
         span = self.now - self._start - 60 * MINUTE_MS
         return self._start + int((number + self.rng.random()) / count * span)
 
-    def later(self, moment: int, days: float) -> int:
-        """Some time within the next days, but not in the future."""
-        return min(moment + int(self.rng.random() * days * DAY_MS) + 1, self.now - self.rng.randrange(MINUTE_MS))
+    def later_instant(self, instant: int, days: float) -> int:
+        """Return a random timestamp within the `days` after `instant`, but not in the future."""
+        return min(instant + int(self.rng.random() * days * DAY_MS) + 1, self.now - self.rng.randrange(MINUTE_MS))
 
-    def heading(self, moment: int, document_type: str, status: str, contact_id: str) -> dict[str, Any]:
-        """What any document is made from."""
+    def document_fields(self, instant: int, document_type: str, status: str, contact_id: str) -> dict[str, Any]:
+        """Return the fields that every document has, as keyword arguments of its class."""
         lines = tuple(self._line(document_type) for _ in range(self.rng.randrange(1, 4)))
         subtotal, tax = sum(line.amount for line in lines), sum(line.tax for line in lines)
         currency, rate = self._currency()
         return {
             "id": self.new_id(),
-            "updated": moment,
+            "updated_at": instant,
             "type": document_type,
             "contact_id": contact_id,
             "status": status,
-            "issued": moment // DAY_MS * DAY_MS,
+            "issued_on": instant // DAY_MS * DAY_MS,
             "currency": currency,
             "rate": rate,
-            "reference": f"PO {self.rng.randrange(1000, 9999)}" if self.chance(0.3) else "",
+            "reference": f"PO {self.rng.randrange(1000, 9999)}" if self.draw(0.3) else "",
             "lines": lines,
             "subtotal": subtotal,
             "tax": tax,
@@ -64,19 +68,21 @@ class Drafter:
         }
 
     def _line(self, document_type: str) -> Line:
-        is_sale = document_type in SALES
+        is_sale = document_type in SALES_TYPES
         quantity = self.rng.choice(_QUANTITIES)
         unit = self.rng.randrange(5 * _CENTS, 400 * _CENTS)
         amount = int(quantity * unit)
         tax = (amount + 5) // 10
-        words, account, tax_type = (names.SERVICES, "200", "OUTPUT") if is_sale else (names.GOODS, "400", "INPUT")
-        return Line(self.new_id(), self.rng.choice(words), quantity, unit, tax, amount, account, tax_type)
+        descriptions, account, tax_type = (
+            (names.SERVICES, "200", "OUTPUT") if is_sale else (names.GOODS, "400", "INPUT")
+        )
+        return Line(self.new_id(), self.rng.choice(descriptions), quantity, unit, tax, amount, account, tax_type)
 
     def _currency(self) -> tuple[str, Decimal | None]:
-        """Mostly the base currency, of which some documents carry no rate at all."""
+        """Return a currency and its rate: mostly the base currency, for which some documents have no rate."""
         base = self.books.currency
-        if self.chance(0.8):
-            return base, None if self.chance(0.2) else _BASE_RATE
+        if self.draw(0.8):
+            return base, None if self.draw(0.2) else _BASE_RATE
         foreign = self.rng.choice([code for code in _PER_US_DOLLAR if code != base])
         rate = _PER_US_DOLLAR[foreign] / _PER_US_DOLLAR[base] * (0.95 + self.rng.random() / 10)
         return foreign, Decimal(f"{rate:.6f}")

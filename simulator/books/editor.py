@@ -1,4 +1,4 @@
-"""Where an organisation's rows are changed: the moment, the chance, and what follows from every change."""
+"""Changes the rows of an organisation: the base class of all edits, and the editor they work with."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ EventType = Literal["CREATE", "UPDATE"]
 T = TypeVar("T")
 
 
-class EditRefused(Exception):
-    """What was asked for does not exist, or Xero would not allow it."""
+class InvalidEdit(Exception):
+    """An edit names a row that does not exist, or Xero would not allow it; the message says which."""
 
 
 @dataclass(slots=True, frozen=True)
 class Change:
-    """One row that changed, as a webhook would tell it."""
+    """One row that was created or changed, and the type of the webhook event that reports it."""
 
     resource: Resource
     row: Row
@@ -33,16 +33,19 @@ class Change:
 
 
 class Edit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="edit"):
-    """Something done to an organisation's books, as the control API takes it; money as decimal text."""
+    """A change to an organisation's books, as the control API receives it; amounts are decimal strings."""
 
-    def apply(self, desk: "Desk") -> list[Change]:
-        """Do it, and say what changed so that a webhook could tell. Raises EditRefused."""
+    def apply(self, editor: "BooksEditor") -> list[Change]:
+        """Make the change and return the changed rows, for webhook events. Raises InvalidEdit."""
         raise NotImplementedError
 
 
 @dataclass(slots=True)
-class Desk:
-    """An organisation being edited at the instant `now` (milliseconds), which becomes the stamp of what changes."""
+class BooksEditor:
+    """Changes one organisation at the time `now` (milliseconds), which becomes the UpdatedDateUTC of changed rows.
+
+    The methods that find rows by id raise InvalidEdit when there is none.
+    """
 
     organisation: Organisation
     options: SimulatorOptions
@@ -66,44 +69,46 @@ class Desk:
         return _found(self.organisation.payments.get(row_id), "payment", row_id)
 
     def credit(self, row_id: str) -> Credit:
-        shelves = (self.organisation.credit_notes, self.organisation.overpayments, self.organisation.prepayments)
-        return _found(next((row for shelf in shelves if (row := shelf.get(row_id))), None), "credit", row_id)
+        tables = (self.organisation.credit_notes, self.organisation.overpayments, self.organisation.prepayments)
+        return _found(next((row for table in tables if (row := table.get(row_id))), None), "credit", row_id)
 
     def add(self, resource: Resource, row: Row) -> Change:
-        self.organisation.shelf(resource).add(row)
+        """Add a new row."""
+        self.organisation.table(resource).add(row)
         return Change(resource, row, "CREATE")
 
-    def move(self, resource: Resource, row: Row) -> Change:
-        """Stamp a row as changed now."""
-        self.organisation.shelf(resource).move(row, self.now)
+    def mark_updated(self, resource: Resource, row: Row) -> Change:
+        """Set a row's UpdatedDateUTC to now."""
+        self.organisation.table(resource).update_timestamp(row, self.now)
         return Change(resource, row)
 
-    def forget(self, documents: Iterable[Document]) -> None:
-        """Throw away the rendered forms of documents, and of the contacts whose balances they make."""
+    def clear_rendered(self, documents: Iterable[Document]) -> None:
+        """Drop the cached JSON of documents and of their contacts, whose balances depend on them."""
         for document in documents:
             document.rendered.clear()
-            self.organisation.contacts.rows[document.contact_id].rendered.clear()
+            self.organisation.contacts.by_id[document.contact_id].rendered.clear()
 
 
-def to_cents(amount: Decimal) -> int:
-    """`12.50` as 1250. Raises EditRefused for fractions of a cent."""
+def parse_cents(amount: Decimal) -> int:
+    """Return 1250 for `12.50`. Raises InvalidEdit for fractions of a cent."""
     cents = amount.scaleb(2)
     if cents != int(cents):
-        raise EditRefused(f"{amount} has more than two decimal places; give whole cents.")
+        raise InvalidEdit(f"{amount} has more than two decimal places; give whole cents.")
     return int(cents)
 
 
-def to_day(day: date) -> int:
-    """A calendar date as its midnight UTC in milliseconds."""
+def midnight_ms(day: date) -> int:
+    """Return the midnight UTC of a calendar date, in milliseconds since 1970."""
     return (day - date(1970, 1, 1)).days * DAY_MS
 
 
-def require(condition: object, sentence: str) -> None:
+def require(condition: object, message: str) -> None:
+    """Raise InvalidEdit with this message unless the condition holds."""
     if not condition:
-        raise EditRefused(sentence)
+        raise InvalidEdit(message)
 
 
 def _found(row: T | None, noun: str, row_id: str) -> T:
     if row is None:
-        raise EditRefused(f"There is no {noun} {row_id} in this organisation; read its state for the ids.")
+        raise InvalidEdit(f"There is no {noun} {row_id} in this organisation; read its state for the ids.")
     return row

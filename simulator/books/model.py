@@ -1,4 +1,8 @@
-"""The rows of a pretend organisation: money in whole cents, stamps and dates in milliseconds since 1970."""
+"""The rows of an organisation's books.
+
+Money is in whole cents. Timestamps (`…_at`) and calendar dates (`…_on`, at midnight UTC) are in milliseconds since
+1970.
+"""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,13 +15,13 @@ Resource = Literal["Contacts", "Invoices", "Payments", "CreditNotes", "Overpayme
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """What every row has: its id, its UpdatedDateUTC, and its rendered forms, thrown away when it changes."""
+    """The fields of every row: its id, its UpdatedDateUTC and its JSON, cached by level of detail until it changes."""
 
     id: str
-    updated: int
+    updated_at: int
     rendered: dict[str, bytes] = field(default_factory=dict, repr=False)
-    spoiled: dict[str, object] | None = None
-    """Fields that are written in place of the true ones, to see who stumbles."""
+    overrides: dict[str, object] | None = None
+    """Fields written in place of the real ones, so that tests can send invalid rows; None sends the real ones."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +44,8 @@ class Contact(Row):
 
 @dataclass(slots=True, frozen=True)
 class Line:
+    """A line item of a document."""
+
     id: str
     description: str
     quantity: Decimal
@@ -51,8 +57,8 @@ class Line:
 
 
 @dataclass(slots=True, frozen=True)
-class Touch:
-    """A credit seen from the invoice it was applied to."""
+class AppliedCredit:
+    """A reference from an invoice to a credit that was allocated to it."""
 
     kind: CreditKind
     credit_id: str
@@ -61,13 +67,16 @@ class Touch:
 
 @dataclass(slots=True, kw_only=True)
 class Document(Row):
-    """What invoices and credits share. `rate` is foreign units per base unit, None where Xero leaves it out."""
+    """The fields that invoices and credits share.
+
+    `rate` is Xero's CurrencyRate: foreign units per base unit, None where Xero leaves it out.
+    """
 
     type: str
     number: str
     contact_id: str
     status: str
-    issued: int
+    issued_on: int
     currency: str
     rate: Decimal | None = None
     reference: str = ""
@@ -81,11 +90,11 @@ class Document(Row):
 
 @dataclass(slots=True, kw_only=True)
 class Invoice(Document):
-    due: int | None = None
+    due_on: int | None = None
     paid: int = 0
     credited: int = 0
     is_sent: bool | None = None
-    touches: list[Touch] = field(default_factory=list)
+    applied_credits: list[AppliedCredit] = field(default_factory=list)
 
     @property
     def amount_due(self) -> int:
@@ -94,10 +103,12 @@ class Invoice(Document):
 
 @dataclass(slots=True, frozen=True)
 class Allocation:
+    """The part of a credit that was applied to one invoice."""
+
     id: str
     invoice_id: str
     amount: int
-    on: int
+    applied_on: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,20 +128,22 @@ class Credit(Document):
 
 @dataclass(slots=True, frozen=True)
 class Batch:
+    """A batch payment: several payments that the bank shows as one line."""
+
     id: str
     account_id: str
     type: str
-    on: int
+    paid_on: int
     total: int
-    updated: int
+    updated_at: int
 
 
 @dataclass(slots=True, kw_only=True)
 class Payment(Row):
-    """`document` is what was paid or refunded: not always an invoice."""
+    """A payment or refund. `document` names what was paid: an invoice, or the credit that was refunded."""
 
     type: str
-    on: int
+    paid_on: int
     amount: int
     bank_amount: int
     rate: Decimal | None

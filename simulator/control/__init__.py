@@ -1,1 +1,1 @@
-"""The control API under /_control: faults, edits, webhooks, clocks and limits to order; state and ledger to read."""
+"""The control API under /_control, with which tests edit the books, inject faults, send webhooks and read the state."""

@@ -1,4 +1,4 @@
-"""What a control request brings, and how it may be refused."""
+"""A request to the control API, and the error for one that is invalid."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -6,34 +6,35 @@ from typing import Any, TypeVar
 import msgspec
 
 from simulator.books.organisation import Organisation
-from simulator.state import World
+from simulator.state import SimulatorState
 
 T = TypeVar("T")
 
 
-class Refused(Exception):
-    """The request cannot be done; the message says why and what to do."""
+class InvalidControlRequest(Exception):
+    """The request cannot be carried out; the message says why and what to do."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Ask:
-    """`parts` are the placeholders of the path, `body` the decoded JSON object (empty if none was sent)."""
+class ControlRequest:
+    """A request to the control API: `path_params`, query parameters and the JSON object of the body, empty if none."""
 
-    world: World
-    parts: dict[str, str] = field(default_factory=dict)
+    state: SimulatorState
+    path_params: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
 
     def books(self, tenant_id: str | None = None) -> Organisation:
-        wanted = self.parts["tenant_id"] if tenant_id is None else tenant_id
-        found = self.world.organisation(wanted)
+        """Return the named organisation, by default the one in the path. Raises InvalidControlRequest."""
+        wanted_id = self.path_params["tenant_id"] if tenant_id is None else tenant_id
+        found = self.state.organisation(wanted_id)
         if found is None:
-            raise Refused(f"There is no tenant {wanted}; GET /_control/tenants lists them.")
+            raise InvalidControlRequest(f"There is no tenant {wanted_id}; GET /_control/tenants lists them.")
         return found
 
-    def read(self, shape: type[T]) -> T:
-        """The body as the given structure."""
+    def parse_body(self, struct: type[T]) -> T:
+        """Return the body as the given structure. Raises InvalidControlRequest."""
         try:
-            return msgspec.convert(self.body, shape, strict=False)
+            return msgspec.convert(self.body, struct, strict=False)
         except msgspec.ValidationError as error:
-            raise Refused(f"This body does not fit: {error}. GET /_control shows what does.") from error
+            raise InvalidControlRequest(f"This body does not fit: {error}. GET /_control shows what does.") from error

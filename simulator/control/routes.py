@@ -1,7 +1,8 @@
-"""The verbs of the control API, their routes, and the page that lists them."""
+"""The operations of the control API, their routes, and the list of them."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from inspect import getdoc
 from typing import Any, get_args
 
 import msgspec
@@ -10,39 +11,39 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.books.edits import AnyEdit
-from simulator.control import books, surroundings, webhooks
-from simulator.control.request import Ask, Refused
-from simulator.faults import KINDS, Fault
-from simulator.state import World
+from simulator.control import books, call_log, faults, identity, settings, webhooks
+from simulator.control.request import ControlRequest, InvalidControlRequest
+from simulator.faults import FAULT_KINDS, Fault
+from simulator.state import SimulatorState
 
-Verb = Callable[[Ask], Awaitable[object]]
+Operation = Callable[[ControlRequest], Awaitable[object]]
 
-VERBS: tuple[tuple[str, str, Verb], ...] = (
+OPERATIONS: tuple[tuple[str, str, Operation], ...] = (
     ("GET", "/tenants", books.list_tenants),
-    ("PATCH", "/tenants/{tenant_id}", books.switch_tenant),
+    ("PATCH", "/tenants/{tenant_id}", books.change_tenant),
     ("GET", "/tenants/{tenant_id}/state", books.read_state),
-    ("POST", "/tenants/{tenant_id}/edits", books.edit),
-    ("DELETE", "/tenants/{tenant_id}/connections", books.drop_tenant),
-    ("POST", "/faults", surroundings.add_fault),
-    ("GET", "/faults", surroundings.list_faults),
-    ("DELETE", "/faults", surroundings.clear_faults),
-    ("DELETE", "/faults/{fault_id}", surroundings.remove_fault),
-    ("GET", "/ledger", surroundings.read_ledger),
-    ("DELETE", "/ledger", surroundings.clear_ledger),
-    ("GET", "/stats", surroundings.read_stats),
-    ("GET", "/clock", surroundings.read_clock),
-    ("POST", "/clock", surroundings.change_clock),
-    ("POST", "/limits/use", surroundings.use_limits),
-    ("DELETE", "/limits", surroundings.clear_limits),
-    ("GET", "/options", surroundings.read_options),
-    ("PATCH", "/options", surroundings.change_options),
-    ("POST", "/reset", surroundings.reset),
-    ("GET", "/users", surroundings.list_users),
-    ("PUT", "/user", surroundings.choose_user),
-    ("PUT", "/consent", surroundings.choose_consent),
-    ("GET", "/tokens", surroundings.list_tokens),
-    ("POST", "/tokens/expire", surroundings.expire_tokens),
-    ("POST", "/tokens/revoke", surroundings.revoke_tokens),
+    ("POST", "/tenants/{tenant_id}/edits", books.edit_tenant),
+    ("DELETE", "/tenants/{tenant_id}/connections", books.remove_tenant),
+    ("POST", "/faults", faults.add_fault),
+    ("GET", "/faults", faults.list_faults),
+    ("DELETE", "/faults", faults.clear_faults),
+    ("DELETE", "/faults/{fault_id}", faults.remove_fault),
+    ("GET", "/ledger", call_log.read_call_log),
+    ("DELETE", "/ledger", call_log.clear_call_log),
+    ("GET", "/stats", call_log.read_stats),
+    ("GET", "/clock", settings.read_clock),
+    ("POST", "/clock", settings.change_clock),
+    ("POST", "/limits/use", settings.add_usage),
+    ("DELETE", "/limits", settings.reset_limits),
+    ("GET", "/options", settings.read_options),
+    ("PATCH", "/options", settings.change_options),
+    ("POST", "/reset", settings.reset_state),
+    ("GET", "/users", identity.list_users),
+    ("PUT", "/user", identity.change_user),
+    ("PUT", "/consent", identity.change_consent),
+    ("GET", "/tokens", identity.list_tokens),
+    ("POST", "/tokens/expire", identity.expire_tokens),
+    ("POST", "/tokens/revoke", identity.revoke_tokens),
     ("PUT", "/webhook", webhooks.configure),
     ("POST", "/webhook/probe", webhooks.probe),
     ("POST", "/webhook/send", webhooks.send),
@@ -51,50 +52,51 @@ VERBS: tuple[tuple[str, str, Verb], ...] = (
 )
 
 
-def control_routes(world: World) -> list[Route]:
-    routes = [_route(world, method, path, verb) for method, path, verb in VERBS]
-    return [_route(world, "GET", "", _describe), *routes]
+def control_routes(state: SimulatorState) -> list[Route]:
+    """Return the routes of all operations."""
+    routes = [_route(state, method, path, operation) for method, path, operation in OPERATIONS]
+    return [_route(state, "GET", "", _list_operations), *routes]
 
 
-def _route(world: World, method: str, path: str, verb: Verb) -> Route:
+def _route(state: SimulatorState, method: str, path: str, operation: Operation) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
-            return _json(await verb(await _read(world, request)))
-        except Refused as refusal:
-            return _json({"error": str(refusal)}, HTTPStatus.BAD_REQUEST)
+            return _json(await operation(await _read_request(state, request)))
+        except InvalidControlRequest as error:
+            return _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
 
     return Route(f"/_control{path}", endpoint, methods=[method])
 
 
-async def _read(world: World, request: Request) -> Ask:
+async def _read_request(state: SimulatorState, request: Request) -> ControlRequest:
     raw = await request.body()
     try:
         body = msgspec.json.decode(raw) if raw else {}
     except msgspec.DecodeError as error:
-        raise Refused(f"The body is not JSON: {error}.") from error
+        raise InvalidControlRequest(f"The body is not JSON: {error}.") from error
     if not isinstance(body, dict):
-        raise Refused("The body must be a JSON object.")
-    parts = {name: str(value) for name, value in request.path_params.items()}
-    return Ask(world=world, parts=parts, query=dict(request.query_params), body=body)
+        raise InvalidControlRequest("The body must be a JSON object.")
+    path_params = {name: str(value) for name, value in request.path_params.items()}
+    return ControlRequest(state=state, path_params=path_params, query=dict(request.query_params), body=body)
 
 
 def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return Response(msgspec.json.encode(document), status, media_type="application/json")
 
 
-async def _describe(_ask: Ask) -> object:
-    """This list."""
+async def _list_operations(_ask: ControlRequest) -> object:
+    """All operations, edits and faults."""
     return {
         "verbs": [
-            {"method": method, "path": f"/_control{path}", "does": (verb.__doc__ or "").strip()}
-            for method, path, verb in VERBS
+            {"method": method, "path": f"/_control{path}", "does": getdoc(operation)}
+            for method, path, operation in OPERATIONS
         ],
-        "edits": {edit.__struct_config__.tag: _shape(edit) for edit in get_args(AnyEdit)},
-        "fault": _shape(Fault),
-        "fault_kinds": list(KINDS),
+        "edits": {edit.__struct_config__.tag: _describe_struct(edit) for edit in get_args(AnyEdit)},
+        "fault": _describe_struct(Fault),
+        "fault_kinds": list(FAULT_KINDS),
     }
 
 
-def _shape(struct: Any) -> dict[str, object]:  # noqa: ANN401 - any msgspec structure
-    described = msgspec.json.schema(struct)["$defs"][struct.__name__]
-    return {"does": struct.__doc__, "fields": described["properties"], "required": described.get("required", [])}
+def _describe_struct(struct: Any) -> dict[str, object]:  # noqa: ANN401 - any msgspec structure
+    schema = msgspec.json.schema(struct)["$defs"][struct.__name__]
+    return {"does": getdoc(struct), "fields": schema["properties"], "required": schema.get("required", [])}

@@ -1,17 +1,18 @@
-"""The books in a plain form, for an oracle: money as decimal strings, stamps as RFC 3339, dates as YYYY-MM-DD."""
+"""Rows as the control API returns them: money as decimal strings, times as RFC 3339, dates as YYYY-MM-DD."""
 
 from collections.abc import Callable
 from typing import Any
 
 from simulator.books.model import Contact, Credit, Document, Invoice, Payment, Resource, Row
 from simulator.books.organisation import Organisation
-from simulator.clock import iso, iso_date
+from simulator.clock import format_date, format_instant
 from simulator.wire.encoding import money
 
-Plain = dict[str, Any]
+Json = dict[str, Any]
 
 
-def plain_organisation(books: Organisation) -> Plain:
+def organisation_json(books: Organisation) -> Json:
+    """Return a tenant and its row counts."""
     return {
         "tenant_id": books.tenant_id,
         "name": books.name,
@@ -27,16 +28,17 @@ def plain_organisation(books: Organisation) -> Plain:
     }
 
 
-def plain_rows(books: Organisation, resource: Resource) -> list[Plain]:
-    """All rows of a resource in order of their stamps, archived and deleted ones included."""
-    return [plain_row(resource, row) for row in books.shelf(resource)]
+def rows_json(books: Organisation, resource: Resource) -> list[Json]:
+    """Return all rows of a resource in order of UpdatedDateUTC, archived and deleted ones included."""
+    return [row_json(resource, row) for row in books.table(resource)]
 
 
-def plain_row(resource: Resource, row: Row) -> Plain:
-    return {"id": row.id, "updated_at": iso(row.updated), **_BODIES[resource](row)}
+def row_json(resource: Resource, row: Row) -> Json:
+    """Return one row."""
+    return {"id": row.id, "updated_at": format_instant(row.updated_at), **_FIELDS_BY_RESOURCE[resource](row)}
 
 
-def _contact(row: Contact) -> Plain:
+def _contact(row: Contact) -> Json:
     return {
         "name": row.name,
         "email": row.email,
@@ -47,7 +49,7 @@ def _contact(row: Contact) -> Plain:
     }
 
 
-def _document(row: Document) -> Plain:
+def _document(row: Document) -> Json:
     return {
         "type": row.type,
         "number": row.number,
@@ -59,36 +61,36 @@ def _document(row: Document) -> Plain:
         "subtotal": str(money(row.subtotal)),
         "tax": str(money(row.tax)),
         "total": str(money(row.total)),
-        "issued_on": iso_date(row.issued),
-        "paid_on": None if row.paid_on is None else iso_date(row.paid_on),
+        "issued_on": format_date(row.issued_on),
+        "paid_on": None if row.paid_on is None else format_date(row.paid_on),
         "payment_ids": row.payments,
     }
 
 
-def _invoice(row: Invoice) -> Plain:
+def _invoice(row: Invoice) -> Json:
     is_void = row.status == "VOIDED"
     return _document(row) | {
-        "due_on": None if row.due is None else iso_date(row.due),
+        "due_on": None if row.due_on is None else format_date(row.due_on),
         "amount_due": str(money(row.amount_due)),
         "amount_paid": str(money(0 if is_void else row.paid)),
         "amount_credited": str(money(0 if is_void else row.credited)),
     }
 
 
-def _credit(row: Credit) -> Plain:
+def _credit(row: Credit) -> Json:
     allocations = [
         {
             "id": part.id,
             "invoice_id": part.invoice_id,
             "amount": str(money(part.amount)),
-            "applied_on": iso_date(part.on),
+            "applied_on": format_date(part.applied_on),
         }
         for part in row.allocations
     ]
     return _document(row) | {"remaining": str(money(row.remaining)), "allocations": allocations}
 
 
-def _payment(row: Payment) -> Plain:
+def _payment(row: Payment) -> Json:
     document_kind, document_id = row.document
     return {
         "type": row.type,
@@ -96,14 +98,14 @@ def _payment(row: Payment) -> Plain:
         "amount": str(money(row.amount)),
         "rate": None if row.rate is None else str(row.rate),
         "reference": row.reference,
-        "paid_on": iso_date(row.on),
+        "paid_on": format_date(row.paid_on),
         "document_resource": document_kind,
         "document_id": document_id,
         "batch_id": row.batch.id if row.batch else None,
     }
 
 
-_BODIES: dict[Resource, Callable[[Any], Plain]] = {
+_FIELDS_BY_RESOURCE: dict[Resource, Callable[[Any], Json]] = {
     "Contacts": _contact,
     "Invoices": _invoice,
     "Payments": _payment,

@@ -1,15 +1,15 @@
-"""Control of webhooks: configure, probe, send, redeliver, read what came back."""
+"""Control operations on webhooks: configure, probe, send, redeliver, list deliveries."""
 
 from typing import Any
 
 import msgspec
 
-from simulator.control.request import Ask, Refused
+from simulator.control.request import ControlRequest, InvalidControlRequest
 from simulator.webhooks import Delivery
 
 
 class Subscription(msgspec.Struct, forbid_unknown_fields=True):
-    """What is left out stays. `body_allowed` false judges acknowledgements as Xero did in 2021."""
+    """Changes to the subscription; fields left out stay. `body_allowed` false refuses bodies, as Xero did in 2021."""
 
     url: str | None = None
     key: str | None = None
@@ -17,48 +17,52 @@ class Subscription(msgspec.Struct, forbid_unknown_fields=True):
     categories: list[str] | None = None
 
 
-class Probing(msgspec.Struct, forbid_unknown_fields=True):
-    """Which probes are signed well, in order."""
+class ProbeSeries(msgspec.Struct, forbid_unknown_fields=True):
+    """Which of the probes are correctly signed, in order."""
 
     pattern: tuple[bool, ...] = (False, True, False, False)
 
 
-class Sending(msgspec.Struct, forbid_unknown_fields=True):
+class EventBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """Events to send, and whether to sign them correctly."""
+
     events: list[dict[str, Any]]
     sign_well: bool = True
 
 
-async def configure(ask: Ask) -> object:
+async def configure(request: ControlRequest) -> object:
     """Set url, key, body_allowed, categories of the subscription."""
-    wish = ask.read(Subscription)
-    values = {f"webhook_{name}": getattr(wish, name) for name in wish.__struct_fields__}
-    values["webhook_categories"] = None if wish.categories is None else tuple(wish.categories)
-    ask.world.choose(**{name: value for name, value in values.items() if value is not None})
-    options = ask.world.options
+    body = request.parse_body(Subscription)
+    values = {f"webhook_{name}": getattr(body, name) for name in body.__struct_fields__}
+    values["webhook_categories"] = None if body.categories is None else tuple(body.categories)
+    request.state.change_options(**{name: value for name, value in values.items() if value is not None})
+    options = request.state.options
     return {"url": options.webhook_url, "key": options.webhook_key, "categories": options.webhook_categories}
 
 
-async def probe(ask: Ask) -> object:
-    """Run an intent-to-receive series and judge it."""
-    deliveries = await ask.world.webhooks.probe(ask.read(Probing).pattern)
+async def probe(request: ControlRequest) -> object:
+    """Send a series of intent-to-receive probes and check the responses."""
+    deliveries = await request.state.webhooks.probe(request.parse_body(ProbeSeries).pattern)
     return {"ok": all(delivery.ok for delivery in deliveries), "deliveries": deliveries}
 
 
-async def send(ask: Ask) -> object:
-    """Send events as given, of any category, signed well or not."""
-    wish = ask.read(Sending)
-    return await ask.world.webhooks.send(wish.events, sign_well=wish.sign_well)
+async def send(request: ControlRequest) -> object:
+    """Send events as given, of any category, correctly signed or not."""
+    body = request.parse_body(EventBatch)
+    return await request.state.webhooks.send(body.events, sign_well=body.sign_well)
 
 
-async def redeliver(ask: Ask) -> object:
-    """Send a delivery's events again with fresh entropy."""
-    delivery_id = int(ask.parts["delivery_id"])
+async def redeliver(request: ControlRequest) -> object:
+    """Send a delivery's events again with new entropy."""
+    delivery_id = int(request.path_params["delivery_id"])
     try:
-        return await ask.world.webhooks.redeliver(delivery_id)
+        return await request.state.webhooks.redeliver(delivery_id)
     except KeyError as error:
-        raise Refused(f"There is no delivery {delivery_id}; GET /_control/webhook/deliveries lists them.") from error
+        raise InvalidControlRequest(
+            f"There is no delivery {delivery_id}; GET /_control/webhook/deliveries lists them."
+        ) from error
 
 
-async def list_deliveries(ask: Ask) -> list[Delivery]:
-    """All deliveries and what came back."""
-    return ask.world.webhooks.deliveries
+async def list_deliveries(request: ControlRequest) -> list[Delivery]:
+    """All deliveries and their responses."""
+    return request.state.webhooks.deliveries

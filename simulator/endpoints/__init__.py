@@ -1,1 +1,1 @@
-"""HTTP in: Xero's public surface and the control API beside it."""
+"""The endpoints of Xero's public APIs, and the router that dispatches requests to them."""

@@ -1,4 +1,4 @@
-"""The way in and out: reads a request, finds its door, keeps the ledger, compresses and sends the answer."""
+"""Reads each request, dispatches it to its endpoint, records it in the call log, compresses and sends the response."""
 
 from asyncio import sleep
 from http import HTTPStatus
@@ -7,58 +7,60 @@ from zlib import compressobj
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from simulator.endpoints.accounting import answer_accounting
-from simulator.endpoints.connections import answer_connections
-from simulator.endpoints.consent import answer_authorize
-from simulator.endpoints.context import Door, Visit
-from simulator.endpoints.token import answer_revocation, answer_token
-from simulator.http import Answer, Call, Cut
-from simulator.state import World
+from simulator.endpoints.accounting import handle_accounting
+from simulator.endpoints.connections import handle_connections
+from simulator.endpoints.consent import handle_authorize
+from simulator.endpoints.context import Endpoint, RequestContext
+from simulator.endpoints.token import handle_revocation, handle_token
+from simulator.http import ConnectionAbort, Request, Response
+from simulator.state import SimulatorState
 from simulator.wire.errors import XeroError, not_found
 
-TRANSPORT = "simulator.transport"
+TRANSPORT_KEY = "simulator.transport"
 _GZIP_WBITS = 31
-_DOORS: tuple[tuple[str, Door], ...] = (
-    ("/api.xro/2.0/", answer_accounting),
-    ("/connections", answer_connections),
-    ("/connect/token", answer_token),
-    ("/connect/revocation", answer_revocation),
-    ("/identity/connect/authorize", answer_authorize),
+_ENDPOINTS: tuple[tuple[str, Endpoint], ...] = (
+    ("/api.xro/2.0/", handle_accounting),
+    ("/connections", handle_connections),
+    ("/connect/token", handle_token),
+    ("/connect/revocation", handle_revocation),
+    ("/identity/connect/authorize", handle_authorize),
 )
 
 
-class Gate:
-    """The ASGI endpoint behind all of Xero's public paths, whose letter case Xero ignores."""
+class Router:
+    """The ASGI endpoint of all of Xero's public paths, which it matches in any letter case, as Xero does."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = await _read_call(scope, receive)
-        ledger = self._world.ledger
-        visit = Visit(self._world, call, ledger.open(call))
-        visit.entry.grant_type = call.form.get("grant_type") if call.path.lower() == "/connect/token" else None
+        request = await _read_request(scope, receive)
+        call_log = self._state.call_log
+        context = RequestContext(self._state, request, call_log.start(request))
+        context.log_entry.grant_type = (
+            request.form.get("grant_type") if request.path.lower() == "/connect/token" else None
+        )
         try:
-            answer = await _answer(visit)
-            if self._world.options.latency_ms and answer.status != HTTPStatus.TOO_MANY_REQUESTS:
-                await sleep(self._world.options.latency_ms / 1000)
-            await _send(visit, answer, scope, send)
+            response = await _dispatch(context)
+            if self._state.options.latency_ms and response.status != HTTPStatus.TOO_MANY_REQUESTS:
+                await sleep(self._state.options.latency_ms / 1000)
+            await _send_response(context, response, scope, send)
         finally:
-            ledger.close(visit.entry)
+            call_log.finish(context.log_entry)
 
 
-async def _answer(visit: Visit) -> Answer:
-    path = visit.call.path.lower()
-    door = next((door for start, door in _DOORS if path.startswith(start)), None)
-    if door is None:
+async def _dispatch(context: RequestContext) -> Response:
+    path = context.request.path.lower()
+    endpoint = next((endpoint for prefix, endpoint in _ENDPOINTS if path.startswith(prefix)), None)
+    if endpoint is None:
         return not_found()
     try:
-        return await door(visit)
+        return await endpoint(context)
     except XeroError as error:
-        return error.answer
+        return error.response
 
 
-async def _read_call(scope: Scope, receive: Receive) -> Call:
+async def _read_request(scope: Scope, receive: Receive) -> Request:
     body = b""
     while True:
         message = await receive()
@@ -67,47 +69,55 @@ async def _read_call(scope: Scope, receive: Receive) -> Call:
             break
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"].decode("latin-1")
-    return Call(method=scope["method"], path=scope["path"], raw_query=query, headers=headers, body=body)
+    return Request(method=scope["method"], path=scope["path"], raw_query=query, headers=headers, body=body)
 
 
-async def _send(visit: Visit, answer: Answer, scope: Scope, send: Send) -> None:
-    entry = visit.entry
-    body = _compressed(visit, answer)
-    entry.status, entry.note = answer.status, answer.note
-    if answer.cut is Cut.BEFORE_ANSWER:
-        entry.status = None
-        return _abort(scope)
-    await send({"type": "http.response.start", "status": answer.status, "headers": _headers(visit, answer, len(body))})
-    if answer.cut is Cut.MID_BODY:
-        await send({"type": "http.response.body", "body": body[: int(len(body) * answer.keep)], "more_body": True})
-        return _abort(scope)
-    entry.bytes_wire = len(body)
+async def _send_response(context: RequestContext, response: Response, scope: Scope, send: Send) -> None:
+    log_entry = context.log_entry
+    body = _compress_body(context, response)
+    log_entry.status, log_entry.note = response.status, response.note
+    if response.abort is ConnectionAbort.BEFORE_RESPONSE:
+        log_entry.status = None
+        return _close_connection(scope)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": _response_headers(context, response, len(body)),
+        }
+    )
+    if response.abort is ConnectionAbort.MID_BODY:
+        await send(
+            {"type": "http.response.body", "body": body[: int(len(body) * response.sent_share)], "more_body": True}
+        )
+        return _close_connection(scope)
+    log_entry.bytes_wire = len(body)
     return await send({"type": "http.response.body", "body": body})
 
 
-def _compressed(visit: Visit, answer: Answer) -> bytes:
-    """The body as it goes over the wire; the answer's headers learn of it."""
-    visit.entry.bytes_raw = len(answer.body)
-    accepts = "gzip" in visit.call.headers.get("accept-encoding", "").lower()
-    if not (accepts and answer.compress and answer.body):
-        return answer.body
-    answer.headers.append(("Content-Encoding", "gzip"))
-    packer = compressobj(visit.world.options.gzip_level, wbits=_GZIP_WBITS)
-    return packer.compress(answer.body) + packer.flush()
+def _compress_body(context: RequestContext, response: Response) -> bytes:
+    """Return the body to send: gzip-compressed, with the header for it added, if the client accepts that."""
+    context.log_entry.bytes_raw = len(response.body)
+    accepts_gzip = "gzip" in context.request.headers.get("accept-encoding", "").lower()
+    if not (accepts_gzip and response.compress and response.body):
+        return response.body
+    response.headers.append(("Content-Encoding", "gzip"))
+    compressor = compressobj(context.state.options.gzip_level, wbits=_GZIP_WBITS)
+    return compressor.compress(response.body) + compressor.flush()
 
 
-def _headers(visit: Visit, answer: Answer, length: int) -> list[tuple[bytes, bytes]]:
-    headers = [("Xero-Correlation-Id", visit.correlation_id), ("Vary", "Accept-Encoding"), *answer.headers]
-    if answer.content_type:
-        headers.append(("Content-Type", answer.content_type))
-    if answer.status != HTTPStatus.NO_CONTENT:
+def _response_headers(context: RequestContext, response: Response, length: int) -> list[tuple[bytes, bytes]]:
+    headers = [("Xero-Correlation-Id", context.correlation_id), ("Vary", "Accept-Encoding"), *response.headers]
+    if response.content_type:
+        headers.append(("Content-Type", response.content_type))
+    if response.status != HTTPStatus.NO_CONTENT:
         headers.append(("Content-Length", str(length)))
     return [(name.lower().encode(), value.encode()) for name, value in headers]
 
 
-def _abort(scope: Scope) -> None:
-    """Close the socket without ceremony; in process, raise what a client sees when that happens."""
-    transport = scope.get(TRANSPORT)
+def _close_connection(scope: Scope) -> None:
+    """Close the socket without finishing the response; without a socket, raise the error that a client would see."""
+    transport = scope.get(TRANSPORT_KEY)
     if transport is None:
         raise httpx.ReadError("the pretend Xero closed the connection")
     transport.abort()

@@ -1,1 +1,1 @@
-"""Xero's formats: how rows are written, how queries are read, how errors are worded."""
+"""Xero's wire format: the JSON of rows, the parameters of list requests, the bodies of errors."""

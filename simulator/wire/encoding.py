@@ -1,4 +1,4 @@
-r"""Xero's JSON as its bytes really are: two spaces, CRLF, `\/` for slashes, decimals with their trailing zeros."""
+r"""Encodes JSON as Xero does: two spaces, CRLF, `\/` for slashes, decimals with their trailing zeros."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,18 +13,19 @@ _ROW_INDENT = b"\r\n    "
 
 
 def encode(document: object, newline: bytes = b"\r\n") -> bytes:
-    """Any document in Xero's style. Raw slashes and newlines occur in JSON only where they may be replaced."""
+    """Encode any document in Xero's style."""
+    # In formatted JSON, a slash occurs only within strings and a newline only between tokens, so both may be replaced.
     text = msgspec.json.format(_ENCODER.encode(document), indent=2)
     return text.replace(b"/", b"\\/").replace(b"\n", newline)
 
 
 def encode_row(row: Mapping[str, object]) -> bytes:
-    """A row as it stands within its list."""
+    """Encode a row, indented as an element of its list."""
     return b"    " + encode(row, _ROW_INDENT)
 
 
 def encode_envelope(head: Mapping[str, object], resource: str, rows: Sequence[bytes]) -> bytes:
-    """The whole answer: the head's fields, then the rows that `encode_row` made."""
+    """Encode a whole response: the fields of `head`, then the rows encoded by `encode_row`."""
     opening = encode(head).removesuffix(b"\r\n}")
     if not rows:
         return b'%b,\r\n  "%b": []\r\n}' % (opening, resource.encode())
@@ -32,22 +33,25 @@ def encode_envelope(head: Mapping[str, object], resource: str, rows: Sequence[by
 
 
 def money(cents: int) -> Decimal:
-    """`4000` as 40.00, the zeros kept."""
+    """Return 40.00 for `4000` cents, with its zeros."""
     return Decimal(cents).scaleb(-2)
 
 
-def ms_date(stamp: int) -> str:
-    return f"/Date({stamp}+0000)/"
+def ms_date(timestamp_ms: int) -> str:
+    """Return Xero's date format (Microsoft's JSON date), such as `/Date(1539993600000+0000)/`."""
+    return f"/Date({timestamp_ms}+0000)/"
 
 
-def plain_ms_date(moment: datetime) -> str:
-    """The form without an offset, which the envelope uses."""
-    return f"/Date({to_ms(moment)})/"
+def ms_date_without_offset(instant: datetime) -> str:
+    """Return the date format of the envelope, which has no offset: `/Date(1539993600000)/`."""
+    return f"/Date({to_ms(instant)})/"
 
 
-def date_string(stamp: int) -> str:
-    return from_ms(stamp).strftime("%Y-%m-%dT00:00:00")
+def date_string(timestamp_ms: int) -> str:
+    """Return the format of DateString and DueDateString, `2018-10-20T00:00:00`."""
+    return from_ms(timestamp_ms).strftime("%Y-%m-%dT00:00:00")
 
 
-def stamp_string(stamp: int) -> str:
-    return from_ms(stamp).strftime("%Y-%m-%dT%H:%M:%SZ")
+def timestamp_string(timestamp_ms: int) -> str:
+    """Return the format of UpdatedDateUTCString, `2018-10-20T08:30:15Z`."""
+    return from_ms(timestamp_ms).strftime("%Y-%m-%dT%H:%M:%SZ")

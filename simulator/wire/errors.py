@@ -1,4 +1,4 @@
-"""Xero's error answers, word for word as far as they are known."""
+"""Xero's error responses, word for word as far as they are known."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import msgspec
 
-from simulator.http import Answer
+from simulator.http import Response
 
 LimitProblem = Literal["minute", "day", "concurrent", "appminute"]
 
@@ -28,89 +28,89 @@ _HIGH_VOLUME = (
 
 
 class XeroError(Exception):
-    """An error answer on its way out."""
+    """Raised by an endpoint to send this error response."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
-def token_expired(at: datetime) -> Answer:
+def token_expired(at: datetime) -> Response:
     return _problem(HTTPStatus.UNAUTHORIZED, f"TokenExpired: token expired at {at:%m/%d/%Y %H:%M:%S}")
 
 
-def bad_token() -> Answer:
+def bad_token() -> Response:
     return _problem(HTTPStatus.UNAUTHORIZED, "AuthenticationUnsuccessful")
 
 
-def scope_missing() -> Answer:
-    answer = _problem(HTTPStatus.UNAUTHORIZED, "AuthorizationUnsuccessful")
-    answer.headers.append(("WWW-Authenticate", "insufficient_scope"))
-    return answer
+def scope_missing() -> Response:
+    response = _problem(HTTPStatus.UNAUTHORIZED, "AuthorizationUnsuccessful")
+    response.headers.append(("WWW-Authenticate", "insufficient_scope"))
+    return response
 
 
-def forbidden() -> Answer:
+def forbidden() -> Response:
     return _problem(HTTPStatus.FORBIDDEN, "AuthenticationUnsuccessful")
 
 
-def not_found() -> Answer:
-    return Answer(HTTPStatus.NOT_FOUND, NOT_FOUND.encode(), _HTML)
+def not_found() -> Response:
+    return Response(HTTPStatus.NOT_FOUND, NOT_FOUND.encode(), _HTML)
 
 
-def not_implemented() -> Answer:
+def not_implemented() -> Response:
     body = (
         '<ApiException xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><ErrorNumber>20</ErrorNumber>'
         "<Type>ApiMethodNotImplementedException</Type>"
         "<Message>The Api Method called is not implemented</Message></ApiException>"
     )
-    return Answer(HTTPStatus.NOT_IMPLEMENTED, body.encode(), "text/xml; charset=utf-8")
+    return Response(HTTPStatus.NOT_IMPLEMENTED, body.encode(), "text/xml; charset=utf-8")
 
 
-def query_error(message: str) -> Answer:
+def query_error(message: str) -> Response:
     return _exception(16, "QueryParseException", message)
 
 
-def validation_error(message: str) -> Answer:
+def validation_error(message: str) -> Response:
     document = {
         "ErrorNumber": 10,
         "Type": "ValidationException",
         "Message": "A validation exception occurred",
         "Elements": [{"ValidationErrors": [{"Message": message}]}],
     }
-    return Answer(HTTPStatus.BAD_REQUEST, msgspec.json.encode(document), _JSON)
+    return Response(HTTPStatus.BAD_REQUEST, msgspec.json.encode(document), _JSON)
 
 
-def high_volume(resource: str) -> Answer:
+def high_volume(resource: str) -> Response:
     return _exception(51, "HighVolumeException", _HIGH_VOLUME.format(resource, resource.removesuffix("s")))
 
 
-def rate_limited(problem: str, retry_after: str | None) -> Answer:
-    """The body is not JSON; what counts is in the headers. Retry-After comes with minute and day alone."""
+def rate_limited(problem: str, retry_after: str | None) -> Response:
+    """Return a 429 whose details are in its headers; Xero sends Retry-After for the minute and day limits only."""
     headers = [("X-Rate-Limit-Problem", problem)]
     if retry_after is not None:
         headers.append(("Retry-After", retry_after))
-    return Answer(HTTPStatus.TOO_MANY_REQUESTS, b"", _TEXT, headers, note=problem)
+    return Response(HTTPStatus.TOO_MANY_REQUESTS, b"", _TEXT, headers, note=problem)
 
 
-def server_error() -> Answer:
-    return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, SERVER_ERROR.encode(), _TEXT)
+def server_error() -> Response:
+    return Response(HTTPStatus.INTERNAL_SERVER_ERROR, SERVER_ERROR.encode(), _TEXT)
 
 
-def unavailable(text: str = UNAVAILABLE) -> Answer:
-    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, text.encode(), _TEXT)
+def unavailable(text: str = UNAVAILABLE) -> Response:
+    return Response(HTTPStatus.SERVICE_UNAVAILABLE, text.encode(), _TEXT)
 
 
-def html(status: int = HTTPStatus.OK) -> Answer:
+def html(status: int = HTTPStatus.OK) -> Response:
     page = b"<!DOCTYPE html><html><head><title>Xero</title></head><body>Please wait</body></html>"
-    return Answer(status, page, _HTML)
+    return Response(status, page, _HTML)
 
 
-def oauth_error(code: str) -> Answer:
-    """The token endpoint's errors: one word and, as a rule, no description."""
-    return Answer(HTTPStatus.BAD_REQUEST, msgspec.json.encode({"error": code}), "application/json", note=code)
+def oauth_error(code: str) -> Response:
+    """Return an error of the token endpoint: a code and, as usually at Xero, no description."""
+    return Response(HTTPStatus.BAD_REQUEST, msgspec.json.encode({"error": code}), "application/json", note=code)
 
 
-def _problem(status: HTTPStatus, detail: str) -> Answer:
+def _problem(status: HTTPStatus, detail: str) -> Response:
     document: dict[str, object] = {
         "Type": None,
         "Title": status.phrase,
@@ -119,9 +119,9 @@ def _problem(status: HTTPStatus, detail: str) -> Answer:
         "Instance": str(uuid4()),
         "Extensions": {},
     }
-    return Answer(status, msgspec.json.encode(document), _JSON)
+    return Response(status, msgspec.json.encode(document), _JSON)
 
 
-def _exception(number: int, kind: str, message: str) -> Answer:
+def _exception(number: int, kind: str, message: str) -> Response:
     document = {"ErrorNumber": number, "Type": kind, "Message": message}
-    return Answer(HTTPStatus.BAD_REQUEST, msgspec.json.encode(document), _JSON)
+    return Response(HTTPStatus.BAD_REQUEST, msgspec.json.encode(document), _JSON)

@@ -1,6 +1,6 @@
-"""The small objects within rows: contacts, line items, payments and credits seen from a document, balances."""
+"""The objects nested in rows: contacts, line items, payments, credits, allocations and batch payments."""
 
-from simulator.books.model import Batch, Contact, Credit, Document, Invoice, Line, Payment, Touch
+from simulator.books.model import AppliedCredit, Batch, Contact, Credit, Document, Invoice, Line, Payment
 from simulator.books.organisation import Organisation
 from simulator.wire.encoding import date_string, money, ms_date
 
@@ -11,7 +11,7 @@ _NESTED_TYPES = {"RECEIVE-OVERPAYMENT": "AROVERPAYMENT", "RECEIVE-PREPAYMENT": "
 
 
 def contact_stub(contact: Contact) -> Json:
-    """The lightweight contact of a document."""
+    """Return the contact of a document in a list without paging."""
     return {
         "ContactID": contact.id,
         "Name": contact.name,
@@ -23,8 +23,8 @@ def contact_stub(contact: Contact) -> Json:
     }
 
 
-def fuller_contact(contact: Contact) -> Json:
-    """The contact of a document in a paged list."""
+def contact_with_names(contact: Contact) -> Json:
+    """Return the contact of a document in a paged list."""
     names: Json = {"FirstName": contact.first_name, "LastName": contact.last_name, "EmailAddress": contact.email}
     return {**contact_stub(contact), **names}
 
@@ -44,15 +44,15 @@ def line_item(line: Line) -> Json:
 
 
 def payments_of(books: Organisation, document: Document) -> list[Json]:
-    """The payments of a document; deleted ones are absent."""
-    rows = (books.payments.rows[row_id] for row_id in document.payments)
+    """Return the payments of a document, without the deleted ones."""
+    rows = (books.payments.by_id[row_id] for row_id in document.payments)
     return [_payment_stub(row) for row in rows if row.status != "DELETED"]
 
 
 def _payment_stub(payment: Payment) -> Json:
     stub: Json = {
         "PaymentID": payment.id,
-        "Date": ms_date(payment.on),
+        "Date": ms_date(payment.paid_on),
         "Amount": money(payment.amount),
         "Reference": payment.reference,
         "CurrencyRate": payment.rate,
@@ -63,18 +63,22 @@ def _payment_stub(payment: Payment) -> Json:
 
 
 def credits_of(books: Organisation, invoice: Invoice, kind: str, *, by_allocation_date: bool) -> list[Json]:
-    """What was applied to an invoice: without AllocationID, dated as the credit in lists but not in single reads."""
-    touches = (touch for touch in invoice.touches if touch.kind == kind)
-    return [_applied(books, touch, by_allocation_date=by_allocation_date) for touch in touches]
+    """Return the credits of one kind that were applied to an invoice.
+
+    As at Xero they have no AllocationID, and their date is that of the credit in lists, that of the allocation in
+    single reads.
+    """
+    applied_credits = (applied for applied in invoice.applied_credits if applied.kind == kind)
+    return [_applied_credit(books, applied, by_allocation_date=by_allocation_date) for applied in applied_credits]
 
 
-def _applied(books: Organisation, touch: Touch, *, by_allocation_date: bool) -> Json:
-    credit: Credit = books.shelf(touch.kind).rows[touch.credit_id]
-    allocation = next(row for row in credit.allocations if row.id == touch.allocation_id)
-    on = allocation.on if by_allocation_date else credit.issued
+def _applied_credit(books: Organisation, applied: AppliedCredit, *, by_allocation_date: bool) -> Json:
+    credit: Credit = books.table(applied.kind).by_id[applied.credit_id]
+    allocation = next(row for row in credit.allocations if row.id == applied.allocation_id)
+    on = allocation.applied_on if by_allocation_date else credit.issued_on
     return {
-        _ID_FIELDS[touch.kind]: credit.id,
-        **({"CreditNoteNumber": credit.number} if touch.kind == "CreditNotes" else {}),
+        _ID_FIELDS[applied.kind]: credit.id,
+        **({"CreditNoteNumber": credit.number} if applied.kind == "CreditNotes" else {}),
         "ID": credit.id,
         "HasErrors": False,
         "AppliedAmount": money(allocation.amount),
@@ -90,22 +94,22 @@ def allocations_of(books: Organisation, credit: Credit) -> list[Json]:
         {
             "AllocationID": row.id,
             "Amount": money(row.amount),
-            "Date": ms_date(row.on),
-            "Invoice": _bare_document(books.invoices.rows[row.invoice_id]),
+            "Date": ms_date(row.applied_on),
+            "Invoice": _document_stub(books.invoices.by_id[row.invoice_id]),
         }
         for row in credit.allocations
     ]
 
 
 def paid_document(books: Organisation, payment: Payment) -> Json:
-    """The nested "Invoice" of a payment: maybe a credit, and without amounts or dates."""
+    """Return the nested "Invoice" of a payment, which may be a credit; it has neither amounts nor dates."""
     document = books.document(*payment.document)
-    contact = contact_stub(books.contacts.rows[document.contact_id])
+    contact = contact_stub(books.contacts.by_id[document.contact_id])
     kind: Json = {"Type": _NESTED_TYPES.get(document.type, document.type)}
-    return {**kind, **_bare_document(document), "Contact": contact, "CurrencyCode": document.currency}
+    return {**kind, **_document_stub(document), "Contact": contact, "CurrencyCode": document.currency}
 
 
-def _bare_document(document: Document) -> Json:
+def _document_stub(document: Document) -> Json:
     return {
         "InvoiceID": document.id,
         **({"InvoiceNumber": document.number} if document.number else {}),
@@ -120,16 +124,16 @@ def _bare_document(document: Document) -> Json:
 
 
 def batch_payment(batch: Batch, *, as_text: bool) -> Json:
-    """The one place where Xero writes an amount and a truth value as strings."""
+    """Return the nested BatchPayment; `as_text` writes its amount and boolean as strings, as in Xero's example."""
     total = money(batch.total)
     return {
         "Account": {"AccountID": batch.account_id},
         "BatchPaymentID": batch.id,
-        "Date": ms_date(batch.on),
+        "Date": ms_date(batch.paid_on),
         "Type": batch.type,
         "Status": "AUTHORISED",
         "TotalAmount": str(total) if as_text else total,
-        "UpdatedDateUTC": ms_date(batch.updated),
+        "UpdatedDateUTC": ms_date(batch.updated_at),
         "IsReconciled": "false" if as_text else False,
     }
 

@@ -1,4 +1,4 @@
-"""Reads Xero's `where` expressions: comparisons joined by && and ||, with Guid("..."), DateTime(y,m,d) and methods."""
+"""Parses Xero's `where` expressions: comparisons joined by && and ||, with Guid("..."), DateTime(y,m,d) and methods."""
 
 import operator
 import re
@@ -14,14 +14,14 @@ from simulator.clock import to_ms
 from simulator.wire.errors import XeroError, query_error
 from simulator.wire.fields import FIELDS, ID_FIELDS
 
-Test = Callable[[Organisation, Row], bool]
+Predicate = Callable[[Organisation, Row], bool]
 
 _TOKENS = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")
     |(?P<guid>(?i:guid)\(\s*"(?P<guid_text>[0-9a-fA-F-]{36})"\s*\))
     |(?P<date>(?i:datetime)\(\s*(?P<date_parts>\d+(?:\s*,\s*\d+)+)\s*\))
     |(?P<number>-?\d+(?:\.\d+)?)
-    |(?P<joint>&&|\|\||(?i:AND|OR)\b)
+    |(?P<connective>&&|\|\||(?i:AND|OR)\b)
     |(?P<comparison>==|!=|>=|<=|=|>|<)
     |(?P<method>\.(?:Contains|StartsWith|EndsWith)(?=\())
     |(?P<name>[A-Za-z][A-Za-z0-9]*(?:\.(?!Contains\(|StartsWith\(|EndsWith\()[A-Za-z][A-Za-z0-9]*)*)
@@ -41,28 +41,30 @@ _METHODS: dict[str, Callable[[str, str], bool]] = {
     ".StartsWith": str.startswith,
     ".EndsWith": str.endswith,
 }
-_WORDS = {"true": True, "false": False, "null": None}
+_LITERALS = {"true": True, "false": False, "null": None}
 
 
 @dataclass(slots=True, frozen=True)
 class Condition:
-    """A test for rows, and whether Xero could answer it from its indexes."""
+    """A condition on rows, and whether Xero can evaluate it from its indexes."""
 
-    test: Test
-    optimised: bool
+    predicate: Predicate
+    is_optimised: bool
     is_id_only: bool = False
 
 
 def parse_where(text: str, resource: Resource) -> Condition:
-    """Raises XeroError with Xero's QueryParseException for what cannot be read."""
+    """Parse an expression. Raises XeroError with Xero's QueryParseException when it is invalid."""
     parser = _Parser(text, resource)
-    condition = parser.either()
+    condition = parser.parse_or()
     if parser.kind:
-        raise _refusal(f"Unexpected '{parser.text}'")
+        raise _query_error(f"Unexpected '{parser.text}'")
     return condition
 
 
 class _Parser:
+    """A recursive-descent parser; `kind` and `text` are those of the current token, None and empty at the end."""
+
     def __init__(self, text: str, resource: Resource) -> None:
         self._source = text
         self._position = 0
@@ -73,55 +75,59 @@ class _Parser:
         self._match: re.Match[str] | None = None
         self._advance()
 
-    def either(self) -> Condition:
-        condition = self._both()
-        while self.kind == "joint" and self.text.upper() in ("||", "OR"):
+    def parse_or(self) -> Condition:
+        condition = self._parse_and()
+        while self.kind == "connective" and self.text.upper() in ("||", "OR"):
             self._advance()
-            other = self._both()
-            # Xero can serve OR from an index only over the resource's own id.
+            other = self._parse_and()
+            # Xero evaluates OR from an index only for the resource's own id.
             ids = condition.is_id_only and other.is_id_only
-            condition = Condition(_any_of(condition.test, other.test), ids, ids)
+            condition = Condition(_any_of(condition.predicate, other.predicate), ids, ids)
         return condition
 
-    def _both(self) -> Condition:
-        condition = self._one()
-        while self.kind == "joint" and self.text.upper() in ("&&", "AND"):
+    def _parse_and(self) -> Condition:
+        condition = self._parse_operand()
+        while self.kind == "connective" and self.text.upper() in ("&&", "AND"):
             self._advance()
-            other = self._one()
-            condition = Condition(_all_of(condition.test, other.test), condition.optimised and other.optimised)
+            other = self._parse_operand()
+            condition = Condition(
+                _all_of(condition.predicate, other.predicate), condition.is_optimised and other.is_optimised
+            )
         return condition
 
-    def _one(self) -> Condition:
+    def _parse_operand(self) -> Condition:
         if self.text == "(" and self.kind == "bracket":
             self._advance()
-            condition = self.either()
+            condition = self.parse_or()
             self._expect(")")
             return condition
-        return self._comparison()
+        return self._parse_comparison()
 
-    def _comparison(self) -> Condition:
+    def _parse_comparison(self) -> Condition:
         if self.kind != "name":
-            raise _refusal(f"Expected a field, not '{self.text}'")
+            raise _query_error(f"Expected a field, not '{self.text}'")
         name = self.text.lower()
         field = self._fields.get(name)
         if field is None:
-            raise _refusal(f"No property or field '{self.text}' exists")
+            raise _query_error(f"No property or field '{self.text}' exists")
         self._advance()
         if self.kind == "method":
-            return self._method(field.get)
-        sign = self._take("comparison")
-        sign = "==" if sign == "=" else sign
-        test = _compare(field.get, _COMPARISONS[sign], self._value())
-        return Condition(test, sign in field.optimised, name == self._id_field and sign == "==")
+            return self._parse_method(field.get)
+        comparison = self._consume("comparison")
+        comparison = "==" if comparison == "=" else comparison
+        predicate = _compare(field.get, _COMPARISONS[comparison], self._parse_value())
+        return Condition(
+            predicate, comparison in field.optimised_operators, name == self._id_field and comparison == "=="
+        )
 
-    def _method(self, get: Callable[[Organisation, Row], object]) -> Condition:
-        matches = _METHODS[self._take("method")]
+    def _parse_method(self, get: Callable[[Organisation, Row], object]) -> Condition:
+        matches = _METHODS[self._consume("method")]
         self._expect("(")
-        part = self._take("string")[1:-1].lower()
+        part = self._consume("string")[1:-1].lower()
         self._expect(")")
-        return Condition(lambda books, row: matches(str(get(books, row) or "").lower(), part), optimised=False)
+        return Condition(lambda books, row: matches(str(get(books, row) or "").lower(), part), is_optimised=False)
 
-    def _value(self) -> object:
+    def _parse_value(self) -> object:
         kind, text, match = self.kind, self.text, self._match
         self._advance()
         if kind == "string":
@@ -129,23 +135,23 @@ class _Parser:
         if kind == "guid" and match:
             return match["guid_text"].lower()
         if kind == "date" and match:
-            return _moment(match["date_parts"])
+            return _parse_date(match["date_parts"])
         if kind == "number":
             return Decimal(text)
-        if kind == "name" and text.lower() in _WORDS:
-            return _WORDS[text.lower()]
-        raise _refusal(f"Expected a value, not '{text}'")
+        if kind == "name" and text.lower() in _LITERALS:
+            return _LITERALS[text.lower()]
+        raise _query_error(f"Expected a value, not '{text}'")
 
-    def _take(self, kind: str) -> str:
+    def _consume(self, kind: str) -> str:
         if self.kind != kind:
-            raise _refusal(f"Expected a {kind}, not '{self.text}'")
+            raise _query_error(f"Expected a {kind}, not '{self.text}'")
         text = self.text
         self._advance()
         return text
 
     def _expect(self, bracket: str) -> None:
         if self.text != bracket:
-            raise _refusal(f"'{bracket}' expected")
+            raise _query_error(f"'{bracket}' expected")
         self._advance()
 
     def _advance(self) -> None:
@@ -154,43 +160,45 @@ class _Parser:
             return
         self._match = _TOKENS.match(self._source, self._position)
         if self._match is None:
-            raise _refusal(f"Syntax error at '{self._source[self._position : self._position + 20]}'")
+            raise _query_error(f"Syntax error at '{self._source[self._position : self._position + 20]}'")
         groups = self._match.groupdict()
         self.kind = next(kind for kind in groups if groups[kind] is not None)
         self.text = groups[self.kind]
         self._position = self._match.end()
 
 
-def _compare(get: Callable[[Organisation, Row], object], holds: Callable[[Any, Any], bool], value: object) -> Test:
+def _compare(
+    get: Callable[[Organisation, Row], object], compare: Callable[[Any, Any], bool], value: object
+) -> Predicate:
     wanted = value.lower() if isinstance(value, str) else value
 
-    def test(books: Organisation, row: Row) -> bool:
+    def predicate(books: Organisation, row: Row) -> bool:
         found = get(books, row)
         found = found.lower() if isinstance(found, str) else found
         if found is None and wanted is not None:
-            return holds is operator.ne
+            return compare is operator.ne
         try:
-            return holds(found, wanted)
+            return compare(found, wanted)
         except TypeError as error:
-            raise _refusal("Operator incompatible with operand types") from error
+            raise _query_error("Operator incompatible with operand types") from error
 
-    return test
+    return predicate
 
 
-def _moment(parts: str) -> int:
+def _parse_date(parts: str) -> int:
     try:
         return to_ms(datetime(*(int(part) for part in parts.split(",")), tzinfo=UTC))  # type: ignore[arg-type,misc]  # y, m, d, ...
     except (TypeError, ValueError) as error:
-        raise _refusal(f"DateTime({parts}) is not a date") from error
+        raise _query_error(f"DateTime({parts}) is not a date") from error
 
 
-def _any_of(one: Test, other: Test) -> Test:
+def _any_of(one: Predicate, other: Predicate) -> Predicate:
     return lambda books, row: one(books, row) or other(books, row)
 
 
-def _all_of(one: Test, other: Test) -> Test:
+def _all_of(one: Predicate, other: Predicate) -> Predicate:
     return lambda books, row: one(books, row) and other(books, row)
 
 
-def _refusal(message: str) -> XeroError:
+def _query_error(message: str) -> XeroError:
     return XeroError(query_error(message))

@@ -17,13 +17,13 @@ class Xero:
 
     def __init__(self, http: httpx.AsyncClient, simulator: Simulator) -> None:
         self.http = http
-        self.world = simulator.world
-        self.tenant = next(iter(self.world.organisations))
+        self.state = simulator.simulator_state
+        self.tenant = next(iter(self.state.organisations))
         self.tokens: dict[str, Any] = {}
 
     @property
     def books(self):
-        return self.world.organisations[self.tenant]
+        return self.state.organisations[self.tenant]
 
     async def authorize(self, scope: str = BROAD, **params: str) -> httpx.Response:
         query = {

@@ -12,7 +12,7 @@ from simulator.options import SimulatorOptions
 from tests.simulator.client import Xero, sign_in_live
 
 
-class StillClock:
+class ManualClock:
     """Moves only when told."""
 
     def __init__(self) -> None:
@@ -26,8 +26,8 @@ class StillClock:
 
 
 @pytest.fixture
-def clock() -> StillClock:
-    return StillClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def options() -> SimulatorOptions:
 
 
 @pytest.fixture
-def simulator(options: SimulatorOptions, clock: StillClock) -> Simulator:
+def simulator(options: SimulatorOptions, clock: ManualClock) -> Simulator:
     return create_app(options, clock)
 
 
@@ -49,14 +49,14 @@ async def http(simulator: Simulator) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def stranger(http: httpx.AsyncClient, simulator: Simulator) -> Xero:
+def anonymous(http: httpx.AsyncClient, simulator: Simulator) -> Xero:
     """A client that has not signed in."""
     return Xero(http, simulator)
 
 
 @pytest.fixture
-async def xero(stranger: Xero) -> Xero:
-    return await stranger.sign_in()
+async def xero(anonymous: Xero) -> Xero:
+    return await anonymous.sign_in()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def live_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def live(live_url: str) -> Iterator[httpx.Client]:
+def live_client(live_url: str) -> Iterator[httpx.Client]:
     """A client of the socket, signed in, on books made anew, with the first tenant in its headers."""
     with httpx.Client(base_url=live_url) as client:
         client.post("/_control/reset").raise_for_status()

@@ -48,11 +48,11 @@ async def test_a_second_practice_is_a_practice_manager(xero):
 
 
 @pytest.mark.parametrize("scope", [BROAD, GRANULAR])
-async def test_both_scope_sets_read_all_four_resources_but_not_the_organisation(stranger, scope):
-    await stranger.sign_in(scope)
+async def test_both_scope_sets_read_all_four_resources_but_not_the_organisation(anonymous, scope):
+    await anonymous.sign_in(scope)
     for resource in (*RESOURCES, "Overpayments", "Prepayments"):
-        assert (await stranger.get(resource, page=1)).status_code == 200, resource
-    response = await stranger.get("Organisation")
+        assert (await anonymous.get(resource, page=1)).status_code == 200, resource
+    response = await anonymous.get("Organisation")
     assert problem(response) == (401, "Unauthorized", "AuthorizationUnsuccessful")
     assert response.headers["www-authenticate"] == "insufficient_scope"
 
@@ -67,9 +67,9 @@ async def test_both_scope_sets_read_all_four_resources_but_not_the_organisation(
         ("openid profile email offline_access", set()),
     ],
 )
-async def test_each_scope_opens_its_resources_alone(stranger, scope, readable):
-    await stranger.sign_in(scope)
-    assert {name for name in RESOURCES if (await stranger.get(name, page=1)).status_code == 200} == readable
+async def test_each_scope_opens_its_resources_alone(anonymous, scope, readable):
+    await anonymous.sign_in(scope)
+    assert {name for name in RESOURCES if (await anonymous.get(name, page=1)).status_code == 200} == readable
 
 
 async def test_nothing_can_be_written(xero):
@@ -82,7 +82,7 @@ async def test_an_offline_organisation_does_not_touch_the_others(xero):
     await xero.control("PATCH", f"/tenants/{xero.tenant}", is_offline=True)
     response = await xero.get("Invoices", page=1)
     assert (response.status_code, response.text) == (503, "The Organisation is offline")
-    xero.tenant = list(xero.world.organisations)[1]
+    xero.tenant = list(xero.state.organisations)[1]
     assert (await xero.get("Invoices", page=1)).status_code == 200
 
 

@@ -10,9 +10,9 @@ from simulator.books.generator import generate_organisations
 from simulator.books.model import Credit
 from simulator.clock import DAY_MS, to_ms
 from simulator.options import SimulatorOptions
-from tests.simulator.conftest import StillClock
+from tests.simulator.conftest import ManualClock
 
-NOW = to_ms(StillClock().now)
+NOW = to_ms(ManualClock().now)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def test_every_status_and_side_occurs(books):
 
 def test_invoices_are_overdue_part_paid_and_credited(books):
     due = [row for row in books.invoices if row.type == "ACCREC" and row.status == "AUTHORISED"]
-    assert any(row.due < NOW for row in due)
-    assert any(row.due > NOW for row in due)
+    assert any(row.due_on < NOW for row in due)
+    assert any(row.due_on > NOW for row in due)
     assert any(row.paid for row in due)
     assert any(row.status == "PAID" and not row.paid for row in books.invoices), "fully credited"
-    kinds = {touch.kind for row in books.invoices for touch in row.touches}
+    kinds = {applied.kind for row in books.invoices for applied in row.applied_credits}
     assert kinds == {"CreditNotes", "Overpayments", "Prepayments"}
-    this_month = [row for row in books.invoices if row.issued >= NOW - 22 * DAY_MS]
+    this_month = [row for row in books.invoices if row.issued_on >= NOW - 22 * DAY_MS]
     assert this_month
 
 
@@ -76,7 +76,7 @@ def test_contacts_are_customers_suppliers_both_and_neither(books):
     assert set(roles) == {(True, False), (False, True), (True, True), (False, False)}
     assert {row.status for row in books.contacts} == {"ACTIVE", "ARCHIVED"}
     for row in books.contacts:
-        kinds = {books.invoices.rows[row_id].type for kind, row_id in row.documents if kind == "Invoices"}
+        kinds = {books.invoices.by_id[row_id].type for kind, row_id in row.documents if kind == "Invoices"}
         assert row.is_customer == ("ACCREC" in kinds)
         assert row.is_supplier == ("ACCPAY" in kinds)
 
@@ -96,7 +96,7 @@ def test_currencies_have_foreign_units_per_base_unit(books):
 
 
 def test_every_sum_holds(books):
-    payments = books.payments.rows
+    payments = books.payments.by_id
     for row in books.invoices:
         assert row.total == row.subtotal + row.tax == sum(line.amount + line.tax for line in row.lines)
         active = [payments[key].amount for key in row.payments if payments[key].status == "AUTHORISED"]
@@ -107,29 +107,29 @@ def test_every_sum_holds(books):
         assert isinstance(credit, Credit)
         assert credit.remaining >= 0
         for allocation in credit.allocations:
-            invoice = books.invoices.rows[allocation.invoice_id]
+            invoice = books.invoices.by_id[allocation.invoice_id]
             assert invoice.contact_id == credit.contact_id
             assert invoice.currency == credit.currency
-            assert credit.id in [touch.credit_id for touch in invoice.touches]
+            assert credit.id in [applied.credit_id for applied in invoice.applied_credits]
 
 
 def test_stamps_lie_in_the_past_two_years_with_fractions_and_after_what_they_follow(books):
-    for shelf in (books.contacts, books.invoices, books.payments, books.credit_notes):
-        stamps = [row.updated for row in shelf]
+    for table in (books.contacts, books.invoices, books.payments, books.credit_notes):
+        stamps = [row.updated_at for row in table]
         assert stamps == sorted(stamps)
         assert NOW - 731 * DAY_MS < stamps[0] <= stamps[-1] <= NOW
-        assert len({stamp % 1000 for stamp in stamps}) > min(len(stamps) // 2, 10)
+        assert len({timestamp_ms % 1000 for timestamp_ms in stamps}) > min(len(stamps) // 2, 10)
     for payment in books.payments:
         if payment.document[0] == "Invoices":
-            invoice = books.invoices.rows[payment.document[1]]
-            assert invoice.updated >= payment.updated
-            assert payment.on >= invoice.issued
+            invoice = books.invoices.by_id[payment.document[1]]
+            assert invoice.updated_at >= payment.updated_at
+            assert payment.paid_on >= invoice.issued_on
 
 
 def test_numbers_and_ids_are_unique(books):
     numbers = [row.number for row in books.invoices]
     assert len(set(numbers)) == len(numbers)
-    ids = [row.id for shelf in (books.contacts, books.invoices, books.payments) for row in shelf]
+    ids = [row.id for table in (books.contacts, books.invoices, books.payments) for row in table]
     assert len(set(ids)) == len(ids)
 
 
@@ -144,7 +144,7 @@ def test_the_same_seed_makes_the_same_books_and_another_seed_others():
     def names(seed):
         options = SimulatorOptions(seed=seed, organisations=1, invoices=50, payments=30)
         (books, _) = generate_organisations(options, NOW).values()
-        return [(row.id, row.updated, row.total, row.status) for row in books.invoices]
+        return [(row.id, row.updated_at, row.total, row.status) for row in books.invoices]
 
     assert names(1) == names(1)
     assert names(1) != names(2)

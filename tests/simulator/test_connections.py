@@ -62,7 +62,7 @@ async def test_the_tenant_id_is_not_a_connection_id(xero):
 
 async def test_a_connection_of_another_user_is_not_found(xero):
     mine = (await xero.connections())[0]["id"]
-    await xero.control("PUT", "/user", id=list(xero.world.users)[1])
+    await xero.control("PUT", "/user", id=list(xero.state.users)[1])
     await xero.sign_in(BROAD)
     assert (await xero.http.delete(f"/connections/{mine}", headers=xero.headers())).status_code == 404
 

@@ -7,13 +7,13 @@ import pytest
 from tests.simulator.client import BROAD, CALLBACK, GRANULAR, outcome_of
 
 
-async def test_the_state_comes_back_unchanged_beside_the_code(stranger):
+async def test_the_state_comes_back_unchanged_beside_the_code(anonymous):
     state = "a/b?c=d&é +%"
-    assert outcome_of(await stranger.authorize(state=state))["state"] == state
+    assert outcome_of(await anonymous.authorize(state=state))["state"] == state
 
 
-async def test_without_a_state_none_comes_back(stranger):
-    response = await stranger.http.get(
+async def test_without_a_state_none_comes_back(anonymous):
+    response = await anonymous.http.get(
         "/identity/connect/authorize",
         params={
             "response_type": "code",
@@ -26,28 +26,28 @@ async def test_without_a_state_none_comes_back(stranger):
     assert set(outcome_of(response)) == {"code", "scope"}
 
 
-async def test_the_page_lists_every_tenant_and_refuses_to_be_framed(stranger):
-    response = await stranger.authorize(auto="0")
+async def test_the_page_lists_every_tenant_and_refuses_to_be_framed(anonymous):
+    response = await anonymous.authorize(auto="0")
     assert response.status_code == 200
     assert response.headers["x-frame-options"] == "DENY"
-    for organisation in stranger.world.organisations.values():
+    for organisation in anonymous.state.organisations.values():
         assert organisation.tenant_id in response.text
         assert organisation.name in response.text
 
 
-async def test_only_ticked_organisations_are_connected(stranger):
-    page = (await stranger.authorize(auto="0")).text
+async def test_only_ticked_organisations_are_connected(anonymous):
+    page = (await anonymous.authorize(auto="0")).text
     fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
     fields.pop("auto")
-    ticked = list(stranger.world.organisations)[1]
-    answer = await stranger.http.post(
+    ticked = list(anonymous.state.organisations)[1]
+    answer = await anonymous.http.post(
         "/identity/connect/authorize", data=fields | {"tenant": ticked, "decision": "allow"}
     )
-    stranger.tokens = (await stranger.redeem(outcome_of(answer)["code"])).json()
-    assert [row["tenantId"] for row in await stranger.connections()] == [ticked]
+    anonymous.tokens = (await anonymous.redeem(outcome_of(answer)["code"])).json()
+    assert [row["tenantId"] for row in await anonymous.connections()] == [ticked]
 
 
-async def test_cancel_is_access_denied_and_connects_nothing(stranger):
+async def test_cancel_is_access_denied_and_connects_nothing(anonymous):
     fields = {
         "response_type": "code",
         "client_id": "SIMULATED-CLIENT",
@@ -55,17 +55,17 @@ async def test_cancel_is_access_denied_and_connects_nothing(stranger):
         "scope": BROAD,
         "state": "s",
     }
-    answer = await stranger.http.post("/identity/connect/authorize", data=fields | {"decision": "cancel"})
+    answer = await anonymous.http.post("/identity/connect/authorize", data=fields | {"decision": "cancel"})
     assert outcome_of(answer) == {"error": "access_denied", "state": "s"}
-    assert stranger.world.connections.all() == []
+    assert anonymous.state.connections.list_all() == []
 
 
-async def test_the_control_api_can_cancel_or_choose_for_the_user(stranger):
-    await stranger.control("PUT", "/consent", automatic=True, decision="cancel")
-    assert outcome_of(await stranger.authorize(auto="0"))["error"] == "access_denied"
-    await stranger.control("PUT", "/consent", tenants=[stranger.tenant])
-    await stranger.sign_in(auto="0")
-    assert [row["tenantId"] for row in await stranger.connections()] == [stranger.tenant]
+async def test_the_control_api_can_cancel_or_choose_for_the_user(anonymous):
+    await anonymous.control("PUT", "/consent", automatic=True, decision="cancel")
+    assert outcome_of(await anonymous.authorize(auto="0"))["error"] == "access_denied"
+    await anonymous.control("PUT", "/consent", tenants=[anonymous.tenant])
+    await anonymous.sign_in(auto="0")
+    assert [row["tenantId"] for row in await anonymous.connections()] == [anonymous.tenant]
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ async def test_the_control_api_can_cancel_or_choose_for_the_user(stranger):
         ({"code_challenge": "x", "code_challenge_method": "plain"}, "invalid_request"),
     ],
 )
-async def test_a_request_that_cannot_be_granted_goes_back_with_its_error(stranger, change, error):
-    assert outcome_of(await stranger.authorize(**change)) == {"error": error, "state": "s"}
+async def test_a_request_that_cannot_be_granted_goes_back_with_its_error(anonymous, change, error):
+    assert outcome_of(await anonymous.authorize(**change)) == {"error": error, "state": "s"}
 
 
 @pytest.mark.parametrize("scope", [BROAD, "accounting.transactions"])
-async def test_a_new_app_may_not_ask_for_broad_scopes(stranger, scope):
-    await stranger.control("PATCH", "/options", app_may_ask_broad_scopes=False)
-    assert outcome_of(await stranger.authorize(scope))["error"] == "invalid_scope"
-    assert "code" in outcome_of(await stranger.authorize(GRANULAR))
+async def test_a_new_app_may_not_ask_for_broad_scopes(anonymous, scope):
+    await anonymous.control("PATCH", "/options", app_may_ask_broad_scopes=False)
+    assert outcome_of(await anonymous.authorize(scope))["error"] == "invalid_scope"
+    assert "code" in outcome_of(await anonymous.authorize(GRANULAR))
 
 
 @pytest.mark.parametrize(
@@ -99,31 +99,31 @@ async def test_a_new_app_may_not_ask_for_broad_scopes(stranger, scope):
         {"redirect_uri": ""},
     ],
 )
-async def test_an_unknown_client_or_address_gets_a_page_and_never_a_redirect(stranger, change):
-    response = await stranger.authorize(**change)
+async def test_an_unknown_client_or_address_gets_a_page_and_never_a_redirect(anonymous, change):
+    response = await anonymous.authorize(**change)
     assert response.status_code == 400
     assert "location" not in response.headers
     assert "unauthorized_client" in response.text
 
 
-async def test_registered_addresses_are_compared_byte_for_byte(stranger):
-    await stranger.control("PATCH", "/options", redirect_uris=[CALLBACK])
-    assert (await stranger.authorize()).status_code == 302
-    assert (await stranger.authorize(redirect_uri=f"{CALLBACK}/")).status_code == 400
-    assert (await stranger.authorize(redirect_uri=CALLBACK.upper())).status_code == 400
+async def test_registered_addresses_are_compared_byte_for_byte(anonymous):
+    await anonymous.control("PATCH", "/options", redirect_uris=[CALLBACK])
+    assert (await anonymous.authorize()).status_code == 302
+    assert (await anonymous.authorize(redirect_uri=f"{CALLBACK}/")).status_code == 400
+    assert (await anonymous.authorize(redirect_uri=CALLBACK.upper())).status_code == 400
 
 
-async def test_another_user_at_the_browser_connects_only_what_this_user_may(stranger):
-    second = list(stranger.world.organisations)[1]
-    await stranger.control("PUT", "/user", id="6f1c1cf4-0000-4000-8000-000000000001", name="Cam", tenants=[second])
-    await stranger.sign_in()
-    assert [row["tenantId"] for row in await stranger.connections()] == [second]
+async def test_another_user_at_the_browser_connects_only_what_this_user_may(anonymous):
+    second = list(anonymous.state.organisations)[1]
+    await anonymous.control("PUT", "/user", id="6f1c1cf4-0000-4000-8000-000000000001", name="Cam", tenants=[second])
+    await anonymous.sign_in()
+    assert [row["tenantId"] for row in await anonymous.connections()] == [second]
 
 
-async def test_later_consents_add_scopes_and_take_none_away(stranger):
-    await stranger.sign_in("offline_access accounting.contacts.read")
-    await stranger.sign_in("offline_access accounting.invoices.read")
-    assert set(stranger.tokens["scope"].split()) == {
+async def test_later_consents_add_scopes_and_take_none_away(anonymous):
+    await anonymous.sign_in("offline_access accounting.contacts.read")
+    await anonymous.sign_in("offline_access accounting.invoices.read")
+    assert set(anonymous.tokens["scope"].split()) == {
         "offline_access",
         "accounting.contacts.read",
         "accounting.invoices.read",

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from simulator.call_log import most_within_a_minute
+from simulator.call_log import max_calls_in_a_minute
 from simulator.clock import Clock
-from simulator.control.routes import VERBS
+from simulator.control.routes import OPERATIONS
 from simulator.options import SimulatorOptions
 
 
-async def test_the_list_names_every_verb_edit_and_fault_with_what_it_does(stranger):
-    listed = await stranger.control("GET", "")
-    assert [(verb["method"], verb["path"]) for verb in listed["verbs"]] == [
-        (method, f"/_control{path}") for method, path, _ in VERBS
+async def test_the_list_names_every_verb_edit_and_fault_with_what_it_does(anonymous):
+    listed = await anonymous.control("GET", "")
+    assert [(operation["method"], operation["path"]) for operation in listed["verbs"]] == [
+        (method, f"/_control{path}") for method, path, _ in OPERATIONS
     ]
-    assert all(verb["does"].endswith(".") for verb in listed["verbs"])
+    assert all(operation["does"].endswith(".") for operation in listed["verbs"])
     assert set(listed["edits"]["pay"]["required"]) == {"edit", "invoice_id"}
     assert "amount" in listed["edits"]["pay"]["fields"]
     assert {"rename", "bulk_insert", "merge", "refund"} <= set(listed["edits"])
@@ -45,14 +45,14 @@ async def test_one_resource_of_the_state_can_be_read_alone(xero):
     assert (response.status_code, "There is no resource Cats" in response.text) == (400, True)
 
 
-async def test_an_unknown_tenant_is_told(stranger):
-    response = await stranger.http.get("/_control/tenants/none/state")
+async def test_an_unknown_tenant_is_told(anonymous):
+    response = await anonymous.http.get("/_control/tenants/none/state")
     assert (response.status_code, "There is no tenant none" in response.text) == (400, True)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"'])
-async def test_a_body_that_is_no_object_is_told(stranger, body):
-    response = await stranger.http.post("/_control/clock", content=body)
+async def test_a_body_that_is_no_object_is_told(anonymous, body):
+    response = await anonymous.http.post("/_control/clock", content=body)
     assert response.status_code == 400
     assert response.json()["error"]
 
@@ -100,15 +100,15 @@ async def test_calls_in_progress_are_counted_as_they_arrive(xero):
     await xero.control("PATCH", "/options", latency_ms=20)
     await xero.control("DELETE", "/ledger")
     await asyncio.gather(*(xero.get("CreditNotes", page=1) for _ in range(3)))
-    assert sorted(entry.in_flight for entry in xero.world.ledger.entries) == [1, 2, 3]
-    assert xero.world.ledger.in_flight[xero.tenant] == 0
+    assert sorted(entry.in_flight for entry in xero.state.call_log.entries) == [1, 2, 3]
+    assert xero.state.call_log.in_flight[xero.tenant] == 0
 
 
 @pytest.mark.parametrize(
     ("seconds", "most"), [([], 0), ([1], 1), ([0, 59.999], 2), ([0, 60], 1), ([0, 30, 60, 61, 89, 90], 4)]
 )
 def test_the_most_within_a_minute_is_taken_over_every_rolling_minute(seconds, most):
-    assert most_within_a_minute(int(second * 1000) for second in seconds) == most
+    assert max_calls_in_a_minute(int(second * 1000) for second in seconds) == most
 
 
 async def test_the_clock_can_jump(xero):
@@ -121,23 +121,23 @@ def test_a_clock_that_runs_faster_goes_on_from_where_it_was(clock):
     start = mine.now()
     clock.advance(6)
     assert (mine.now() - start).total_seconds() == 60
-    mine.run_at(1)
+    mine.set_rate(1)
     clock.advance(5)
     assert (mine.now() - start).total_seconds() == 65
     mine.advance(-5)
-    mine.run_at(100)
+    mine.set_rate(100)
     clock.advance(1)
     assert (mine.now() - start).total_seconds() == 160
 
 
-async def test_options_can_be_read_and_changed_but_not_invented(stranger):
-    before = await stranger.control("GET", "/options")
+async def test_options_can_be_read_and_changed_but_not_invented(anonymous):
+    before = await anonymous.control("GET", "/options")
     assert before["minute_limit"] == 60
-    assert (await stranger.control("PATCH", "/options", minute_limit=5))["minute_limit"] == 5
+    assert (await anonymous.control("PATCH", "/options", minute_limit=5))["minute_limit"] == 5
     for body in ({"colour": "red"}, {"minute_limit": "many"}):
-        response = await stranger.http.patch("/_control/options", json=body)
+        response = await anonymous.http.patch("/_control/options", json=body)
         assert response.status_code == 400
-    assert (await stranger.control("GET", "/options"))["minute_limit"] == 5
+    assert (await anonymous.control("GET", "/options"))["minute_limit"] == 5
 
 
 async def test_a_reset_begins_again_with_the_options_given(xero):
@@ -145,7 +145,7 @@ async def test_a_reset_begins_again_with_the_options_given(xero):
     await xero.control("POST", "/faults", kind="html", times=None)
     await xero.control("POST", "/clock", advance_seconds=99)
     await xero.control("POST", "/reset", invoices=20, payments=5, organisations=1)
-    assert xero.world.clock.now_ms() == 1795341600250
+    assert xero.state.clock.now_ms() == 1795341600250
     assert await xero.control("GET", "/faults") == []
     assert await xero.control("GET", "/ledger") == []
     (first, practice) = await xero.control("GET", "/tenants")

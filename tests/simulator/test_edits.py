@@ -290,11 +290,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("body", "sentence"), REFUSED)
-async def test_an_edit_that_cannot_be_done_says_why(xero, body, sentence):
+@pytest.mark.parametrize(("body", "message"), REFUSED)
+async def test_an_edit_that_cannot_be_done_says_why(xero, body, message):
     response = await xero.http.post(f"/_control/tenants/{xero.tenant}/edits", json=body)
     assert response.status_code == 400
-    assert sentence in response.json()["error"]
+    assert message in response.json()["error"]
 
 
 async def refusal(xero, **body) -> str:

@@ -8,7 +8,7 @@ import zlib
 import httpx
 import pytest
 
-from simulator.faults import EFFECTIVE, KINDS
+from simulator.faults import FAULT_KINDS, FAULTS_AFTER_EFFECT
 
 ANSWERS = {
     "status": (400, ""),
@@ -41,18 +41,18 @@ async def order(xero, kind, **fields):
 
 
 def test_every_kind_is_tried_here():
-    assert set(ANSWERS) | EFFECTIVE | {"refused"} == set(KINDS)
+    assert set(ANSWERS) | FAULTS_AFTER_EFFECT | {"refused"} == set(FAULT_KINDS)
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
 async def test_a_fault_strikes_once_and_then_all_is_well(xero, kind):
     status, text = ANSWERS[kind]
     await order(xero, kind)
-    struck = await xero.get("Invoices", page=1)
-    assert struck.status_code == status
-    assert text in struck.text
+    injected_count = await xero.get("Invoices", page=1)
+    assert injected_count.status_code == status
+    assert text in injected_count.text
     assert (await xero.get("Invoices", page=1)).status_code == 200
-    assert [entry.fault for entry in xero.world.ledger.entries][-2:] == [kind, None]
+    assert [entry.fault for entry in xero.state.call_log.entries][-2:] == [kind, None]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_a_status_can_carry_any_body(xero):
 
 
 async def test_faults_hit_only_the_calls_they_describe(xero):
-    second = list(xero.world.organisations)[1]
+    second = list(xero.state.organisations)[1]
     await order(xero, "server_error", tenant_id=second, resource="invoices", query="page=2", times=None)
     assert (await xero.get("Invoices", page=2)).status_code == 200
     xero.tenant = second
@@ -137,7 +137,7 @@ async def test_a_refused_refresh_has_no_effect_but_a_lost_one_has(xero):
     await order(xero, "refused", path="/connect/token")
     with pytest.raises(httpx.ReadError):
         await xero.refresh()
-    tokens = xero.world.tokens.refresh
+    tokens = xero.state.tokens.refresh_tokens
     assert [row.superseded_at for row in tokens.values()] == [None]
     await order(xero, "lost_answer", path="/connect/token")
     with pytest.raises(httpx.ReadError):
@@ -167,7 +167,7 @@ async def test_a_gzip_bomb_is_small_on_the_wire(xero):
     response = await xero.get("CreditNotes", page=1)
     assert len(response.content) > 8 << 20
     assert response.json()["CreditNotes"]
-    assert xero.world.ledger.entries[-1].bytes_wire < 20_000
+    assert xero.state.call_log.entries[-1].bytes_wire < 20_000
 
 
 async def test_a_wrong_type_is_in_the_header_alone(xero):
@@ -191,7 +191,7 @@ async def test_a_delay_is_only_a_delay(xero):
     started = time.monotonic()
     assert (await xero.get("Invoices", page=1)).status_code == 200
     assert time.monotonic() - started >= 0.05
-    assert xero.world.ledger.entries[-1].milliseconds >= 50
+    assert xero.state.call_log.entries[-1].milliseconds >= 50
 
 
 async def test_a_faulty_call_counts_against_the_limits(xero):
@@ -201,7 +201,7 @@ async def test_a_faulty_call_counts_against_the_limits(xero):
 
 
 @pytest.mark.parametrize(
-    ("body", "sentence"),
+    ("body", "message"),
     [
         ({"kind": "earthquake"}, "There is no fault 'earthquake'"),
         ({}, "missing required field `kind`"),
@@ -209,10 +209,10 @@ async def test_a_faulty_call_counts_against_the_limits(xero):
         ({"kind": "html", "tenant": "x"}, "unknown field `tenant`"),
     ],
 )
-async def test_a_fault_that_cannot_be_is_refused(xero, body, sentence):
+async def test_a_fault_that_cannot_be_is_refused(xero, body, message):
     response = await xero.http.post("/_control/faults", json=body)
     assert response.status_code == 400
-    assert sentence in response.json()["error"]
+    assert message in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -224,16 +224,16 @@ async def test_a_fault_that_cannot_be_is_refused(xero, body, sentence):
         ("bad_gzip", httpx.DecodingError),
     ],
 )
-def test_a_socket_breaks_as_it_would_at_xero(live, kind, error):
-    live.post("/_control/faults", json={"kind": kind, "resource": "Invoices"})
+def test_a_socket_breaks_as_it_would_at_xero(live_client, kind, error):
+    live_client.post("/_control/faults", json={"kind": kind, "resource": "Invoices"})
     with pytest.raises(error):
-        live.get("/api.xro/2.0/Invoices?page=1")
-    assert live.get("/api.xro/2.0/Invoices?page=1").status_code == 200
+        live_client.get("/api.xro/2.0/Invoices?page=1")
+    assert live_client.get("/api.xro/2.0/Invoices?page=1").status_code == 200
 
 
-def test_a_reset_comes_after_half_of_the_body(live):
-    live.post("/_control/faults", json={"kind": "reset", "resource": "Invoices"})
-    with live.stream("GET", "/api.xro/2.0/Invoices?page=1") as response:
+def test_a_reset_comes_after_half_of_the_body(live_client):
+    live_client.post("/_control/faults", json={"kind": "reset", "resource": "Invoices"})
+    with live_client.stream("GET", "/api.xro/2.0/Invoices?page=1") as response:
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             list(response.iter_raw())
         assert response.num_bytes_downloaded == int(response.headers["content-length"]) // 2

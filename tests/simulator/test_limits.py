@@ -41,7 +41,7 @@ async def test_the_sixty_first_call_of_a_minute_is_refused_until_the_window_ends
 
 async def test_one_tenants_minute_is_not_anothers(xero):
     await spend(xero, 60)
-    xero.tenant = list(xero.world.organisations)[1]
+    xero.tenant = list(xero.state.organisations)[1]
     assert remaining(await xero.get("CreditNotes", page=1)) == ("4999", "59", "9939")
 
 
@@ -60,7 +60,7 @@ async def test_the_day_is_refused_with_a_long_wait(xero, clock):
 async def test_the_app_wide_minute_comes_without_retry_after(xero):
     await xero.control("PATCH", "/options", app_minute_limit=3)
     await spend(xero, 2)
-    xero.tenant = list(xero.world.organisations)[1]
+    xero.tenant = list(xero.state.organisations)[1]
     await spend(xero, 1)
     response = await xero.get("CreditNotes", page=1)
     assert (response.status_code, response.headers["x-rate-limit-problem"]) == (429, "appminute")

@@ -9,14 +9,14 @@ RESOURCES = ("Contacts", "Invoices", "Payments", "CreditNotes")
 IDS = {"Contacts": "ContactID", "Invoices": "InvoiceID", "Payments": "PaymentID", "CreditNotes": "CreditNoteID"}
 
 
-def stamp(row) -> int:
+def timestamp_ms(row) -> int:
     return int(row["UpdatedDateUTC"].removeprefix("/Date(").removesuffix("+0000)/"))
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
 async def test_rows_come_by_stamp_then_id(xero, resource):
     rows = await xero.rows(resource)
-    keys = [(stamp(row), row[IDS[resource]]) for row in rows]
+    keys = [(timestamp_ms(row), row[IDS[resource]]) for row in rows]
     assert keys == sorted(keys)
     assert len(set(keys)) == len(rows) > 5
 
@@ -131,10 +131,10 @@ async def test_if_modified_since_counts_whole_seconds(xero, header, bound, milli
 async def test_if_modified_since_cuts_every_resource(xero, resource):
     rows = await xero.rows(resource)
     middle = rows[len(rows) // 2]
-    second = stamp(middle) // 1000 * 1000
-    header = xero.world.clock.now().fromtimestamp(second / 1000, tz=xero.world.clock.now().tzinfo).isoformat()
+    second = timestamp_ms(middle) // 1000 * 1000
+    header = xero.state.clock.now().fromtimestamp(second / 1000, tz=xero.state.clock.now().tzinfo).isoformat()
     found = await xero.rows(resource, headers={"If-Modified-Since": header[:19]})
-    assert found == [row for row in rows if stamp(row) >= second]
+    assert found == [row for row in rows if timestamp_ms(row) >= second]
     assert await xero.rows(resource, headers={"If-Modified-Since": "2027-01-01T00:00:00"}) == []
 
 

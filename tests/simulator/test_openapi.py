@@ -77,9 +77,9 @@ async def test_a_wrong_row_would_be_noticed(accounting):
     }
 
 
-async def test_the_organisation_fits(stranger, accounting):
-    await stranger.sign_in("accounting.settings.read")
-    assert errors_of(accounting, "Organisations", (await stranger.get("Organisation")).json()) == []
+async def test_the_organisation_fits(anonymous, accounting):
+    await anonymous.sign_in("accounting.settings.read")
+    assert errors_of(accounting, "Organisations", (await anonymous.get("Organisation")).json()) == []
 
 
 async def test_connections_fit_the_identity_document(xero):
@@ -95,7 +95,7 @@ async def test_events_fit_the_webhook_document(xero):
     contact = (await xero.rows("Contacts"))[0]["ContactID"]
     for schema, edit in (("WebhookEvent", "create_invoice"), ("CreditNoteWebhookEvent", "create_credit_note")):
         await xero.edit(edit, contact_id=contact, webhook=True)
-        delivery = xero.world.webhooks.deliveries[-1]
+        delivery = xero.state.webhooks.deliveries[-1]
         first, last = delivery.sequences
         payload = {"events": delivery.events, "firstEventSequence": first, "lastEventSequence": last, "entropy": "X"}
         validator = Draft202012Validator({"$ref": f"urn:xero#/components/schemas/{schema}"}, registry=registry)

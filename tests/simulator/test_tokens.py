@@ -26,20 +26,20 @@ async def test_the_access_token_carries_the_recorded_claims(xero):
     assert claims["iss"] == "https://identity.xero.com"
     assert claims["aud"] == "https://identity.xero.com/resources"
     assert claims["scope"] == BROAD.split()
-    assert claims["xero_userid"] == xero.world.user.id
+    assert claims["xero_userid"] == xero.state.user.id
     assert claims["exp"] - claims["nbf"] == 1800
     assert {"sub", "jti", "auth_time", "global_session_id", "client_id"} <= set(claims)
     assert claims["authentication_event_id"] == (await xero.connections())[0]["authEventId"]
 
 
-async def test_without_openid_and_offline_access_there_is_neither_id_nor_refresh_token(stranger):
-    await stranger.sign_in("accounting.contacts.read")
-    assert "id_token" not in stranger.tokens
-    assert "refresh_token" not in stranger.tokens
+async def test_without_openid_and_offline_access_there_is_neither_id_nor_refresh_token(anonymous):
+    await anonymous.sign_in("accounting.contacts.read")
+    assert "id_token" not in anonymous.tokens
+    assert "refresh_token" not in anonymous.tokens
 
 
-async def test_credentials_may_stand_in_the_form(stranger):
-    code = outcome_of(await stranger.authorize())["code"]
+async def test_credentials_may_stand_in_the_form(anonymous):
+    code = outcome_of(await anonymous.authorize())["code"]
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -47,35 +47,35 @@ async def test_credentials_may_stand_in_the_form(stranger):
         "client_id": CLIENT[0],
         "client_secret": CLIENT[1],
     }
-    assert (await stranger.http.post("/connect/token", data=form)).status_code == 200
+    assert (await anonymous.http.post("/connect/token", data=form)).status_code == 200
 
 
-async def test_a_code_works_once(stranger):
-    code = outcome_of(await stranger.authorize())["code"]
-    assert (await stranger.redeem(code)).status_code == 200
-    again = await stranger.redeem(code)
+async def test_a_code_works_once(anonymous):
+    code = outcome_of(await anonymous.authorize())["code"]
+    assert (await anonymous.redeem(code)).status_code == 200
+    again = await anonymous.redeem(code)
     assert (again.status_code, again.json()) == (400, {"error": "invalid_grant"})
 
 
 @pytest.mark.parametrize(("age", "status"), [(5 * MINUTE - 1, 200), (5 * MINUTE, 400)])
-async def test_a_code_lives_five_minutes(stranger, clock, age, status):
-    code = outcome_of(await stranger.authorize())["code"]
+async def test_a_code_lives_five_minutes(anonymous, clock, age, status):
+    code = outcome_of(await anonymous.authorize())["code"]
     clock.advance(age)
-    assert (await stranger.redeem(code)).status_code == status
+    assert (await anonymous.redeem(code)).status_code == status
 
 
-async def test_the_redirect_uri_must_be_the_one_of_the_consent(stranger):
-    code = outcome_of(await stranger.authorize())["code"]
-    response = await stranger.redeem(code, redirect_uri=f"{CALLBACK}/")
+async def test_the_redirect_uri_must_be_the_one_of_the_consent(anonymous):
+    code = outcome_of(await anonymous.authorize())["code"]
+    response = await anonymous.redeem(code, redirect_uri=f"{CALLBACK}/")
     assert (response.status_code, response.json()) == (400, {"error": "invalid_grant"})
 
 
 @pytest.mark.parametrize(("verifier", "status"), [("right-verifier", 200), ("wrong", 400), (None, 400)])
-async def test_a_challenged_code_needs_its_verifier(stranger, verifier, status):
-    challenge = urlsafe_b64encode(sha256(b"right-verifier").digest()).rstrip(b"=").decode()
-    answer = await stranger.authorize(code_challenge=challenge, code_challenge_method="S256")
+async def test_a_challenged_code_needs_its_verifier(anonymous, verifier, status):
+    code_challenge = urlsafe_b64encode(sha256(b"right-verifier").digest()).rstrip(b"=").decode()
+    answer = await anonymous.authorize(code_challenge=code_challenge, code_challenge_method="S256")
     form = {} if verifier is None else {"code_verifier": verifier}
-    assert (await stranger.redeem(outcome_of(answer)["code"], **form)).status_code == status
+    assert (await anonymous.redeem(outcome_of(answer)["code"], **form)).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ async def test_a_challenged_code_needs_its_verifier(stranger, verifier, status):
         (CLIENT, "refresh_token", "invalid_grant"),
     ],
 )
-async def test_the_token_endpoint_refuses_with_one_word(stranger, auth, grant_type, error):
-    response = await stranger.http.post("/connect/token", data={"grant_type": grant_type}, auth=auth)
+async def test_the_token_endpoint_refuses_with_one_word(anonymous, auth, grant_type, error):
+    response = await anonymous.http.post("/connect/token", data={"grant_type": grant_type}, auth=auth)
     assert (response.status_code, response.json()) == (400, {"error": error})
 
 
-async def test_broken_basic_authorization_is_an_invalid_client(stranger):
-    response = await stranger.http.post("/connect/token", headers={"Authorization": "Basic !!!"})
+async def test_broken_basic_authorization_is_an_invalid_client(anonymous):
+    response = await anonymous.http.post("/connect/token", headers={"Authorization": "Basic !!!"})
     assert response.json() == {"error": "invalid_client"}
 
 
@@ -161,7 +161,7 @@ async def test_revocation_is_empty_and_takes_tokens_and_connections(xero):
 
 async def test_revoking_one_user_leaves_the_other(xero):
     first = dict(xero.tokens)
-    second_user = list(xero.world.users)[1]
+    second_user = list(xero.state.users)[1]
     await xero.control("PUT", "/user", id=second_user)
     await xero.sign_in()
     await xero.http.post("/connect/revocation", data={"token": first["refresh_token"]}, auth=CLIENT)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.main import create_app
-from simulator.webhooks import sign, spoil, write_payload
+from simulator.webhooks import corrupt_signature, encode_payload, sign
 
 KEY = "LR+QgKlbRciIPYpi65tTKLaZ3FzLLofCNEQWrRXqWXJeDFrfexzfVI9SmnVuCWDJ4jnjHB9ECtOyxZSofRxwWw=="
 PROBE = b'{"events":[],"firstEventSequence": 0,"lastEventSequence": 0, "entropy": "LUWDSUDGSWNZVALZXBEV"}'
@@ -47,15 +47,15 @@ def receiver():
 @pytest.fixture
 def simulator(options, clock, receiver):
     app = create_app(options, clock, httpx.ASGITransport(receiver.app))
-    app.world.choose(webhook_url="http://app.test/hook")
+    app.simulator_state.change_options(webhook_url="http://app.test/hook")
     return app
 
 
 def test_the_published_vector_is_met():
-    assert write_payload([], (0, 0), "LUWDSUDGSWNZVALZXBEV") == PROBE
+    assert encode_payload([], (0, 0), "LUWDSUDGSWNZVALZXBEV") == PROBE
     assert sign(KEY, PROBE) == "BjzNbYUfrzg4g8wxm+dKHaZVrKxr2m75E296fUbD1E4="
-    assert spoil(sign(KEY, PROBE)) == "/jzNbYUfrzg4g8wxm+dKHaZVrKxr2m75E296fUbD1E4="
-    assert spoil("/abc") == "Babc"
+    assert corrupt_signature(sign(KEY, PROBE)) == "/jzNbYUfrzg4g8wxm+dKHaZVrKxr2m75E296fUbD1E4="
+    assert corrupt_signature("/abc") == "Babc"
 
 
 async def test_an_edit_can_tell_of_itself_at_once(xero, receiver):

@@ -98,7 +98,7 @@ async def test_answers_are_compressed_for_who_can_read_them(xero):
     assert "content-encoding" not in plain.headers
     assert len(packed) < len(plain.content) / 4
     assert json.loads(gzip.decompress(packed))["Invoices"] == plain.json()["Invoices"]
-    entries = xero.world.ledger.entries
+    entries = xero.state.call_log.entries
     assert entries[-2].bytes_wire == len(packed)
     assert entries[-1].bytes_wire == entries[-1].bytes_raw == len(plain.content)
 
@@ -170,7 +170,7 @@ async def test_a_credit_note_shows_its_allocations_with_their_ids(xero):
     assert allocation["Invoice"]["InvoiceID"] == invoice["id"]
 
 
-async def test_organisation_answers_who_may_read_settings(stranger):
-    await stranger.sign_in("accounting.settings.read")
-    (row,) = (await stranger.get("Organisation")).json()["Organisations"]
-    assert (row["OrganisationID"], row["BaseCurrency"]) == (stranger.tenant, "AUD")
+async def test_organisation_answers_who_may_read_settings(anonymous):
+    await anonymous.sign_in("accounting.settings.read")
+    (row,) = (await anonymous.get("Organisation")).json()["Organisations"]
+    assert (row["OrganisationID"], row["BaseCurrency"]) == (anonymous.tenant, "AUD")

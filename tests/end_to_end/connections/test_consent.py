@@ -67,7 +67,10 @@ async def test_a_consent_keeps_one_sealed_token_set_and_offers_no_practice(world
 async def test_no_secret_is_ever_given_back_or_kept_in_clear(world):
     await world.connect()
     [consent] = await world.rows("SELECT * FROM consents")
-    tokens = [*world.xero_app.world.tokens.access, *world.xero_app.world.tokens.refresh]
+    tokens = [
+        *world.xero_app.simulator_state.tokens.access_tokens,
+        *world.xero_app.simulator_state.tokens.refresh_tokens,
+    ]
     dump = str(await world.rows("SELECT * FROM grants")) + str(consent)
     assert tokens
     assert not [token for token in tokens if token in dump or token in str(await world.card())]
@@ -258,7 +261,7 @@ async def test_disconnecting_wipes_tokens_at_once_even_when_xero_is_down(world):
     await world.engine.maintenance.run()
     [grant] = await world.rows("SELECT revoke_token_sealed FROM grants")
     assert grant["revoke_token_sealed"] is None
-    assert all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
+    assert all(token.is_revoked for token in world.xero_app.simulator_state.tokens.refresh_tokens.values())
 
 
 async def test_a_crash_while_disconnecting_loses_no_revocation(world, monkeypatch):
@@ -271,10 +274,10 @@ async def test_a_crash_while_disconnecting_loses_no_revocation(world, monkeypatc
         moment.setattr(world.engine.connector, "revoke", die)
         with pytest.raises(asyncio.CancelledError):
             await world.engine.disconnect("tester")
-    assert not all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
+    assert not all(token.is_revoked for token in world.xero_app.simulator_state.tokens.refresh_tokens.values())
 
     await world.engine.maintenance.run()
-    assert all(token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
+    assert all(token.is_revoked for token in world.xero_app.simulator_state.tokens.refresh_tokens.values())
 
 
 async def test_a_revocation_that_waits_does_not_end_what_was_connected_again(world):
@@ -287,7 +290,7 @@ async def test_a_revocation_that_waits_does_not_end_what_was_connected_again(wor
     await world.engine.maintenance.run()
 
     assert (await world.sync())["status"] == "succeeded"
-    assert any(not token.is_revoked for token in world.xero_app.world.tokens.refresh.values())
+    assert any(not token.is_revoked for token in world.xero_app.simulator_state.tokens.refresh_tokens.values())
 
 
 async def test_tokens_whose_key_is_gone_can_be_disconnected_and_block_nothing(world):

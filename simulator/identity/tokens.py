@@ -1,4 +1,4 @@
-"""Issues codes and tokens, rotates refresh tokens with their grace period, and revokes."""
+"""Issues authorization codes and tokens, rotates refresh tokens with their grace period, and revokes them."""
 
 from base64 import urlsafe_b64encode
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from uuid import uuid4
 import jwt
 
 from simulator.clock import Clock
-from simulator.grants.model import AccessToken, Code, Consent, RefreshToken
+from simulator.identity.model import AccessToken, AuthorizationCode, Consent, RefreshToken
 from simulator.options import SimulatorOptions
 
 _CODE_MINUTES = 5
@@ -17,81 +17,91 @@ _ID_TOKEN_SECONDS = 300
 _ISSUER = "https://identity.xero.com"
 
 
-class GrantRefused(Exception):
-    """The token endpoint says no; the message is the OAuth error code."""
+class OAuthError(Exception):
+    """A request to the token endpoint is refused; the message is the OAuth error code."""
 
 
-class Tokens:
-    """Everything issued since the last reset."""
+class TokenIssuer:
+    """Issues codes and tokens, and keeps all that were issued since the last reset."""
 
     def __init__(self, clock: Clock, options: SimulatorOptions) -> None:
         self.options = options
         self._clock = clock
         self._key = token_urlsafe(32)
-        self._codes: dict[str, Code] = {}
+        self._codes: dict[str, AuthorizationCode] = {}
         self._granted: dict[str, tuple[str, ...]] = {}
-        self.access: dict[str, AccessToken] = {}
-        self.refresh: dict[str, RefreshToken] = {}
+        self.access_tokens: dict[str, AccessToken] = {}
+        self.refresh_tokens: dict[str, RefreshToken] = {}
 
-    def issue_code(self, consent: Consent, redirect_uri: str, challenge: str | None) -> str:
+    def issue_authorization_code(self, consent: Consent, redirect_uri: str, code_challenge: str | None) -> str:
+        """Return a new code, valid once and for five minutes."""
         text = token_urlsafe(32)
         expires_at = self._clock.now() + timedelta(minutes=_CODE_MINUTES)
-        self._codes[text] = Code(consent, redirect_uri, challenge, expires_at)
+        self._codes[text] = AuthorizationCode(consent, redirect_uri, code_challenge, expires_at)
         return text
 
-    def redeem_code(self, text: str, client_id: str, redirect_uri: str, verifier: str | None) -> dict[str, object]:
-        """The token response. A code works once, for five minutes, for its own client and redirect URI."""
+    def redeem_authorization_code(
+        self, text: str, client_id: str, redirect_uri: str, verifier: str | None
+    ) -> dict[str, object]:
+        """Exchange a code for the token response.
+
+        Raises OAuthError unless the code is unused, unexpired, and of this client, redirect URI and PKCE verifier.
+        """
         code = self._codes.get(text)
         if code is None or code.is_used or code.expires_at <= self._clock.now():
-            raise GrantRefused("invalid_grant")
+            raise OAuthError("invalid_grant")
         code.is_used = True
         if code.redirect_uri != redirect_uri or code.consent.client_id != client_id:
-            raise GrantRefused("invalid_grant")
-        if code.challenge is not None and code.challenge != _challenge_of(verifier):
-            raise GrantRefused("invalid_grant")
-        return self._issue(code.consent)
+            raise OAuthError("invalid_grant")
+        if code.code_challenge is not None and code.code_challenge != _code_challenge_of(verifier):
+            raise OAuthError("invalid_grant")
+        return self._token_response(code.consent)
 
-    def rotate(self, text: str, client_id: str) -> dict[str, object]:
-        """The token response for a refresh token, which from its first use on stays good for the grace period only."""
-        token = self.refresh.get(text)
+    def rotate_refresh_token(self, text: str, client_id: str) -> dict[str, object]:
+        """Exchange a refresh token for the token response; from its first use on it is valid for the grace period only.
+
+        Raises OAuthError.
+        """
+        token = self.refresh_tokens.get(text)
         if token is None or token.consent.client_id != client_id or not self.is_usable(token):
-            raise GrantRefused("invalid_grant")
+            raise OAuthError("invalid_grant")
         token.superseded_at = token.superseded_at or self._clock.now()
-        return self._issue(token.consent)
+        return self._token_response(token.consent)
 
     def is_usable(self, token: RefreshToken) -> bool:
+        """Tell whether a refresh token is neither expired, revoked, nor superseded for longer than the grace period."""
         now = self._clock.now()
         grace = timedelta(seconds=self.options.refresh_grace_seconds)
-        is_fresh = token.superseded_at is None or now - token.superseded_at < grace
-        return is_fresh and not token.is_revoked and now < token.expires_at
+        is_within_grace = token.superseded_at is None or now - token.superseded_at < grace
+        return is_within_grace and not token.is_revoked and now < token.expires_at
 
     def add_scopes(self, user_id: str, scopes: list[str]) -> tuple[str, ...]:
-        """What a user has allowed by now. Consents only ever add; nothing but a revocation takes away."""
+        """Add scopes to those a user has granted and return all of them; only a revocation removes scopes."""
         granted = dict.fromkeys((*self._granted.get(user_id, ()), *scopes))
         self._granted[user_id] = tuple(granted)
         return self._granted[user_id]
 
-    def revoke_user(self, user_id: str) -> int:
-        """Kill every refresh token of a user; access tokens live on until they expire."""
+    def revoke_refresh_tokens(self, user_id: str) -> int:
+        """Revoke all refresh tokens of a user and return how many; access tokens stay valid until they expire."""
         self._granted.pop(user_id, None)
-        tokens = [row for row in self.refresh.values() if row.consent.user.id == user_id and not row.is_revoked]
+        tokens = [row for row in self.refresh_tokens.values() if row.consent.user.id == user_id and not row.is_revoked]
         for token in tokens:
             token.is_revoked = True
         return len(tokens)
 
-    def expire_access(self) -> int:
-        """Let every live access token be expired from now on."""
+    def expire_access_tokens(self) -> int:
+        """Expire all valid access tokens now and return how many."""
         now = self._clock.now()
-        live = [token for token in self.access.values() if token.expires_at > now]
+        live = [token for token in self.access_tokens.values() if token.expires_at > now]
         for token in live:
             token.expires_at = now
         return len(live)
 
-    def _issue(self, consent: Consent) -> dict[str, object]:
+    def _token_response(self, consent: Consent) -> dict[str, object]:
         now = self._clock.now()
         life = timedelta(seconds=self.options.access_token_seconds)
         access = AccessToken(self._sign(_access_claims(consent, now, now + life)), consent, now + life)
-        self.access[access.text] = access
+        self.access_tokens[access.text] = access
         response: dict[str, object] = {
             "access_token": access.text,
             "expires_in": self.options.access_token_seconds,
@@ -107,14 +117,14 @@ class Tokens:
     def _issue_refresh(self, consent: Consent, now: datetime) -> str:
         text = token_urlsafe(32)
         expires_at = now + timedelta(days=self.options.refresh_token_days)
-        self.refresh[text] = RefreshToken(text, consent, now, expires_at)
+        self.refresh_tokens[text] = RefreshToken(text, consent, now, expires_at)
         return text
 
     def _sign(self, claims: dict[str, object]) -> str:
         return jwt.encode(claims, self._key, algorithm="HS256")
 
 
-def _challenge_of(verifier: str | None) -> str:
+def _code_challenge_of(verifier: str | None) -> str:
     return urlsafe_b64encode(sha256((verifier or "").encode()).digest()).rstrip(b"=").decode()
 
 

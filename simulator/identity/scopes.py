@@ -1,11 +1,11 @@
-"""Which scopes exist, who may ask for them, and which a resource needs."""
+"""The OAuth scopes: which exist, which an app may request, and which a resource requires."""
 
 _BROAD = ("accounting.transactions", "accounting.transactions.read")
 _INVOICES = ("accounting.invoices", "accounting.invoices.read", *_BROAD)
 _PAYMENTS = ("accounting.payments", "accounting.payments.read", *_BROAD)
 _CONTACTS = ("accounting.contacts", "accounting.contacts.read")
 _SETTINGS = ("accounting.settings", "accounting.settings.read")
-_KNOWN = frozenset(
+_KNOWN_SCOPES = frozenset(
     (
         *("openid", "profile", "email", "offline_access"),
         *_INVOICES,
@@ -18,7 +18,7 @@ _KNOWN = frozenset(
         *("accounting.reports.read", "accounting.journals.read"),
     )
 )
-SCOPES_FOR: dict[str, tuple[str, ...]] = {
+SCOPES_BY_RESOURCE: dict[str, tuple[str, ...]] = {
     "Contacts": _CONTACTS,
     "Invoices": _INVOICES,
     "CreditNotes": _INVOICES,
@@ -29,16 +29,17 @@ SCOPES_FOR: dict[str, tuple[str, ...]] = {
 }
 
 
-def refuse_scopes(scopes: list[str], *, broad_allowed: bool) -> str | None:
-    """The OAuth error that a request for these scopes gets, or None."""
+def find_scope_error(scopes: list[str], *, broad_allowed: bool) -> str | None:
+    """Return the OAuth error code for a request of these scopes, or None when they are allowed."""
     if "app.connections" in scopes:
         return "access_denied"
-    if not scopes or not _KNOWN.issuperset(scopes):
+    if not scopes or not _KNOWN_SCOPES.issuperset(scopes):
         return "invalid_scope"
     if not broad_allowed and any(scope in _BROAD for scope in scopes):
         return "invalid_scope"
     return None
 
 
-def may_read(granted: tuple[str, ...], resource: str) -> bool:
-    return any(scope in granted for scope in SCOPES_FOR[resource])
+def can_read(granted: tuple[str, ...], resource: str) -> bool:
+    """Tell whether the granted scopes allow reading this resource."""
+    return any(scope in granted for scope in SCOPES_BY_RESOURCE[resource])

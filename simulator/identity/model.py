@@ -1,4 +1,4 @@
-"""Users, connections and tokens as Xero keeps them."""
+"""Users, connections, consents and tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,20 +6,23 @@ from datetime import datetime
 
 @dataclass(slots=True, frozen=True)
 class User:
-    """A person with a Xero login. `tenants` is what this person may connect; None means everything."""
+    """A person with a Xero login. `tenants` are the ids of the tenants this person may connect; None: all."""
 
     id: str
     name: str
     email: str
     tenants: frozenset[str] | None = None
 
-    def may_connect(self, tenant_id: str) -> bool:
+    def can_connect(self, tenant_id: str) -> bool:
         return self.tenants is None or tenant_id in self.tenants
 
 
 @dataclass(slots=True)
 class Connection:
-    """One user's link of one tenant to the app. It outlives a disconnect, so that a reconnect keeps its birthday."""
+    """A user's connection of one tenant to the app.
+
+    It is kept when it is removed (`is_active` False), because connecting again restores its id and creation date.
+    """
 
     id: str
     user_id: str
@@ -32,7 +35,7 @@ class Connection:
 
 @dataclass(slots=True, frozen=True)
 class Consent:
-    """What a user allowed, once: everything that follows from it carries its auth event id."""
+    """One consent of a user; the tokens and connections that follow from it carry its `auth_event_id`."""
 
     user: User
     client_id: str
@@ -43,10 +46,10 @@ class Consent:
 
 
 @dataclass(slots=True)
-class Code:
+class AuthorizationCode:
     consent: Consent
     redirect_uri: str
-    challenge: str | None
+    code_challenge: str | None
     expires_at: datetime
     is_used: bool = False
 

@@ -1,1 +1,0 @@
-"""Who signed in, what they allowed, and the tokens that say so."""

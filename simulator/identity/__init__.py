@@ -1,0 +1,1 @@
+"""The identity service: users, scopes, consents, tokens, and connections of users to tenants."""
