@@ -17,15 +17,10 @@ def create_function(name: str, version: int) -> None:
 
 
 def drop_function(name: str) -> None:
-    """Drop the only function of that name, whatever its version."""
+    """Drop the function of that name; a call in progress fails."""
     op.execute(f"DROP FUNCTION {name}")
 
 
-def replace_function(name: str, version: int) -> None:
-    """Replace the function by another version in the migration's transaction.
-
-    `CREATE OR REPLACE` cannot rename parameters, so the function is dropped and created. Until the commit other
-    connections call the old version and after it the new one; none of them finds the function missing.
-    """
-    drop_function(name)
-    create_function(name, version)
+def rename_function(name: str, new_name: str) -> None:
+    """Rename the function; a call in progress ends undisturbed, and a prepared statement looks the name up again."""
+    op.execute(f"ALTER FUNCTION {name} RENAME TO {new_name}")

@@ -1,3 +1,4 @@
+-- Version 1, as migration 0001 creates it. Version 2 makes the same decisions with the names written out and explained.
 CREATE FUNCTION take_call(
   p_vendor text, p_tenant text, p_minute int, p_app_minute int, p_day int, p_day_reserve int,
   OUT decision text, OUT seconds double precision, OUT slot timestamptz
