@@ -1,4 +1,4 @@
-"""Runs the migrations over asyncpg: one process at a time, and never waiting long on a lock."""
+"""Runs the migrations over asyncpg: one process at a time, and never waiting long for a lock."""
 
 import asyncio
 
@@ -17,9 +17,9 @@ from app.db import Table
 def run_migrations(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=Table.metadata)
     with context.begin_transaction():
-        # Two replicas may start at once: the second waits here, then finds nothing left to do.
+        # Two replicas may start at once: the second waits here and then finds no migration left to run.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing migrations'))"))
-        # A migration that cannot get its lock at once fails instead of queueing every reader behind it.
+        # A migration that cannot get a lock within seconds fails: while it waited, every reader would queue behind it.
         connection.execute(text("SET LOCAL lock_timeout = '4s'"))
         context.run_migrations()
 

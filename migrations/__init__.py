@@ -1,0 +1,1 @@
+"""The schema of the database: `versions` holds the migrations, `functions` the texts of the SQL functions."""
