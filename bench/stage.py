@@ -65,7 +65,7 @@ class Service:
     async def access_token(self) -> str:
         """Return the access token the service holds, for reading the pretend Xero beside it."""
         async with self.db.transaction() as session:
-            grant = (await grants.grants_of(session, "xero"))[0]
+            grant = (await grants.list_grants(session, "xero"))[0]
         return await self.engine.tokens.access(grant.id)
 
     async def connect(self) -> list[str]:

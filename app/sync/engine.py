@@ -18,14 +18,15 @@ from app.billing.maintenance import refresh_derived
 from app.clock import Clock
 from app.connections import consent, disconnect, grants, status, tenants, vendor_app
 from app.connections.errors import UnknownTenant
-from app.connections.status import Snapshot
+from app.connections.states import GrantState
+from app.connections.status import ConnectionSnapshot
 from app.connections.tables import Tenant
 from app.connections.tokens import AccessTokens
 from app.connections.vendor_app import VendorConfig
-from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
+from app.connector import AppCredentials, BadSignature, Connector, Notice, NoticeUnreadable
 from app.crypto import Sealer
 from app.db import APPLICATION_NAME, Database, DatabaseUnavailable, Session, terminate_stuck_transactions
-from app.sync import progress, runs
+from app.sync import preflight, progress, runs
 from app.sync.client import usage
 from app.sync.client.rate_limiter import RateLimiter, RateLimits
 from app.sync.leases import DEFAULT_TIMINGS, WRITERS, LeaseTimings
@@ -42,9 +43,10 @@ log = structlog.get_logger(__name__)
 
 Stored = TypeVar("Stored")
 
-# Xero gives a delivery 5 seconds to be answered; these two together stay below that.
-KEY_SECONDS = 1.5
-STORE_SECONDS = 2.5
+# How much of the time the vendor gives a delivery may pass while the keys are read, and while the events are stored.
+# The two together stay below the whole.
+KEY_SHARE = 0.3
+STORE_SHARE = 0.5
 # How long a key deleted on one replica may still be good on another.
 KEYS_GOOD_SECONDS = 5.0
 RECONCILE_EVERY = timedelta(days=1)
@@ -95,6 +97,7 @@ class Engine:
         plan: VendorSettings,
     ) -> None:
         self.vendor = connector.vendor
+        self.profile = connector.profile
         self.connector = connector
         self.config = config
         self.plan = plan
@@ -115,7 +118,7 @@ class Engine:
         """Open the tick that is due, if one is and no other replica was faster."""
         async with self._db.transaction() as session:
             await runs.close_orphaned_runs(session, self.vendor)
-            tenant_ids = await tenants.selected_ids(session, self.vendor)
+            tenant_ids = await tenants.list_syncable_ids(session, self.vendor)
             run_id = await runs.open_tick(session, self.vendor, self.plan.interval, tenant_ids)
         if run_id:
             self.worker.wake()
@@ -128,7 +131,7 @@ class Engine:
             NoTenantSelected: nothing is selected that could be synced.
             UnknownTenant: one of those named is not selected.
         """
-        selected = await tenants.ids_to_work_on(session, self.vendor)
+        selected = await tenants.require_syncable_ids(session, self.vendor)
         if unknown := sorted(set(tenant_ids or ()) - set(selected)):
             raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
         return await runs.open_run(session, runs.RunRequest(self.vendor, "manual", tenant_ids or selected, actor))
@@ -139,18 +142,18 @@ class Engine:
         Raises:
             NoTenantSelected: nothing is selected that could be compared.
         """
-        selected = await tenants.ids_to_work_on(session, self.vendor)
+        selected = await tenants.require_syncable_ids(session, self.vendor)
         return await runs.open_run(session, runs.RunRequest(self.vendor, "reconcile", selected, actor))
 
     async def reconcile_nightly(self) -> None:
         """Open the reconciliation that is due once a day, if no other replica was faster."""
         async with self._db.transaction() as session:
-            selected = await tenants.selected_ids(session, self.vendor)
+            selected = await tenants.list_syncable_ids(session, self.vendor)
             await reconcile.open_nightly(session, self.vendor, RECONCILE_EVERY, selected)
 
     async def sync_added(self, session: Session, tenant_ids: Sequence[str], actor: str) -> None:
         """Begin the first sync of organisations just picked, without waiting for a tick."""
-        living = set(await tenants.selected_ids(session, self.vendor))
+        living = set(await tenants.list_syncable_ids(session, self.vendor))
         if fresh := [tenant_id for tenant_id in tenant_ids if tenant_id in living]:
             await runs.open_run(session, runs.RunRequest(self.vendor, "manual", fresh, actor))
 
@@ -167,7 +170,7 @@ class Engine:
             await idempotency.delete_expired(session)
             await inbox.delete_expired(session)
         await self.tokens.refresh_idle_grants()
-        await disconnect.revoke_waiting(self._db, self.sealer, self.connector, self.config)
+        await disconnect.revoke_pending(self._db, self.sealer, self.connector, self.config)
 
     async def refresh_alerts(self) -> None:
         """Keep alerts, the review queue and other vendors' events equal to what the tables say now."""
@@ -202,7 +205,7 @@ class Engine:
     async def _store(self, write: Callable[[Session], Awaitable[Stored]]) -> Stored:
         """Write while the vendor still waits for its answer; later than that it takes the delivery for lost."""
         try:
-            async with asyncio.timeout(STORE_SECONDS), self._db.transaction() as session:
+            async with asyncio.timeout(STORE_SHARE * self.profile.delivery_seconds), self._db.transaction() as session:
                 return await write(session)
         except TimeoutError as error:
             raise DatabaseUnavailable("The events could not be stored in time; deliver them again.") from error
@@ -217,7 +220,7 @@ class Engine:
     async def _read_keys(self) -> Sequence[str]:
         """Return the signing keys; those last read when the database is away, so that a probe can be answered."""
         try:
-            async with asyncio.timeout(KEY_SECONDS), self._db.transaction() as session:
+            async with asyncio.timeout(KEY_SHARE * self.profile.delivery_seconds), self._db.transaction() as session:
                 self._known_keys = await vendor_app.signing_keys(session, self.sealer, self.config)
             self._keys_read_at = time.monotonic()
         except (DatabaseUnavailable, TimeoutError) as error:
@@ -230,7 +233,7 @@ class Engine:
 
     async def _note(self, note: Callable[[Session, str], Awaitable[None]]) -> None:
         try:
-            async with asyncio.timeout(KEY_SECONDS), self._db.transaction() as session:
+            async with asyncio.timeout(KEY_SHARE * self.profile.delivery_seconds), self._db.transaction() as session:
                 await note(session, self.vendor)
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("delivery_not_noted", error=str(error))
@@ -238,7 +241,7 @@ class Engine:
     async def disconnect(self, actor: str) -> None:
         await disconnect.disconnect(self._db, self.sealer, self.connector, self.config, actor)
 
-    async def finish_consent(self, callback: consent.Callback) -> consent.Outcome:
+    async def finish_consent(self, callback: consent.Callback) -> consent.ConsentOutcome:
         """Take the browser back from the vendor; a consent that connected makes the next tick due at once."""
         outcome = await consent.finish_consent(self._db, self.sealer, self.connector, self.config, callback)
         if outcome.is_connected:
@@ -249,12 +252,12 @@ class Engine:
     async def overview(self, session: Session) -> Overview:
         """Read the card."""
         app = await vendor_app.load_app(session, self.sealer, self.config)
-        found = await grants.grants_of(session, self.vendor)
-        reached = await tenants.tenants_of(session, self.vendor)
+        found = await grants.list_grants(session, self.vendor)
+        reached = await tenants.list_all_tenants(session, self.vendor)
         state = await inbox.inbox_state(session, self.vendor)
         schedule = await runs.schedule_of(session, self.vendor)
         probed_at = await vendor_app.last_probe_at(session, self.vendor)
-        snapshot = Snapshot(
+        snapshot = ConnectionSnapshot(
             app=app,
             grants=found,
             tenants=reached,
@@ -262,13 +265,13 @@ class Engine:
             last_good_delivery_at=max(filter(None, (state.last_event_at, probed_at)), default=None),
             last_bad_delivery_at=state.last_signature_failure_at,
             base_path=f"/api/integrations/{self.vendor}",
-            vendor_name=self.vendor.capitalize(),
+            vendor_name=self.profile.name,
         )
         return Overview(
-            state=status.state_of(snapshot),
+            state=status.determine_state(snapshot),
             app=app,
             scopes_requested=sorted(self.connector.scopes(app.scope_set)),
-            grant=next((grant for grant in found if grant.state != "disconnected"), None),
+            grant=next((grant for grant in found if grant.state != GrantState.DISCONNECTED), None),
             tenants=reached,
             inbox=state,
             is_webhook_configured=bool(await vendor_app.signing_keys(session, self.sealer, self.config)),
@@ -276,7 +279,7 @@ class Engine:
             last_tick_at=schedule.last_at if schedule else None,
             next_tick_at=schedule.due_at if schedule and self.plan.is_scheduled else None,
             is_running=await runs.is_running(session, self.vendor),
-            banners=status.banners_of(snapshot, self._clock.now()),
+            banners=status.list_banners(snapshot, self._clock.now()),
         )
 
     async def sync_metrics(self, session: Session) -> SyncMetrics:
@@ -286,3 +289,80 @@ class Engine:
         """Return the days' costs and the month's bytes by organisation."""
         month = await usage.month_of_usage(session, self.vendor, self._clock.now())
         return await usage.usage_since(session, self.vendor, days), month
+
+    # What routes use instead of the engine's own parts.
+
+    @property
+    def redirect_uri(self) -> str:
+        """The URI to register at the vendor, where it sends browsers back to after a consent."""
+        return self.config.redirect_uri
+
+    @property
+    def webhook_url(self) -> str:
+        """The URL to register at the vendor, where it delivers webhooks to."""
+        return self.config.webhook_url
+
+    @property
+    def signature_header(self) -> str:
+        """The header, in lower case, that carries the signature of a webhook delivery."""
+        return self.connector.signature_header
+
+    @property
+    def is_acknowledged_empty(self) -> bool:
+        """Whether webhook deliveries are answered without a body."""
+        return self.plan.is_acknowledged_empty
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether this replica runs scheduled syncs."""
+        return self.plan.is_scheduled
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between two ticks."""
+        return self.plan.interval
+
+    async def check(self) -> preflight.Preflight:
+        """Run the pre-flight check."""
+        return await preflight.check(self._db, self.sealer, self.connector, self.config, self.tokens)
+
+    async def save_credentials(self, session: Session, credentials: AppCredentials, scope_set: str | None) -> None:
+        """Store the app's client id and secret, and the scope set where one is given.
+
+        Raises:
+            ManagedByEnvironment: the environment sets them.
+        """
+        # A new secret alone must not undo the scope set that was chosen before.
+        scope_set = scope_set or (await vendor_app.load_app(session, self.sealer, self.config)).scope_set
+        await vendor_app.save_credentials(session, self.sealer, self.config, credentials, scope_set)
+
+    async def start_consent(self, session: Session, request: consent.ConnectRequest) -> consent.StartedConsent:
+        """Prepare a consent and return where to send the browser.
+
+        Raises:
+            NotConfigured: the client id or secret is missing.
+            InvalidReturnPath: `return_to` is not a plain path.
+        """
+        return await consent.start_consent(session, self.sealer, self.connector, self.config, request)
+
+    def return_url(self, outcome: consent.ConsentOutcome) -> str:
+        """Return the frontend's address to send the browser to after a consent."""
+        return consent.return_url(self.config, outcome)
+
+    async def save_signing_key(self, session: Session, key: str) -> None:
+        """Store a new key that webhooks are signed with; those before it stay valid for 24 hours.
+
+        Raises:
+            ManagedByEnvironment: the environment sets the key.
+        """
+        await vendor_app.save_signing_key(session, self.sealer, self.config, key)
+        self.forget_keys()
+
+    async def delete_signing_keys(self, session: Session) -> None:
+        """Delete every key that webhooks are signed with.
+
+        Raises:
+            ManagedByEnvironment: the environment sets the key.
+        """
+        await vendor_app.delete_signing_keys(session, self.config)
+        self.forget_keys()

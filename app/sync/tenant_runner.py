@@ -80,7 +80,7 @@ async def _run(tools: RunnerDependencies, desk: FencedDatabase, keeper: LeaseKee
     """Do what there is to do: runs, and the inbox beside them, so that a long first sync delays no webhook."""
     held = desk.held
     async with desk.transaction() as session:
-        grant_id = await tenants.grant_at_work(session, held.vendor, held.tenant_id)
+        grant_id = await tenants.find_grant_id_for_sync(session, held.vendor, held.tenant_id)
     if grant_id is None:
         await _cancel_pending(desk)
         return
@@ -136,7 +136,7 @@ async def _execute_run(
     """Bring every resource of one run up to date, side by side."""
     if work[0].trigger in PULLS:
         async with desk.transaction() as session:
-            await tenants.mark_attempt(session, desk.held.vendor, desk.held.tenant_id)
+            await tenants.record_attempt(session, desk.held.vendor, desk.held.tenant_id)
     pulls = [asyncio.create_task(_pull(tools, desk, caller, one)) for one in work]
     try:
         ended = await asyncio.gather(*pulls)
@@ -186,16 +186,16 @@ async def _finish_run(
     held, run_id = desk.held, ended[0].run_id
     trouble = await _find_problem(tools, desk, caller, ended)
     async with desk.transaction() as session:
-        is_wanted = await tenants.grant_at_work(session, held.vendor, held.tenant_id) is not None
+        is_wanted = await tenants.find_grant_id_for_sync(session, held.vendor, held.tenant_id) is not None
         for one in ended:
             error = one.error if is_wanted or one.error is None else TenantDeselected()
             await runs.finish_resource(session, run_id, held.tenant_id, one.resource, _outcome(error))
         as_of = await runs.complete_since(session, run_id, held.tenant_id)
         if trouble and is_wanted:
-            await tenants.mark_trouble(session, held.vendor, held.tenant_id, trouble)
+            await tenants.record_problem(session, held.vendor, held.tenant_id, trouble)
         elif as_of:
             aside = await quarantine.count_quarantined(session, held.vendor, held.tenant_id)
-            await tenants.mark_success(session, held.vendor, held.tenant_id, as_of, aside)
+            await tenants.record_success(session, held.vendor, held.tenant_id, as_of, aside)
     async with desk.transaction() as session:
         is_done = await runs.is_done(session, run_id)
     if is_done:
@@ -240,9 +240,9 @@ async def _is_gone(held: HeldLease, caller: TenantClient) -> bool:
 async def _note_missing_permission(tools: RunnerDependencies, desk: FencedDatabase, resource: Resource) -> None:
     held = desk.held
     async with desk.transaction() as session:
-        if grant := await grants.grant_reaching(session, held.vendor, held.tenant_id):
+        if grant := await grants.find_grant_of_tenant(session, held.vendor, held.tenant_id):
             scope = tools.connector.scope_of(resource, grant.scope_set)
-            await grants.note_missing_permission(session, grant.id, sorted({*grant.missing_scopes, scope}))
+            await grants.record_missing_scopes(session, grant.id, sorted({*grant.missing_scopes, scope}))
 
 
 async def _cancel_pending(desk: FencedDatabase) -> None:

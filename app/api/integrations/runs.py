@@ -101,11 +101,6 @@ class UsageAnswer(BaseModel):
     month: MonthAnswer
 
 
-GIB = 1024**3
-# What Xero's tiers include a month since 2 March 2026; Starter is not metered (its pricing page).
-ALLOWANCES: dict[str, int | None] = {"starter": None, "core": 10 * GIB, "plus": 50 * GIB, "advanced": 250 * GIB}
-
-
 @router.post("/sync", status_code=202, responses=documented("conflict", "unknown_tenant"))
 async def sync_now(
     engine: EngineDep, session: SessionDep, admin: Admin, response: Response, wanted: SyncRequest | None = None
@@ -182,7 +177,7 @@ async def get_usage(
 ) -> UsageAnswer:
     """Return what each organisation cost per UTC day, and the month's bytes against the vendor's tiers."""
     rows, month = await engine.usage(session, days)
-    total = MonthAnswer(bytes=sum(month.values()), allowances=ALLOWANCES)
+    total = MonthAnswer(bytes=sum(month.values()), allowances=dict(engine.profile.monthly_egress))
     return UsageAnswer(items=[DayAnswer.model_validate(row) for row in rows], month=total)
 
 

@@ -83,11 +83,11 @@ class Replayed(BaseModel):
 )
 async def receive_webhook(engine: EngineDep, request: Request) -> Response:
     """Check a delivery's signature over its raw bytes, store what it tells of, and answer."""
-    header = engine.connector.signature_header.encode()
+    header = engine.signature_header.encode()
     signatures = [value for name, value in request.scope["headers"] if name == header]
     body = await request.body()
     receipt = await engine.receive(body, signatures)
-    if engine.plan.is_acknowledged_empty:
+    if engine.is_acknowledged_empty:
         return Response(status_code=200 if receipt.is_signed else 401)
     if not receipt.is_signed:
         raise Problem("invalid_signature", "The signature is not one of this endpoint's key; copy the key again.")

@@ -24,8 +24,6 @@ PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0,
 UNKNOWN_PAUSE = (60.0, 3600.0)
 # A slot counts a second longer than the minute, for the call's travel. One that took longer counts from its end.
 NETWORK_SLACK_SECONDS = 1.0
-# The most calls a day that any vendor so far gives an organisation. A setting above it raises our own count only.
-LARGEST_DAY = 5000
 
 
 class Paused(RuntimeError):
@@ -55,13 +53,23 @@ class Priority(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """The settings: calls a minute and at once per organisation, calls a day, the share of them a tick may use."""
+    """How often one vendor may be called.
 
-    per_minute: int = 30
-    max_concurrent: int = 4
-    per_day: int = 5000
-    pause_at: float = 0.9
-    app_per_minute: int = 9000
+    Attributes:
+        per_minute: calls a minute per organisation.
+        max_concurrent: calls under way at once per organisation.
+        per_day: calls a day per organisation.
+        pause_at: the share of the day's calls at which scheduled syncs pause.
+        app_per_minute: calls a minute of all organisations together.
+        vendor_per_day: the most calls a day the vendor gives one organisation, whatever `per_day` is set to.
+    """
+
+    per_minute: int
+    max_concurrent: int
+    per_day: int
+    pause_at: float
+    app_per_minute: int
+    vendor_per_day: int
 
     def minute_allowance(self, priority: Priority) -> int:
         """Return the calls a minute one may use; a fifteenth is kept for webhooks and people who wait."""
@@ -72,7 +80,7 @@ class RateLimits:
         if priority is Priority.WEBHOOK:
             return self.per_day, 0
         # What must remain by the vendor's count is a share of the vendor's day, however high the setting is.
-        theirs = min(self.per_day, LARGEST_DAY)
+        theirs = min(self.per_day, self.vendor_per_day)
         return math.floor(self.per_day * self.pause_at), theirs - math.floor(theirs * self.pause_at)
 
 

@@ -147,7 +147,7 @@ class TenantClient:
         """Let a person see the limit and until when, while it is sat out as well; the end of the pull clears it."""
         trouble = describe_failure(pause, self._clock.now())
         async with self._db.transaction() as session:
-            await tenants.mark_trouble(session, self._connector.vendor, self._tenant_id, trouble)
+            await tenants.record_problem(session, self._connector.vendor, self._tenant_id, trouble)
 
     async def _back_off(self, error: ConnectorError, failures: int) -> None:
         # An organisation that Xero takes offline stays so for minutes: the next tick asks again.

@@ -77,7 +77,7 @@ def _request(job: PullRequest, walk: CursorState, *, is_filtered: bool) -> PageR
 
 async def _store(session: Session, job: PullRequest, walk: CursorState, after: CursorState, fetched: Fetched) -> None:
     page, held = fetched.page, job.held
-    if await tenants.grant_at_work(session, held.vendor, held.tenant_id) is None:
+    if await tenants.find_grant_id_for_sync(session, held.vendor, held.tenant_id) is None:
         raise TenantDeselected
     counts = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
     await quarantine.quarantine_rejected(session, held, job.resource, page)

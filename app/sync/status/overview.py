@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.connections import vendor_app
-from app.connections.status import Banner, State
+from app.connections.states import ConnectionState
+from app.connections.status import Banner
 from app.connections.tables import Grant, Tenant
 from app.sync.webhooks.inbox import InboxState
 
@@ -14,7 +15,7 @@ from app.sync.webhooks.inbox import InboxState
 class Overview:
     """Everything the card shows, read in one transaction."""
 
-    state: State
+    state: ConnectionState
     app: vendor_app.App
     scopes_requested: Sequence[str]
     grant: Grant | None
