@@ -17,7 +17,7 @@ ConnectorError
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from app.billing.records import Batch, Resource
@@ -245,6 +245,39 @@ class Notice:
     payload: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class VendorProfile:
+    """The facts of one vendor that neutral code needs and nobody here can change.
+
+    What may be chosen about a vendor is in two other classes: `VendorConfig` (`app.connections.vendor_app`) holds the
+    app registered at the vendor, `VendorSettings` (`app.sync.engine`) how its organisations are synced.
+
+    Attributes:
+        name: the vendor's name for people.
+        requests_per_minute: the most calls a minute one organisation is given.
+        requests_per_day: the most calls a day one organisation is given, in the most generous pricing tier.
+        concurrent_requests: the most calls of one organisation that may be under way at once.
+        app_requests_per_minute: the most calls a minute all organisations together are given.
+        largest_page: the most rows a page may have.
+        refresh_token_lifetime: how long a refresh token stays good when it is not used.
+        delivery_seconds: how long the vendor waits for the response to a webhook delivery.
+        monthly_egress: bytes of response bodies that a pricing tier includes each month, by the tier's name; None
+            where they are not metered.
+        scope_sets: the scopes a consent asks for, by the name of the set.
+    """
+
+    name: str
+    requests_per_minute: int
+    requests_per_day: int
+    concurrent_requests: int
+    app_requests_per_minute: int
+    largest_page: int
+    refresh_token_lifetime: timedelta
+    delivery_seconds: float
+    monthly_egress: Mapping[str, int | None]
+    scope_sets: Mapping[str, Sequence[str]]
+
+
 class Connector(Protocol):
     """One vendor. Holds no state of ours, opens no database, knows no clock; every method may raise ConnectorError."""
 
@@ -255,6 +288,10 @@ class Connector(Protocol):
     @property
     def signature_header(self) -> str:
         """The header, in lower case, that carries the signature of a webhook delivery."""
+
+    @property
+    def profile(self) -> VendorProfile:
+        """The vendor's limits, lifetimes, pricing tiers and scope sets."""
 
     def ids_per_read(self, resource: Resource) -> int:
         """Return how many rows of that resource one read may name, at least 1."""

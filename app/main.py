@@ -1,4 +1,4 @@
-"""The composition root: settings in, running service out; the only file that names a vendor."""
+"""The composition root: makes the service from its settings; the only module that names a vendor."""
 
 import base64
 import json
@@ -23,11 +23,12 @@ from app.api.billing import alerts, credit_memos, customers, invoices, matches, 
 from app.api.deps import Services
 from app.api.integrations import connection, runs, status, tenants, webhooks
 from app.api.metrics import Metrics
+from app.api.openapi import include_vendor
 from app.api.pagination import CursorSigner
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
 from app.connections.vendor_app import VendorConfig
-from app.connector import Connector
+from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
 from app.db import Database
 from app.embedded_postgres import EmbeddedPostgres
@@ -38,26 +39,46 @@ from app.sync.client.rate_limiter import RateLimits
 from app.sync.engine import Engine, VendorSettings
 from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
 from app.xero.connector import XeroConnector
+from app.xero.profile import XERO_PROFILE
 
 CONSOLE = Path(__file__).parent / "console"
-VendorFactory = Callable[[Settings, httpx.AsyncClient], Sequence[tuple[Connector, VendorConfig]]]
-BILLING_ROUTERS = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
+BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
+INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks)
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """One vendor of this installation.
+
+    Attributes:
+        connector: the implementation of the port, with the vendor's profile.
+        config: the app registered at the vendor, as the environment describes it.
+        settings: how the vendor's organisations are synced.
+    """
+
+    connector: Connector
+    config: VendorConfig
+    settings: VendorSettings
+
+
+VendorFactory = Callable[[Settings, httpx.AsyncClient], Sequence[Vendor]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Settings with nothing left open, and what must be closed when they are done with."""
+    """Complete settings, and the function that stops what was started for them."""
 
     settings: Settings
     close: Callable[[], None]
 
 
 def make_ready(settings: Settings) -> Ready:
-    """Start the embedded PostgreSQL when no database is named, and make the secrets a trial needs.
+    """Start the embedded PostgreSQL when no database is configured, and generate the secrets a trial needs.
 
     Raises:
-        SettingsError: a database is named, but not the secrets that belong to it.
+        SettingsError: a setting exceeds what a vendor allows, or a database is configured without the secrets it needs.
     """
+    check_xero_settings(settings)
     if settings.database_url is None:
         server = EmbeddedPostgres(settings.data_dir)
         dsn = server.start()
@@ -70,7 +91,7 @@ def make_ready(settings: Settings) -> Ready:
 
 
 def build() -> FastAPI:
-    """Make the application from the environment; each worker process of `serve` calls this.
+    """Make the application from the environment, in each worker process of `serve`.
 
     Raises:
         SettingsError: a variable has a value that cannot be used.
@@ -81,7 +102,7 @@ def build() -> FastAPI:
     return create_app(ready.settings, when_closed=ready.close)
 
 
-def create_app(  # noqa: PLR0913 - what a test may put in another's place
+def create_app(  # noqa: PLR0913 - each is replaced by some test
     settings: Settings,
     *,
     clock: Clock | None = None,
@@ -90,15 +111,16 @@ def create_app(  # noqa: PLR0913 - what a test may put in another's place
     vendors: VendorFactory | None = None,
     timings: LeaseTimings = DEFAULT_TIMINGS,
 ) -> FastAPI:
-    """Put the service together.
+    """Make the application with everything it consists of.
 
     Args:
-        settings: with database, encryption keys and a way to check tokens; nothing is connected to before start-up.
-        clock: the machine's, unless a test brings its own.
-        transport: how vendors are reached, unless by the network.
+        settings: complete: with database, encryption keys and a way to check tokens. No connection is opened before
+            start-up.
+        clock: the system's clock unless given.
+        transport: what vendors are called through; the network unless given.
         when_closed: called last at shutdown.
-        vendors: makes the vendors' connectors; Xero's, unless told otherwise.
-        timings: of the leases; the default ones unless given.
+        vendors: returns the vendors; `make_vendors` unless given.
+        timings: the timings of leases; the default ones unless given.
     """
     clock = clock or SystemClock()
     http = httpx.AsyncClient(transport=transport, limits=httpx.Limits(max_connections=100), follow_redirects=False)
@@ -127,7 +149,6 @@ def create_app(  # noqa: PLR0913 - what a test may put in another's place
         description="Connects Xero organisations and answers what they bill. Read-only towards Xero.",
         lifespan=lifespan,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
     setup.configure_api(app, is_https=settings.public_url.startswith("https:"))
@@ -136,7 +157,7 @@ def create_app(  # noqa: PLR0913 - what a test may put in another's place
 
 
 def describe() -> str:
-    """Return the OpenAPI schema as text; nothing is connected to, and no setting of the environment shows in it."""
+    """Return the OpenAPI schema as text; opens no connection, and does not depend on the environment."""
     key = f"described:{base64.b64encode(bytes(KEY_BYTES)).decode()}"
     settings = Settings.model_construct(
         database_url=SecretStr("postgresql+asyncpg://nobody@localhost/nothing"),
@@ -146,10 +167,23 @@ def describe() -> str:
     return json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
-def make_vendors(settings: Settings, http: httpx.AsyncClient) -> list[tuple[Connector, VendorConfig]]:
-    """Return every vendor there is: another one is one folder and one line here."""
+def make_vendors(settings: Settings, http: httpx.AsyncClient) -> list[Vendor]:
+    """Return every vendor of the service; a second one needs a package beside `app.xero` and an entry here."""
     urls = (settings.xero_login_url, settings.xero_identity_url, settings.xero_api_url)
-    return [(XeroConnector(http, *urls), _xero_config(settings))]
+    return [Vendor(XeroConnector(http, *urls), _xero_config(settings), _xero_settings(settings))]
+
+
+def check_xero_settings(settings: Settings, profile: VendorProfile = XERO_PROFILE) -> None:
+    """Check the settings of Xero that depend on what Xero allows.
+
+    Raises:
+        SettingsError: the scope set is unknown, or the page is larger than Xero's largest.
+    """
+    if settings.xero_scope_set not in profile.scope_sets:
+        names = " or ".join(map(repr, profile.scope_sets))
+        raise SettingsError(f"XERO_SCOPE_SET: Input should be {names}.")
+    if settings.xero_page_size > profile.largest_page:
+        raise SettingsError(f"XERO_PAGE_SIZE: Input should be less than or equal to {profile.largest_page}.")
 
 
 def make_services(
@@ -159,12 +193,14 @@ def make_services(
     vendors: VendorFactory = make_vendors,
     timings: LeaseTimings = DEFAULT_TIMINGS,
 ) -> Services:
-    """Make what routes, jobs and commands share."""
+    """Make what routes, scheduled jobs and commands share."""
     db = Database(_secret(settings.database_url))
     keys = parse_keys(_secret(settings.encryption_keys))
     sealer = Sealer(keys)
-    plan = _plan(settings, timings)
-    engines = [Engine(db, clock, sealer, connector, config, plan) for connector, config in vendors(settings, http)]
+    engines = [
+        Engine(db, clock, sealer, vendor.connector, vendor.config, replace(vendor.settings, timings=timings))
+        for vendor in vendors(settings, http)
+    ]
     return Services(
         settings=settings,
         db=db,
@@ -180,19 +216,18 @@ def make_services(
 def _include(app: FastAPI, services: Services) -> None:
     app.include_router(health.router)
     app.include_router(metrics.router)
-    for vendor in services.engines:
-        for router in (status.router, connection.router, tenants.router, runs.router, webhooks.router):
-            app.include_router(router, prefix=f"/api/integrations/{vendor}")
-        app.include_router(webhooks.deliveries, prefix=f"/api/webhooks/{vendor}")
-    for room in BILLING_ROUTERS:
-        app.include_router(room.router)
+    for engine in services.engines.values():
+        include_vendor(app, engine, [module.router for module in INTEGRATION_MODULES], webhooks.deliveries)
+    for module in BILLING_MODULES:
+        app.include_router(module.router)
     app.mount("/console", StaticFiles(directory=CONSOLE, html=True), name="console")
 
     @app.get("/", include_in_schema=False)
     async def show_console() -> RedirectResponse:
         return RedirectResponse("/console/")
 
-    # The callback sends the browser to `/console?xero=<outcome>`, where a mount does not match and no redirect helps.
+    # The callback sends the browser to `/console?xero=<outcome>`. The mount matches no path without a slash at its
+    # end, and a redirect would drop the query.
     @app.get("/console", include_in_schema=False)
     async def show_console_without_slash() -> FileResponse:
         return FileResponse(CONSOLE / "index.html")
@@ -201,9 +236,9 @@ def _include(app: FastAPI, services: Services) -> None:
 def _xero_config(settings: Settings) -> VendorConfig:
     return VendorConfig(
         vendor="xero",
-        redirect_uri=settings.redirect_uri,
+        redirect_uri=settings.redirect_uri("xero"),
         return_url=settings.return_url,
-        webhook_url=settings.webhook_url,
+        webhook_url=settings.webhook_url("xero"),
         scope_set=settings.xero_scope_set,
         client_id=settings.xero_client_id,
         client_secret=_secret(settings.xero_client_secret) or None,
@@ -211,24 +246,47 @@ def _xero_config(settings: Settings) -> VendorConfig:
     )
 
 
-def _plan(settings: Settings, timings: LeaseTimings) -> VendorSettings:
+def _xero_settings(settings: Settings) -> VendorSettings:
     limits = RateLimits(
         per_minute=settings.xero_requests_per_minute,
         max_concurrent=settings.xero_concurrent_requests,
         per_day=settings.xero_daily_cap,
         pause_at=settings.xero_daily_cap_pause_at,
         app_per_minute=settings.xero_app_requests_per_minute,
+        vendor_per_day=XERO_PROFILE.requests_per_day,
     )
-    policy = AlertPolicy(
+    return make_vendor_settings(
+        settings,
+        limits,
+        page_size=settings.xero_page_size,
+        is_acknowledged_empty=settings.xero_webhook_ack == "empty",
+    )
+
+
+def make_vendor_settings(
+    settings: Settings, limits: RateLimits, *, page_size: int, is_acknowledged_empty: bool = False
+) -> VendorSettings:
+    """Return the settings of one vendor: its own, given here, and those that hold for every vendor.
+
+    Args:
+        settings: the service's settings.
+        limits: how often the vendor may be called.
+        page_size: rows asked for at a time.
+        is_acknowledged_empty: whether its webhook deliveries are answered without a body.
+    """
+    alerts = AlertPolicy(
         timezone=settings.billing_timezone,
         grace_days=settings.overdue_grace_days,
         critical_days=settings.overdue_critical_days,
         gap_days=settings.service_gap_days,
     )
-    interval = timedelta(seconds=settings.sync_interval_seconds)
-    is_empty = settings.xero_webhook_ack == "empty"
     return VendorSettings(
-        interval, settings.xero_page_size, limits, policy, settings.scheduler_enabled, is_empty, timings
+        interval=timedelta(seconds=settings.sync_interval_seconds),
+        page_size=page_size,
+        limits=limits,
+        alerts=alerts,
+        is_scheduled=settings.scheduler_enabled,
+        is_acknowledged_empty=is_acknowledged_empty,
     )
 
 
@@ -259,12 +317,12 @@ def _with_generated_secrets(settings: Settings, dsn: str) -> Settings:
 
 
 def generated_jwt_secret(data_dir: Path) -> str:
-    """Return the secret a trial's tokens are signed with; the first caller makes it."""
+    """Return the secret that a trial's tokens are signed with, generating it at the first call."""
     return _generated(data_dir / "auth_jwt_secret", lambda: secrets.token_urlsafe(KEY_BYTES))
 
 
 def _generated(path: Path, make: Callable[[], str]) -> str:
-    """Return what the file holds, writing it first when it is not there; of two processes at once, one writes."""
+    """Return the file's content, generating the file when it does not exist; of simultaneous processes, one does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     draft.touch(mode=0o600)

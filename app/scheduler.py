@@ -37,7 +37,7 @@ class Scheduler:
         """Start workers and jobs; needs a running event loop."""
         for engine in self._engines:
             self._start_worker(engine)
-            self._schedule(min(MAX_TICK_CHECK, engine.settings.interval), engine.tick, "tick")
+            self._schedule(min(MAX_TICK_CHECK, engine.interval), engine.tick, "tick")
             self._schedule(MAINTENANCE_EVERY, engine.maintenance.run, "maintenance")
             self._schedule(MAINTENANCE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
         if self._engines:

@@ -1,4 +1,4 @@
-"""Everything the environment may decide: one frozen class, no instance at import."""
+"""The service's settings, read from the environment into one frozen class; none are read at import."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ class SettingsError(RuntimeError):
 
 
 class SecretFileSource(PydanticBaseSettingsSource):
-    """Reads `NAME_FILE` for every secret `NAME`, because mounted files do not leak with the process environment."""
+    """Reads secrets from the files that `NAME_FILE` names: a mounted file is not seen in the process environment."""
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -41,7 +41,11 @@ class SecretFileSource(PydanticBaseSettingsSource):
 
 
 class Settings(BaseSettings):
-    """The settings of the contract; every name is an environment variable in capitals."""
+    """Every setting of the service; a field's name in capitals is its environment variable.
+
+    Fields that begin with a vendor's name are that vendor's own; `app.main` hands each vendor its part and checks
+    against the vendor's profile what depends on it.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
@@ -59,7 +63,7 @@ class Settings(BaseSettings):
     xero_client_id: str | None = None
     xero_client_secret: SecretStr | None = None
     xero_webhook_key: SecretStr | None = None
-    xero_scope_set: Literal["broad", "granular"] = "broad"
+    xero_scope_set: str = "broad"
     xero_login_url: Url = "https://login.xero.com"
     xero_identity_url: Url = "https://identity.xero.com"
     xero_api_url: Url = "https://api.xero.com"
@@ -68,7 +72,7 @@ class Settings(BaseSettings):
     xero_daily_cap_pause_at: float = Field(0.9, gt=0, le=1)
     xero_app_requests_per_minute: int = Field(9000, ge=1)
     xero_concurrent_requests: int = Field(4, ge=1)
-    xero_page_size: int = Field(1000, ge=1, le=1000)
+    xero_page_size: int = Field(1000, ge=1)
     xero_webhook_ack: Literal["stored", "empty"] = "stored"
 
     sync_interval_seconds: int = Field(900, ge=1)
@@ -94,19 +98,19 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _speaks_asyncpg(cls, value: SecretStr | None) -> SecretStr | None:
+    def _validate_driver(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not value.get_secret_value().startswith("postgresql+asyncpg://"):
             raise ValueError("must begin with postgresql+asyncpg://")
         return value
 
     @field_validator("public_url", "frontend_url", "xero_login_url", "xero_identity_url", "xero_api_url")
     @classmethod
-    def _without_trailing_slash(cls, value: str | None) -> str | None:
+    def _remove_trailing_slash(cls, value: str | None) -> str | None:
         return value.rstrip("/") if value else value
 
     @field_validator("billing_timezone")
     @classmethod
-    def _known_timezone(cls, value: str) -> str:
+    def _validate_timezone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -115,35 +119,36 @@ class Settings(BaseSettings):
 
     @field_validator("encryption_keys")
     @classmethod
-    def _usable_keys(cls, value: SecretStr | None) -> SecretStr | None:
+    def _validate_keys(cls, value: SecretStr | None) -> SecretStr | None:
         if value:
             parse_keys(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
-    def _long_enough_secret(self) -> Self:
+    def _validate_secret_length(self) -> Self:
         if self.auth_jwt_secret and len(self.auth_jwt_secret.get_secret_value().encode()) < KEY_BYTES:
             raise ValueError("AUTH_JWT_SECRET must be at least 32 bytes long")
         return self
 
-    @property
-    def redirect_uri(self) -> str:
-        return f"{self.public_url}/api/integrations/xero/callback"
+    def redirect_uri(self, vendor: str) -> str:
+        """Return where a vendor sends the browser back to after a consent."""
+        return f"{self.public_url}/api/integrations/{vendor}/callback"
 
-    @property
-    def webhook_url(self) -> str:
-        return f"{self.public_url}/api/webhooks/xero"
+    def webhook_url(self, vendor: str) -> str:
+        """Return where a vendor delivers its webhooks to."""
+        return f"{self.public_url}/api/webhooks/{vendor}"
 
     @property
     def return_url(self) -> str:
+        """The frontend's URL, where the browser is sent to after a consent."""
         return self.frontend_url or f"{self.public_url}/console"
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the environment, or say in one sentence which variable is wrong.
+    """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable has a value that cannot be used.
+        SettingsError: a variable has a value that cannot be used; the message is one sentence that names it.
     """
     try:
         return Settings(**dict(overrides or {}))
@@ -155,10 +160,10 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 
 def parse_keys(text: str) -> dict[str, bytes]:
-    """Turn `id:base64(32 bytes)`, comma separated and newest first, into keys by id in that order.
+    """Parse `id:base64(32 bytes)`, comma separated and newest first, into keys by id in that order.
 
     Raises:
-        ValueError: an entry has another form.
+        ValueError: an entry is not of that form.
     """
     keys: dict[str, bytes] = {}
     for entry in text.split(","):

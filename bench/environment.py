@@ -66,7 +66,7 @@ class Service:
     async def access_token(self) -> str:
         """Return the service's access token, with which a baseline reads the simulated Xero."""
         async with self.db.transaction() as session:
-            grant = (await grants.grants_of(session, "xero"))[0]
+            grant = (await grants.list_grants(session, "xero"))[0]
         return await self.engine.tokens.access(grant.id)
 
     async def xero_headers(self, tenant_id: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What routes ask for: the services, one transaction per request, and who may act."""
+"""Dependencies of routes: the services, the vendor's engine, one transaction per request, and the caller's role."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, get_args
 
@@ -24,13 +24,13 @@ def always() -> bool:
 
 @dataclass(frozen=True)
 class Services:
-    """Everything a route may need, made once by the composition root and kept at `app.state.services`.
+    """Everything routes use, made once by the composition root and stored at `app.state.services`.
 
     Attributes:
-        cursors: signs the lists' cursors.
-        metrics: of this application alone.
-        is_alive: whether the loops that should make progress do.
-        engines: one per vendor, by the word in its addresses.
+        cursors: signs the cursors of lists.
+        metrics: this application's own metrics.
+        is_alive: returns whether the workers of this replica poll for work.
+        engines: one per vendor, by the vendor's word in `source`, which its URLs carry too.
     """
 
     settings: Settings
@@ -57,7 +57,7 @@ async def open_session(services: ServicesDep) -> AsyncIterator[Session]:
         yield session
 
 
-# The scope makes the transaction end with the route's function: nobody is told of a write that is not committed.
+# The scope ends the transaction with the route's function, so that no response reports a write that is not committed.
 SessionDep = Annotated[Session, Depends(open_session, scope="function")]
 
 
@@ -66,15 +66,15 @@ async def open_snapshot(session: SessionDep) -> Session:
     return session
 
 
-# For answers of several statements: all of them see the tables as they are at one moment, so that the parts agree.
+# For responses read by several statements: all of them see the tables at one moment, so that the parts agree.
 SnapshotDep = Annotated[Session, Depends(open_snapshot)]
 
-# The middleware has checked the token by now; this only puts it into the documentation.
+# The middleware has checked the token by now; this only adds it to the OpenAPI schema.
 BEARER = Security(HTTPBearer(auto_error=False, bearerFormat="JWT", description="Claim `role` says what it allows."))
 
 
 def require(*roles: Role) -> Callable[[Request], Actor]:
-    """Return a dependency that yields the actor, or refuses one whose role is not among these."""
+    """Return a dependency that returns the caller, or raises 403 when the caller's role is not among these."""
 
     def authorise(request: Request, _token: Annotated[object, BEARER] = None) -> Actor:
         actor: Actor = request.state.actor
@@ -91,9 +91,18 @@ Admin = Annotated[Actor, Depends(require("admin"))]
 ServiceWriter = Annotated[Actor, Depends(require("service", "admin"))]
 
 
-def get_engine(request: Request, services: ServicesDep) -> Engine:
-    # The routers are included once per vendor, under addresses that end in its name's segment, so it is always there.
-    return services.engines[request.url.path.split("/")[3]]
+def bind_engine(engine: Engine) -> Callable[[Request], Awaitable[None]]:
+    """Return the dependency that a vendor's routers are included with, so that its engine serves their routes."""
+
+    async def bind(request: Request) -> None:
+        request.state.engine = engine
+
+    return bind
+
+
+async def get_engine(request: Request) -> Engine:
+    engine: Engine = request.state.engine
+    return engine
 
 
 EngineDep = Annotated[Engine, Depends(get_engine)]

@@ -1,4 +1,4 @@
-"""How the doors hang together: the middlewares in their order, the handlers, and what holds for every route."""
+"""Configures the API: the middlewares in their order, the exception handlers, and what holds for every route."""
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
@@ -12,21 +12,22 @@ from app.api.middleware.headers import HeadersMiddleware
 from app.api.middleware.idempotency import IdempotencyMiddleware
 from app.api.middleware.metrics import MetricsMiddleware
 from app.api.middleware.problems import ProblemMiddleware
-from app.api.openapi import describe_common
+from app.api.openapi import describe_common, name_operation
 
 
 def configure_api(app: FastAPI, *, is_https: bool) -> None:
-    """Hang the doors; call it before the routers are included. `app.state.services` must be there by the first request.
+    """Add middlewares, exception handlers and common dependencies; to be called before the routers are included.
 
     Args:
-        app: made with `redirect_slashes=False`, because a redirect would repeat the request's own Host header.
+        app: has `app.state.services` by the first request. It is made with `redirect_slashes=False`, because a
+            redirect would repeat the request's own Host header.
         is_https: whether `PUBLIC_URL` is.
     """
     install_handlers(app)
     describe_common(app)
     app.router.generate_unique_id_function = name_operation
     app.router.dependencies.append(Depends(refuse_unknown_parameters))
-    # The last one added is the first one a request meets.
+    # A request passes the middleware added last first.
     app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(AuthenticationMiddleware)
@@ -36,7 +37,7 @@ def configure_api(app: FastAPI, *, is_https: bool) -> None:
 
 
 def refuse_unknown_parameters(request: Request) -> None:
-    """Refuse a query parameter the route does not declare, or one given twice: a typo must not widen an answer."""
+    """Refuse a query parameter the route does not declare, or one given twice: a misspelt filter is an error."""
     route = request.scope.get("route")
     if not is_guarded(request.url.path) or not isinstance(route, APIRoute):
         return
@@ -49,13 +50,9 @@ def refuse_unknown_parameters(request: Request) -> None:
 
 
 def declared_parameters(dependant: Dependant) -> frozenset[str]:
+    """Return the names of the query parameters of a route, those of its dependencies included."""
     own = frozenset(field.alias for field in dependant.query_params)
     return own.union(*(declared_parameters(inner) for inner in dependant.dependencies))
-
-
-def name_operation(route: APIRoute) -> str:
-    """Return the operation id: the function's own name, so that generated clients read well."""
-    return route.name
 
 
 def _unknown(name: str) -> FieldError:

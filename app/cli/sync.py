@@ -44,7 +44,7 @@ async def follow_sync(services: Services, console: Console, tenant_ids: Sequence
     outcome = 0
     for engine in services.engines.values():
         async with services.db.transaction() as session:
-            names = {row.tenant_id: row.name for row in await tenants.tenants_of(session, engine.vendor)}
+            names = {row.tenant_id: row.name for row in await tenants.list_all_tenants(session, engine.vendor)}
             last_step = await progress.newest_id(session)
             run_id = await engine.sync_now(session, tenant_ids, "command")
         with ProgressBars(console, names) as bars:

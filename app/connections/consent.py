@@ -1,4 +1,4 @@
-"""The consent: one attempt to connect, from the button to the redirect back, bound to the browser that began it."""
+"""The OAuth consent: from the request to connect to the callback, bound to the browser that started it."""
 
 import hashlib
 import re
@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import structlog
@@ -13,9 +14,10 @@ from sqlalchemy import delete, func, select, update
 
 from app.audit import append_audit_entry
 from app.connections.errors import InvalidReturnPath
-from app.connections.grants import Identity, grants_of, save_grant
+from app.connections.grants import ConsentDetails, list_grants, save_grant
+from app.connections.states import ConsentCode, GrantState
 from app.connections.tables import Consent
-from app.connections.tenants import save_organisations, tenants_of
+from app.connections.tenants import list_all_tenants, save_organisations
 from app.connections.vendor_app import VendorConfig, load_app, save_scope_set
 from app.connector import Connector, ConnectorError, ConsentRequest, Organisation, TokenSet
 from app.crypto import Sealer
@@ -23,85 +25,102 @@ from app.db import Database, Session
 
 log = structlog.get_logger(__name__)
 
-LIFETIME = timedelta(minutes=10)
+CONSENT_LIFETIME = timedelta(minutes=10)
 RETURN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
-LONGEST_RETURN_PATH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class StartedConsent:
-    authorization_url: str
-    expires_at: datetime
-    browser: str = field(repr=False)
-    cookie_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """What the vendor sent the browser back with, and the cookie it carried."""
-
-    state: str | None
-    code: str | None = field(repr=False)
-    error: str | None
-    browser: str | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a consent ended: a code of the contract, and the path to send the browser back to."""
-
-    code: str
-    return_to: str = ""
-    is_connected: bool = False
+MAX_RETURN_PATH_LENGTH = 200
+CONNECTED_CODES = frozenset({ConsentCode.CONNECTED, ConsentCode.MISSING_SCOPE})
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What the person who pressed the button asked for."""
+    """Who wants to connect, the frontend's path to return to, and the scope set where it is to change."""
 
     actor: str
     return_to: str | None = None
     scope_set: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StartedConsent:
+    """Where to send the browser, and the cookie that binds the consent to it.
+
+    Attributes:
+        authorization_url: the vendor's address of the consent.
+        expires_at: until when the callback is accepted.
+        browser_secret: the cookie's value.
+        cookie_name: the cookie's name.
+        is_https: whether the browser comes back over https, so that the cookie may be `Secure`.
+    """
+
+    authorization_url: str
+    expires_at: datetime
+    browser_secret: str = field(repr=False)
+    cookie_name: str
+    is_https: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """The parameters the vendor sent the browser back with, and the value of the consent's cookie."""
+
+    state: str | None
+    code: str | None = field(repr=False)
+    error: str | None
+    browser_secret: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentOutcome:
+    """How a consent ended, and the frontend's path to send the browser to."""
+
+    code: ConsentCode
+    return_to: str = ""
+
+    @property
+    def is_connected(self) -> bool:
+        return self.code in CONNECTED_CODES
+
+
 async def start_consent(
-    session: Session, sealer: Sealer, connector: Connector, config: VendorConfig, asked: ConnectRequest
+    session: Session, sealer: Sealer, connector: Connector, config: VendorConfig, request: ConnectRequest
 ) -> StartedConsent:
-    """Prepare an attempt: 256-bit state and browser secrets, kept as hashes, and a PKCE verifier, kept sealed.
+    """Store a new consent: the hashes of its 256-bit state and browser secrets, and its encrypted PKCE verifier.
 
     Raises:
         NotConfigured: the client id or secret is missing.
         InvalidReturnPath: `return_to` is not a plain path.
     """
-    if asked.scope_set:
-        await save_scope_set(session, config.vendor, asked.scope_set)
+    if request.scope_set:
+        await save_scope_set(session, config.vendor, request.scope_set)
     app = await load_app(session, sealer, config)
     credentials = app.credentials()
-    state, browser, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    state, browser_secret, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     consent_id = uuid4()
-    expires_at: datetime = (await session.scalars(select(func.wall_clock() + LIFETIME))).one()
-    await session.execute(delete(Consent).where(Consent.expires_at < func.wall_clock() - LIFETIME))
+    expires_at: datetime = (await session.scalars(select(func.wall_clock() + CONSENT_LIFETIME))).one()
+    await session.execute(delete(Consent).where(Consent.expires_at < func.wall_clock() - CONSENT_LIFETIME))
     session.add(
         Consent(
             id=consent_id,
             vendor=config.vendor,
             state_hash=_digest(state),
-            browser_hash=_digest(browser),
-            verifier_sealed=sealer.seal(verifier, _verifier_place(consent_id)),
+            browser_hash=_digest(browser_secret),
+            verifier_sealed=sealer.seal(verifier, _verifier_associated_data(consent_id)),
             scope_set=app.scope_set,
-            return_to=_checked_path(asked.return_to),
-            started_by=asked.actor,
+            return_to=_normalize_return_path(request.return_to),
+            started_by=request.actor,
             expires_at=expires_at,
         )
     )
     await session.flush()
-    request = ConsentRequest(credentials.client_id, config.redirect_uri, app.scope_set, state, verifier)
-    return StartedConsent(connector.authorization_url(request), expires_at, browser, cookie_name(state))
+    url = connector.authorization_url(
+        ConsentRequest(credentials.client_id, config.redirect_uri, app.scope_set, state, verifier)
+    )
+    return StartedConsent(url, expires_at, browser_secret, cookie_name(state), config.is_https)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """A consent taken up by its callback; nobody else can take it up again."""
+class ConsumedConsent:
+    """A consent whose callback has come; no other callback is accepted for it."""
 
     return_to: str
     scope_set: str
@@ -112,99 +131,117 @@ class Attempt:
 
 async def finish_consent(
     db: Database, sealer: Sealer, connector: Connector, config: VendorConfig, callback: Callback
-) -> Outcome:
-    """Take the browser back: check the state, trade the code, look which organisations were granted, keep it all.
+) -> ConsentOutcome:
+    """Check the callback's state, exchange its code for tokens, list the organisations and store the grant.
 
-    Nothing is kept unless the whole of it is good.
+    Nothing is stored unless every step succeeds.
     """
     async with db.transaction() as session:
-        attempt = await _consume_state(session, sealer, config.vendor, callback)
-    if attempt is None:
-        return Outcome("invalid_state")
-    if attempt.is_expired:
-        return Outcome("expired_state", attempt.return_to)
+        consent = await _consume_state(session, sealer, config.vendor, callback)
+    if consent is None:
+        return ConsentOutcome(ConsentCode.INVALID_STATE)
+    if consent.is_expired:
+        return ConsentOutcome(ConsentCode.EXPIRED_STATE, consent.return_to)
     if callback.error or not callback.code:
-        return Outcome("denied" if callback.error == "access_denied" else "exchange_failed", attempt.return_to)
+        is_denied = callback.error == "access_denied"
+        return ConsentOutcome(ConsentCode.DENIED if is_denied else ConsentCode.EXCHANGE_FAILED, consent.return_to)
     try:
         async with db.transaction() as session:
             app = (await load_app(session, sealer, config)).credentials()
-        tokens = await connector.exchange_code(app, callback.code, config.redirect_uri, attempt.verifier)
+        tokens = await connector.exchange_code(app, callback.code, config.redirect_uri, consent.verifier)
         organisations = await connector.list_organisations(tokens.access_token)
     except ConnectorError as error:
         log.warning("consent_failed", vendor=config.vendor, kind=type(error).__name__, error=error.detail)
-        return Outcome("exchange_failed", attempt.return_to)
+        return ConsentOutcome(ConsentCode.EXCHANGE_FAILED, consent.return_to)
     async with db.transaction() as session:
-        code = await _store_grant(session, sealer, connector, attempt, tokens, organisations)
-    return Outcome(code, attempt.return_to, code in {"connected", "missing_scope"})
+        code = await _store_grant(session, sealer, connector, consent, tokens, organisations)
+    return ConsentOutcome(code, consent.return_to)
 
 
-async def _consume_state(session: Session, sealer: Sealer, vendor: str, callback: Callback) -> Attempt | None:
-    """Use the state once: of twenty callbacks at one moment, one gets it. Another browser's cookie uses nothing up."""
-    if not (callback.state and callback.browser):
+def return_url(config: VendorConfig, outcome: ConsentOutcome) -> str:
+    """Return the frontend's address to send the browser to, with the outcome's code as a query parameter."""
+    return f"{config.return_url}{outcome.return_to}?{config.vendor}={quote(outcome.code)}"
+
+
+async def _consume_state(session: Session, sealer: Sealer, vendor: str, callback: Callback) -> ConsumedConsent | None:
+    """Mark the consent as used and return it; None when it is unknown, already used, or another browser's.
+
+    Of simultaneous callbacks with the same state, one gets the consent.
+    """
+    if not (callback.state and callback.browser_secret):
         return None
-    mine = (
+    is_unused = (
         Consent.vendor == vendor,
         Consent.state_hash == _digest(callback.state),
-        Consent.browser_hash == _digest(callback.browser),
+        Consent.browser_hash == _digest(callback.browser_secret),
         Consent.used_at.is_(None),
     )
-    statement = update(Consent).where(*mine).values(used_at=func.wall_clock())
+    statement = update(Consent).where(*is_unused).values(used_at=func.wall_clock())
     row = await session.scalar(statement.returning(Consent))
     if row is None:
         return None
-    verifier = sealer.open(row.verifier_sealed, _verifier_place(row.id))
+    verifier = sealer.open(row.verifier_sealed, _verifier_associated_data(row.id))
     row.verifier_sealed = ""
     is_expired = bool(await session.scalar(select(func.wall_clock() >= row.expires_at)))
-    return Attempt(row.return_to, row.scope_set, row.started_by, verifier, is_expired)
+    return ConsumedConsent(row.return_to, row.scope_set, row.started_by, verifier, is_expired)
 
 
-async def _store_grant(  # noqa: PLR0913, PLR0917 - the one place where all that a consent brought comes together
+async def _store_grant(  # noqa: PLR0913, PLR0917 - the one function that needs everything a consent brings
     session: Session,
     sealer: Sealer,
     connector: Connector,
-    attempt: Attempt,
+    consent: ConsumedConsent,
     tokens: TokenSet,
     organisations: Sequence[Organisation],
-) -> str:
+) -> ConsentCode:
+    """Store the tokens and organisations of a consent, unless they cannot be used; return how the consent ended."""
     vendor = connector.vendor
     if not tokens.refresh_token:
-        return "missing_offline_access"
+        return ConsentCode.MISSING_OFFLINE_ACCESS
     reached = [organisation for organisation in organisations if organisation.has_billing]
     if not reached:
-        return "no_tenants"
+        return ConsentCode.NO_TENANTS
     if await _reaches_other_tenants(session, vendor, reached):
-        return "different_tenants"
+        return ConsentCode.DIFFERENT_TENANTS
     missing = connector.missing_scopes(tokens.scopes)
-    identity = Identity(vendor, attempt.scope_set, missing, attempt.started_by)
-    grant_id = await save_grant(session, sealer, identity, tokens)
+    lifetime = connector.profile.refresh_token_lifetime
+    details = ConsentDetails(vendor, consent.scope_set, missing, consent.started_by, lifetime)
+    grant_id = await save_grant(session, sealer, details, tokens)
     await save_organisations(session, vendor, grant_id, reached)
     names = [organisation.name for organisation in reached]
     await append_audit_entry(
-        session, attempt.started_by, f"{vendor}_connected", str(grant_id), {"organisations": names}
+        session, consent.started_by, f"{vendor}_connected", str(grant_id), {"organisations": names}
     )
-    return "missing_scope" if missing else "connected"
+    return ConsentCode.MISSING_SCOPE if missing else ConsentCode.CONNECTED
 
 
 async def _reaches_other_tenants(session: Session, vendor: str, reached: Sequence[Organisation]) -> bool:
-    """Say whether a reconnect reached none of the picked organisations that wait for one.
+    """Return whether the consent reaches none of the selected organisations that need a reconnect.
 
-    A second user who adds organisations beside a living connection is welcome; one who answers a call to reconnect
-    with quite different books has most likely picked the wrong ones, and nothing may be written over the old.
+    A second user may add organisations beside an active connection. A user who was asked to reconnect and consented
+    for entirely different organisations has most likely chosen the wrong ones, so their grant is not stored.
     """
-    waiting = {grant.id for grant in await grants_of(session, vendor) if grant.state == "reconnect_required"}
-    picked = {row.tenant_id for row in await tenants_of(session, vendor) if row.is_selected and row.grant_id in waiting}
-    return bool(picked) and picked.isdisjoint(organisation.tenant_id for organisation in reached)
+    grants = await list_grants(session, vendor)
+    to_reconnect = {grant.id for grant in grants if grant.state == GrantState.RECONNECT_REQUIRED}
+    tenants = await list_all_tenants(session, vendor)
+    needed = {tenant.tenant_id for tenant in tenants if tenant.is_selected and tenant.grant_id in to_reconnect}
+    return bool(needed) and needed.isdisjoint(organisation.tenant_id for organisation in reached)
 
 
 def cookie_name(state: str) -> str:
-    """Return the name of the cookie of one attempt; each has its own, so that two tabs do not spoil each other's."""
+    """Return the name of a consent's cookie; each has its own, so that two browser tabs can connect independently."""
     return f"consent_{_digest(state)[:16]}"
 
 
-def _checked_path(path: str | None) -> str:
+def _normalize_return_path(path: str | None) -> str:
+    """Return the path without a slash at its end, or "" for none.
+
+    Raises:
+        InvalidReturnPath: it is not a plain path, which could lead to another site.
+    """
     if path is None:
         return ""
-    if len(path) > LONGEST_RETURN_PATH or not RETURN_PATH.fullmatch(path) or ".." in path:
+    if len(path) > MAX_RETURN_PATH_LENGTH or not RETURN_PATH.fullmatch(path) or ".." in path:
         raise InvalidReturnPath("return_to must be a plain path on this site, such as /customers/42.")
     return path.rstrip("/")
 
@@ -213,5 +250,5 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _verifier_place(consent_id: UUID) -> str:
+def _verifier_associated_data(consent_id: UUID) -> str:
     return f"consents/{consent_id}/verifier"

@@ -1,4 +1,4 @@
-"""Grants: one token set per user of the vendor, sealed, whatever organisations it reaches."""
+"""Grants: one per user of the vendor who consented, with its encrypted token set, whatever tenants it reaches."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,96 +6,113 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, update
 
+from app.connections.states import GrantState
 from app.connections.tables import Grant, Tenant
 from app.connector import TokenSet
 from app.crypto import Sealer
 from app.db import Session
 
-REFRESH_LIFETIME = timedelta(days=60)
-
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Who consented to what: the vendor's user, the scope set asked for, and our user who clicked."""
+class ConsentDetails:
+    """What was consented to, and by whom.
+
+    Attributes:
+        vendor: the vendor's word in `source`.
+        scope_set: the scope set that was asked for.
+        missing_scopes: scopes of it that the pull needs and the user did not give.
+        connected_by: our user who started the consent.
+        refresh_token_lifetime: how long the vendor keeps an unused refresh token good.
+    """
 
     vendor: str
     scope_set: str
     missing_scopes: frozenset[str]
     connected_by: str
+    refresh_token_lifetime: timedelta
 
 
 async def find_grant(session: Session, vendor: str, vendor_user_id: str) -> Grant | None:
+    """Return the grant of one user of the vendor, locked for update."""
     statement = select(Grant).where(Grant.vendor == vendor, Grant.vendor_user_id == vendor_user_id)
     return await session.scalar(statement.with_for_update())
 
 
-async def save_grant(session: Session, sealer: Sealer, identity: Identity, tokens: TokenSet) -> UUID:
-    """Keep a fresh token set; a user who consented before keeps the grant's id and all that hangs on it."""
-    grant = await find_grant(session, identity.vendor, tokens.user_id)
+async def save_grant(session: Session, sealer: Sealer, consent: ConsentDetails, tokens: TokenSet) -> UUID:
+    """Store the token set of a new consent and return the grant's id; a user who consented before keeps that id."""
+    grant = await find_grant(session, consent.vendor, tokens.user_id)
     if grant is None:
-        grant = Grant(id=uuid4(), vendor=identity.vendor, vendor_user_id=tokens.user_id, version=0)
+        grant = Grant(id=uuid4(), vendor=consent.vendor, vendor_user_id=tokens.user_id, version=0)
         session.add(grant)
-    grant.state = "active"
+    grant.state = GrantState.ACTIVE
     grant.reason = None
     grant.state_since = func.wall_clock()
-    grant.scope_set = identity.scope_set
-    grant.missing_scopes = sorted(identity.missing_scopes)
-    grant.connected_by = identity.connected_by
+    grant.scope_set = consent.scope_set
+    grant.missing_scopes = sorted(consent.missing_scopes)
+    grant.connected_by = consent.connected_by
     grant.connected_at = func.wall_clock()
     grant.version = grant.version + 1
     grant.refresh_claim = None
-    # The vendor revokes a user whole: a revocation that still waited would end what was just connected.
+    # The vendor revokes everything of a user at once: a pending revocation would end the new connection too.
     grant.revoke_token_sealed = None
     await session.flush()
-    await store_tokens(session, sealer, grant.id, tokens)
+    await store_tokens(session, sealer, grant.id, tokens, consent.refresh_token_lifetime)
     return grant.id
 
 
-async def store_tokens(session: Session, sealer: Sealer, grant_id: UUID, tokens: TokenSet) -> None:
-    """Write a token set over the one before; its refresh token lives 60 days from now, as Xero counts from each use."""
+async def store_tokens(
+    session: Session, sealer: Sealer, grant_id: UUID, tokens: TokenSet, refresh_token_lifetime: timedelta
+) -> None:
+    """Replace the grant's token set; the new refresh token's lifetime counts from now."""
     values: dict[str, object] = {
-        "access_token_sealed": sealer.seal(tokens.access_token, access_place(grant_id)),
+        "access_token_sealed": sealer.seal(tokens.access_token, access_token_associated_data(grant_id)),
         "access_expires_at": func.wall_clock() + timedelta(seconds=tokens.lifetime),
         "refreshed_at": func.wall_clock(),
-        "refresh_expires_at": func.wall_clock() + REFRESH_LIFETIME,
+        "refresh_expires_at": func.wall_clock() + refresh_token_lifetime,
         "next_refresh_at": None,
         "refusals": 0,
     }
     if tokens.refresh_token:
-        values["refresh_token_sealed"] = sealer.seal(tokens.refresh_token, refresh_place(grant_id))
+        values["refresh_token_sealed"] = sealer.seal(tokens.refresh_token, refresh_token_associated_data(grant_id))
     if tokens.scopes:
         values["scopes"] = sorted(tokens.scopes)
     await session.execute(update(Grant).where(Grant.id == grant_id).values(values))
 
 
-async def mark_dead(session: Session, grant_id: UUID, version: int, reason: str) -> None:
-    """Say that only a person can bring this grant back; no token call is made for it any more.
+async def mark_reconnect_required(session: Session, grant_id: UUID, version: int, reason: str) -> None:
+    """Record that only a new consent makes this grant usable again; no token request is made for it any more.
 
-    Nothing is said of a newer version of its tokens: somebody has connected again meanwhile.
+    Does nothing when the grant's token set is newer than `version`: somebody has connected again meanwhile.
     """
-    here = (Grant.id == grant_id, Grant.version == version, Grant.state == "active")
-    dead = {"state": "reconnect_required", "reason": reason, "state_since": func.wall_clock(), "refresh_claim": None}
-    await session.execute(update(Grant).where(*here).values(dead))
+    current = (Grant.id == grant_id, Grant.version == version, Grant.state == GrantState.ACTIVE)
+    values = {
+        "state": GrantState.RECONNECT_REQUIRED,
+        "reason": reason,
+        "state_since": func.wall_clock(),
+        "refresh_claim": None,
+    }
+    await session.execute(update(Grant).where(*current).values(values))
 
 
-async def note_missing_permission(session: Session, grant_id: UUID, scopes: list[str]) -> None:
+async def record_missing_scopes(session: Session, grant_id: UUID, scopes: list[str]) -> None:
     await session.execute(update(Grant).where(Grant.id == grant_id).values(missing_scopes=scopes))
 
 
-async def grants_of(session: Session, vendor: str) -> list[Grant]:
+async def list_grants(session: Session, vendor: str) -> list[Grant]:
     """Return the vendor's grants, the newest consent first."""
     statement = select(Grant).where(Grant.vendor == vendor).order_by(Grant.connected_at.desc())
     return list((await session.scalars(statement)).all())
 
 
-async def grant_reaching(session: Session, vendor: str, tenant_id: str) -> Grant | None:
-    reaching = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-    return await session.scalar(select(Grant).join(Tenant, Tenant.grant_id == Grant.id).where(*reaching))
+async def find_grant_of_tenant(session: Session, vendor: str, tenant_id: str) -> Grant | None:
+    """Return the grant that gives access to a tenant, whatever the grant's state."""
+    of_tenant = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
+    return await session.scalar(select(Grant).join(Tenant, Tenant.grant_id == Grant.id).where(*of_tenant))
 
 
-def access_place(grant_id: UUID) -> str:
+def access_token_associated_data(grant_id: UUID) -> str:
     return f"grants/{grant_id}/access_token"
 
 
-def refresh_place(grant_id: UUID) -> str:
+def refresh_token_associated_data(grant_id: UUID) -> str:
     return f"grants/{grant_id}/refresh_token"

@@ -1,25 +1,39 @@
-"""The card: what is connected, what is wrong and what to do, decided here so that every page says the same."""
+"""The status of a vendor's connection: its state and the banners that say what is wrong and what to do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from sqlalchemy import and_, func, select
 
+from app.connections.states import BannerCode, ConnectionState, GrantState, Severity
 from app.connections.tables import Grant, Tenant
 from app.connections.vendor_app import App
 from app.db import Session
 
-State = Literal[
-    "not_configured", "not_connected", "choose_tenants", "connected", "reconnect_required", "needs_permission"
-]
-Severity = Literal["info", "warning", "critical"]
-WARN_DAYS: tuple[tuple[int, Severity], ...] = ((2, "critical"), (7, "warning"))
+# How long before a refresh token expires its banner appears; the most urgent comes first.
+EXPIRY_BANNERS = (
+    (timedelta(days=2), BannerCode.TOKEN_EXPIRING_2D, Severity.CRITICAL),
+    (timedelta(days=7), BannerCode.TOKEN_EXPIRING_7D, Severity.WARNING),
+)
+TENANT_BANNERS: Mapping[str, tuple[Severity, str]] = {
+    BannerCode.RATE_LIMITED_MINUTE: (Severity.INFO, "{name} is waiting for {vendor}'s minute limit"),
+    BannerCode.RATE_LIMITED_DAY: (Severity.WARNING, "{name} has used its {vendor} calls for today"),
+    BannerCode.TENANT_FORBIDDEN: (Severity.CRITICAL, "{name} no longer grants access"),
+    BannerCode.TENANT_REMOVED: (Severity.CRITICAL, "{name} was removed in {vendor}"),
+    BannerCode.VENDOR_UNAVAILABLE: (Severity.WARNING, "{vendor} is not answering for {name}"),
+    BannerCode.PARTIAL_SYNC: (Severity.WARNING, "{name}: some records need a look"),
+}
+RECONNECT_CODES = frozenset({BannerCode.TENANT_FORBIDDEN, BannerCode.TENANT_REMOVED})
+REMOVED_MESSAGE = "Somebody de-selected this organisation in {vendor}. Disconnect and reconnect to refresh the list."
+# Xero sends wrongly signed probes on purpose, so failures alone mean nothing while correctly signed deliveries arrive.
+SIGNATURE_FAILURE_DELAY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
+    """The request that helps with a banner, and the label of its button."""
+
     label: str
     method: str
     href: str
@@ -27,9 +41,20 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """One thing a person should know. `since` and `until` are instants; `action` is what helps, if anything does."""
+    """One message to a person about the connection.
 
-    code: str
+    Attributes:
+        code: what it is about.
+        severity: how urgent it is.
+        title: what happened.
+        body: what it means and what to do.
+        tenant_id: the organisation it is about; None for the whole connection.
+        since: when it began.
+        until: when it ends by itself, or when a token expires.
+        action: the request that helps, if one does.
+    """
+
+    code: BannerCode
     severity: Severity
     title: str
     body: str
@@ -40,8 +65,19 @@ class Banner:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything the card is decided from, read in one transaction."""
+class ConnectionSnapshot:
+    """What the status of a connection is determined from, read in one transaction.
+
+    Attributes:
+        app: the app registered at the vendor.
+        grants: every grant of the vendor.
+        tenants: every tenant of the vendor.
+        signature_failures: webhook deliveries of the last 24 hours whose signature was wrong.
+        last_good_delivery_at: when the last correctly signed delivery or probe came.
+        last_bad_delivery_at: when the last wrongly signed delivery came.
+        base_path: the path of the vendor's routes, for the banners' actions.
+        vendor_name: the vendor's name for people.
+    """
 
     app: App
     grants: Sequence[Grant]
@@ -53,128 +89,129 @@ class Snapshot:
     vendor_name: str
 
     @property
-    def reconnect(self) -> Action:
+    def reconnect_action(self) -> Action:
         return Action(f"Reconnect {self.vendor_name}", "POST", f"{self.base_path}/connect")
 
 
-def state_of(snapshot: Snapshot) -> State:
-    living = [grant for grant in snapshot.grants if grant.state != "disconnected"]
+def determine_state(snapshot: ConnectionSnapshot) -> ConnectionState:
+    """Return the first step of the set-up that is not done, or the problem that stops the connection."""
+    grants = [grant for grant in snapshot.grants if grant.state != GrantState.DISCONNECTED]
     if not (snapshot.app.client_id and snapshot.app.client_secret):
-        return "not_configured"
-    if not living:
-        return "not_connected"
-    if _dead_grants(snapshot):
-        return "reconnect_required"
-    if any(grant.missing_scopes for grant in living):
-        return "needs_permission"
-    return "connected" if any(tenant.is_selected for tenant in snapshot.tenants) else "choose_tenants"
+        return ConnectionState.NOT_CONFIGURED
+    if not grants:
+        return ConnectionState.NOT_CONNECTED
+    if _grants_to_reconnect(snapshot):
+        return ConnectionState.RECONNECT_REQUIRED
+    if any(grant.missing_scopes for grant in grants):
+        return ConnectionState.NEEDS_PERMISSION
+    is_any_selected = any(tenant.is_selected for tenant in snapshot.tenants)
+    return ConnectionState.CONNECTED if is_any_selected else ConnectionState.CHOOSE_TENANTS
 
 
-def banners_of(snapshot: Snapshot, now: datetime) -> list[Banner]:
-    """Return what a person should know, the gravest first; a hundred organisations of one grant make one banner."""
-    found = [*_grant_banners(snapshot, now), *_tenant_banners(snapshot, now), *_webhook_banners(snapshot)]
-    rank = {"critical": 0, "warning": 1, "info": 2}
-    return sorted(found, key=lambda banner: rank[banner.severity])
+def list_banners(snapshot: ConnectionSnapshot, now: datetime) -> list[Banner]:
+    """Return the banners, the most severe first; a problem of a grant is one banner, however many tenants it has."""
+    banners = [*_grant_banners(snapshot, now), *_tenant_banners(snapshot, now), *_webhook_banners(snapshot)]
+    rank = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
+    return sorted(banners, key=lambda banner: rank[banner.severity])
 
 
-def _dead_grants(snapshot: Snapshot) -> list[Grant]:
-    """Return the grants a person must renew: dead ones that picked organisations hang on, or the only one there is."""
-    dead = [grant for grant in snapshot.grants if grant.state == "reconnect_required"]
+def _grants_to_reconnect(snapshot: ConnectionSnapshot) -> list[Grant]:
+    """Return the grants that need a new consent; beside an active grant, only those that selected tenants use."""
+    unusable = [grant for grant in snapshot.grants if grant.state == GrantState.RECONNECT_REQUIRED]
     needed = {tenant.grant_id for tenant in snapshot.tenants if tenant.is_selected and tenant.removed_at is None}
-    if any(grant.state == "active" for grant in snapshot.grants):
-        return [grant for grant in dead if grant.id in needed]
-    return dead
+    if any(grant.state == GrantState.ACTIVE for grant in snapshot.grants):
+        return [grant for grant in unusable if grant.id in needed]
+    return unusable
 
 
-def _grant_banners(snapshot: Snapshot, now: datetime) -> Iterable[Banner]:
+def _grant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Banner]:
     name = snapshot.vendor_name
-    for grant in _dead_grants(snapshot):
+    for grant in _grants_to_reconnect(snapshot):
         yield Banner(
-            "reconnect_required",
-            "critical",
+            BannerCode.RECONNECT_REQUIRED,
+            Severity.CRITICAL,
             f"{name} needs reconnecting",
             f"Disconnect and connect {name} again. {grant.reason or ''} Your data is safe and stays readable.".strip(),
             since=grant.state_since,
-            action=snapshot.reconnect,
+            action=snapshot.reconnect_action,
         )
     for grant in snapshot.grants:
-        if grant.state == "active" and grant.missing_scopes:
+        if grant.state == GrantState.ACTIVE and grant.missing_scopes:
             yield Banner(
-                "needs_permission",
-                "critical",
+                BannerCode.NEEDS_PERMISSION,
+                Severity.CRITICAL,
                 "One more permission needed",
                 f"The connection lacks: {', '.join(grant.missing_scopes)}. Access stays read-only.",
                 since=grant.connected_at,
                 action=Action("Review permissions", "POST", f"{snapshot.base_path}/connect"),
             )
-        if grant.state == "active" and grant.refresh_expires_at:
+        if grant.state == GrantState.ACTIVE and grant.refresh_expires_at:
             yield from _expiry_banner(snapshot, grant.refresh_expires_at, now)
 
 
-def _expiry_banner(snapshot: Snapshot, expires_at: datetime, now: datetime) -> Iterable[Banner]:
-    for days, severity in WARN_DAYS:
-        if expires_at - now <= timedelta(days=days):
+def _expiry_banner(snapshot: ConnectionSnapshot, expires_at: datetime, now: datetime) -> Iterable[Banner]:
+    for remaining, code, severity in EXPIRY_BANNERS:
+        if expires_at - now <= remaining:
             yield Banner(
-                f"token_expiring_{days}d",
+                code,
                 severity,
                 f"{snapshot.vendor_name} connection expires on {expires_at:%d %b}",
                 "Reconnect before then and nothing is interrupted. Takes about 10 seconds.",
                 until=expires_at,
-                action=snapshot.reconnect,
+                action=snapshot.reconnect_action,
             )
             return
 
 
-TENANT_BANNERS: dict[str, tuple[Severity, str]] = {
-    "rate_limited_minute": ("info", "{name} is waiting for {vendor}'s minute limit"),
-    "rate_limited_day": ("warning", "{name} has used its {vendor} calls for today"),
-    "tenant_forbidden": ("critical", "{name} no longer grants access"),
-    "tenant_removed": ("critical", "{name} was removed in {vendor}"),
-    "xero_unavailable": ("warning", "{vendor} is not answering for {name}"),
-    "partial_sync": ("warning", "{name}: some records need a look"),
-}
-
-
-def _tenant_banners(snapshot: Snapshot, now: datetime) -> Iterable[Banner]:
+def _tenant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Banner]:
+    """Yield at most one banner for each selected tenant."""
     for tenant in snapshot.tenants:
         if not tenant.is_selected:
             continue
-        code = "tenant_removed" if tenant.removed_at else tenant.reason_code
-        # A pause that was under way when the organisation was removed says nothing about the removal.
-        until = None if tenant.removed_at else tenant.paused_until
-        if code in TENANT_BANNERS and not (until and until <= now):
-            severity, title = TENANT_BANNERS[code]
-            yield Banner(
-                code,
-                severity,
-                title.format(name=tenant.name, vendor=snapshot.vendor_name),
-                REMOVED.format(vendor=snapshot.vendor_name) if tenant.removed_at else tenant.reason_message or "",
-                tenant_id=tenant.tenant_id,
-                since=tenant.removed_at or tenant.reason_since,
-                until=until,
-                action=snapshot.reconnect if code in {"tenant_forbidden", "tenant_removed"} else None,
-            )
+        if banner := _problem_banner(snapshot, tenant, now):
+            yield banner
         elif tenant.data_as_of is None:
-            yield Banner(
-                "first_sync",
-                "info",
-                f"Bringing in the history of {tenant.name}",
-                "You can use the rest meanwhile; figures are complete once this is done.",
-                tenant_id=tenant.tenant_id,
-                since=tenant.created_at,
-            )
+            yield _first_sync_banner(tenant)
 
 
-REMOVED = "Somebody de-selected this organisation in {vendor}. Disconnect and reconnect to refresh the list."
+def _problem_banner(snapshot: ConnectionSnapshot, tenant: Tenant, now: datetime) -> Banner | None:
+    """Return the banner of what is wrong with a tenant; None when nothing is, or only a pause was that has ended."""
+    code = BannerCode.TENANT_REMOVED if tenant.removed_at else tenant.reason_code
+    # A pause that began before the organisation was removed does not end the removal.
+    until = None if tenant.removed_at else tenant.paused_until
+    if code is None or code not in TENANT_BANNERS or (until and until <= now):
+        return None
+    severity, title = TENANT_BANNERS[code]
+    removed = REMOVED_MESSAGE.format(vendor=snapshot.vendor_name)
+    return Banner(
+        BannerCode(code),
+        severity,
+        title.format(name=tenant.name, vendor=snapshot.vendor_name),
+        removed if tenant.removed_at else tenant.reason_message or "",
+        tenant_id=tenant.tenant_id,
+        since=tenant.removed_at or tenant.reason_since,
+        until=until,
+        action=snapshot.reconnect_action if code in RECONNECT_CODES else None,
+    )
 
 
-def _webhook_banners(snapshot: Snapshot) -> Iterable[Banner]:
+def _first_sync_banner(tenant: Tenant) -> Banner:
+    return Banner(
+        BannerCode.FIRST_SYNC,
+        Severity.INFO,
+        f"Bringing in the history of {tenant.name}",
+        "You can use the rest meanwhile; figures are complete once this is done.",
+        tenant_id=tenant.tenant_id,
+        since=tenant.created_at,
+    )
+
+
+def _webhook_banners(snapshot: ConnectionSnapshot) -> Iterable[Banner]:
     good, bad = snapshot.last_good_delivery_at, snapshot.last_bad_delivery_at
-    # Xero sends wrongly signed probes on purpose, so failures alone say nothing while good deliveries keep coming.
-    if bad and (good is None or bad > good + timedelta(hours=1)):
+    if bad and (good is None or bad > good + SIGNATURE_FAILURE_DELAY):
         yield Banner(
-            "webhook_signature_mismatch",
-            "warning",
+            BannerCode.WEBHOOK_SIGNATURE_MISMATCH,
+            Severity.WARNING,
             "Webhook deliveries are not signed with our key",
             f"{snapshot.signature_failures} deliveries were refused in 24 hours. The signing key here is not the one "
             f"{snapshot.vendor_name} signs with: copy it again. The scheduled sync goes on meanwhile.",
@@ -185,15 +222,20 @@ def _webhook_banners(snapshot: Snapshot) -> Iterable[Banner]:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPresence:
-    """`is_connected`: some picked organisation's grant was not ended. `vendors`: those with organisations here."""
+    """Whether anything is connected, and what.
+
+    Attributes:
+        is_connected: at least one selected tenant has a grant that is not disconnected.
+        vendors: the vendors that have tenants.
+    """
 
     is_connected: bool
     vendors: frozenset[str]
 
 
 async def read_connection_presence(session: Session) -> ConnectionPresence:
-    """Return what is connected; a grant that must be renewed still counts, because its data is still shown."""
-    is_connected = and_(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != "disconnected")
+    """Return what is connected; a grant that needs a reconnect still counts, because its data is still shown."""
+    is_connected = and_(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != GrantState.DISCONNECTED)
     statement = select(func.bool_or(is_connected), func.array_agg(Tenant.vendor.distinct()))
     connected, vendors = (await session.execute(statement.join(Grant, Grant.id == Tenant.grant_id))).one()
     return ConnectionPresence(bool(connected), frozenset(vendors or ()))

@@ -1,4 +1,4 @@
-"""Tables of the connections room: credentials, consents under way, grants, organisations."""
+"""Tables of the connections package: vendor apps, webhook keys, consents, grants and tenants."""
 
 from datetime import datetime
 from uuid import UUID
@@ -7,11 +7,12 @@ from sqlalchemy import ForeignKey, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.connections.states import GrantState, TenantHealth
 from app.db import NEW_ID, Instant, Table
 
 
 class VendorApp(Table):
-    """The app registered at the vendor, as given through the API; the environment's values win over it."""
+    """The app registered at the vendor, as entered through the API; values from the environment take precedence."""
 
     __tablename__ = "vendor_apps"
 
@@ -24,7 +25,10 @@ class VendorApp(Table):
 
 
 class WebhookKey(Table):
-    """A signing key; `expires_at` is set when another takes its place, so that both are good for a while."""
+    """A key that webhook deliveries are signed with.
+
+    `expires_at` is set when a newer key replaces it, so that both are accepted for a while.
+    """
 
     __tablename__ = "webhook_keys"
 
@@ -36,7 +40,7 @@ class WebhookKey(Table):
 
 
 class Consent(Table):
-    """A consent under way. The state and the browser's cookie are kept as hashes; the PKCE verifier is sealed."""
+    """A started consent. The state and the browser's cookie are stored as hashes, the PKCE verifier encrypted."""
 
     __tablename__ = "consents"
 
@@ -54,10 +58,14 @@ class Consent(Table):
 
 
 class Grant(Table):
-    """One vendor user's token set, whatever organisations it reaches.
+    """The consent of one user of the vendor, with its current token set and state.
 
-    `state`: `active`, `reconnect_required` or `disconnected`. `version` counts token sets; whoever holds
-    `refresh_claim` until `refresh_claimed_until` is the one caller that may ask for the next.
+    Attributes:
+        state: one of `GrantState`.
+        version: counts the token sets; each refresh and each new consent adds one.
+        refresh_claim: identifies the one caller that may refresh the tokens until `refresh_claimed_until`.
+        refusals: failed refreshes since the last one that succeeded.
+        revoke_token_sealed: the refresh token of a disconnected grant, kept until the vendor has revoked it.
     """
 
     __tablename__ = "grants"
@@ -65,7 +73,7 @@ class Grant(Table):
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
     vendor: Mapped[str] = mapped_column(Text)
     vendor_user_id: Mapped[str] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(Text, server_default="active")
+    state: Mapped[str] = mapped_column(Text, server_default=GrantState.ACTIVE)
     reason: Mapped[str | None] = mapped_column(Text)
     state_since: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
     scope_set: Mapped[str] = mapped_column(Text)
@@ -89,7 +97,14 @@ class Grant(Table):
 
 
 class Tenant(Table):
-    """One organisation a grant reaches. `health` is the last word of the sync on it, for the states it can tell."""
+    """One organisation that a grant gives access to.
+
+    Attributes:
+        health: the `TenantHealth` the last sync ended with.
+        reason_code: the `ReasonCode` of what is wrong, or None.
+        paused_until: when the organisation is synced again, where a limit or an outage pauses it.
+        data_as_of: the vendor's instant up to which everything is mirrored; None before the first complete sync.
+    """
 
     __tablename__ = "tenants"
 
@@ -102,7 +117,7 @@ class Tenant(Table):
     consent_id: Mapped[str | None] = mapped_column(Text)
     is_selected: Mapped[bool] = mapped_column(server_default=text("false"))
     removed_at: Mapped[datetime | None] = mapped_column(Instant)
-    health: Mapped[str] = mapped_column(Text, server_default="first_sync")
+    health: Mapped[str] = mapped_column(Text, server_default=TenantHealth.FIRST_SYNC)
     reason_code: Mapped[str | None] = mapped_column(Text)
     reason_message: Mapped[str | None] = mapped_column(Text)
     reason_since: Mapped[datetime | None] = mapped_column(Instant)

@@ -1,4 +1,4 @@
-"""Organisations: which the grants reach, which are picked, and how each is doing."""
+"""Tenants: which organisations the grants give access to, which are selected, and how the sync of each is doing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,24 @@ from sqlalchemy import ColumnElement, Select, case, exists, false, func, select,
 from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.errors import NoTenantSelected, UnknownTenant
+from app.connections.states import GrantState, ReasonCode, TenantHealth
 from app.connections.tables import Grant, Tenant
 from app.connector import Organisation
 from app.db import Session
 
-TRANSIENT = {"reason_code": None, "reason_message": None, "reason_since": None, "paused_until": None}
+CLEARED_PROBLEM = {"reason_code": None, "reason_message": None, "reason_since": None, "paused_until": None}
 
 
 @dataclass(frozen=True, slots=True)
 class TenantProblem:
-    """Why an organisation is not simply healthy: what a person is shown, and until when if that is known."""
+    """Why an organisation is not healthy, as it is shown to a person.
+
+    Attributes:
+        health: one of `TenantHealth`.
+        code: one of `ReasonCode`.
+        message: what happened and what to do.
+        until: when the sync goes on by itself, if that is known.
+    """
 
     health: str
     code: str
@@ -28,7 +36,7 @@ class TenantProblem:
 
 @dataclass(frozen=True, slots=True)
 class TenantKey:
-    """Where a list page goes on: names may repeat, ids do not."""
+    """The position of a tenant in the list by name, for keyset pages; names may repeat, ids do not."""
 
     name: str
     tenant_id: str
@@ -37,7 +45,7 @@ class TenantKey:
 async def save_organisations(
     session: Session, vendor: str, grant_id: UUID, organisations: Sequence[Organisation]
 ) -> None:
-    """Write what a grant reaches now; what it reached before and no longer does is marked removed, never deleted."""
+    """Store the organisations a grant gives access to now; those it no longer gives access to are marked as removed."""
     for organisation in sorted(organisations, key=lambda each: each.tenant_id):
         values = {
             "name": organisation.name,
@@ -50,10 +58,11 @@ async def save_organisations(
         statement = insert(Tenant).values(vendor=vendor, tenant_id=organisation.tenant_id, **values)
         await session.execute(statement.on_conflict_do_update(index_elements=["vendor", "tenant_id"], set_=values))
     reached = [organisation.tenant_id for organisation in organisations]
-    gone = (Tenant.grant_id == grant_id, Tenant.tenant_id.not_in(reached), Tenant.removed_at.is_(None))
-    await session.execute(update(Tenant).where(*gone).values(removed_at=func.wall_clock()))
-    back = (Tenant.grant_id == grant_id, Tenant.tenant_id.in_(reached))
-    await session.execute(update(Tenant).where(*back).values(**TRANSIENT, failures=0, health=_resting_health()))
+    removed = (Tenant.grant_id == grant_id, Tenant.tenant_id.not_in(reached), Tenant.removed_at.is_(None))
+    await session.execute(update(Tenant).where(*removed).values(removed_at=func.wall_clock()))
+    accessible = (Tenant.grant_id == grant_id, Tenant.tenant_id.in_(reached))
+    values = {**CLEARED_PROBLEM, "failures": 0, "health": _health_without_problem()}
+    await session.execute(update(Tenant).where(*accessible).values(values))
 
 
 async def select_tenants(session: Session, vendor: str, tenant_ids: Sequence[str]) -> list[str]:
@@ -77,37 +86,39 @@ async def select_tenants(session: Session, vendor: str, tenant_ids: Sequence[str
     return added
 
 
-async def selected_ids(session: Session, vendor: str) -> list[str]:
-    """Return the picked organisations that can be worked on: not removed, and of a grant that lives."""
+async def list_syncable_ids(session: Session, vendor: str) -> list[str]:
+    """Return the ids of the selected tenants that can be synced: not removed, and with an active grant."""
     statement = (
         select(Tenant.tenant_id)
         .join(Grant, Grant.id == Tenant.grant_id)
-        .where(Tenant.vendor == vendor, Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state == "active")
+        .where(
+            Tenant.vendor == vendor, Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state == GrantState.ACTIVE
+        )
         .order_by(Tenant.tenant_id)
     )
     return list((await session.scalars(statement)).all())
 
 
-async def ids_to_work_on(session: Session, vendor: str) -> list[str]:
-    """Return the picked organisations that can be worked on.
+async def require_syncable_ids(session: Session, vendor: str) -> list[str]:
+    """Return the ids of the selected tenants that can be synced.
 
     Raises:
-        NoTenantSelected: there is none; the text says what a person has to do first.
+        NoTenantSelected: there is none; the message says what a person has to do first.
     """
-    if tenant_ids := await selected_ids(session, vendor):
+    if tenant_ids := await list_syncable_ids(session, vendor):
         return tenant_ids
     if await session.scalar(select(exists().where(Tenant.vendor == vendor, Tenant.is_selected))):
         raise NoTenantSelected("None of the picked organisations can be read now; connect again, or pick others.")
     raise NoTenantSelected("Nothing is selected; connect and pick an organisation first.")
 
 
-async def grant_at_work(session: Session, vendor: str, tenant_id: str) -> UUID | None:
-    """Return the grant an organisation is to be read by, or None when it is not: deselected, removed, disconnected."""
+async def find_grant_id_for_sync(session: Session, vendor: str, tenant_id: str) -> UUID | None:
+    """Return the grant to sync a tenant with; None when it is deselected, removed or disconnected."""
     statement = (
         select(Tenant.grant_id)
         .join(Grant, Grant.id == Tenant.grant_id)
         .where(Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-        .where(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != "disconnected")
+        .where(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != GrantState.DISCONNECTED)
     )
     return await session.scalar(statement)
 
@@ -115,71 +126,75 @@ async def grant_at_work(session: Session, vendor: str, tenant_id: str) -> UUID |
 async def list_tenants(
     session: Session, vendor: str, search: str | None, after: TenantKey | None, limit: int
 ) -> list[Tenant]:
-    """Return organisations by name, at most `limit`, those after a key when one is given."""
-    statement = select(Tenant).where(Tenant.vendor == vendor, *_matching(search))
+    """Return one keyset page of the tenants by name: at most `limit`, those behind `after` when it is given."""
+    statement = select(Tenant).where(Tenant.vendor == vendor, *_search_conditions(search))
     if after:
-        place = tuple_(func.lower(Tenant.name), Tenant.tenant_id)
-        # Lowered by the database, whose letters are not always Python's: what it sorts by is what it compares with.
-        statement = statement.where(place > tuple_(func.lower(after.name), after.tenant_id))
+        position = tuple_(func.lower(Tenant.name), Tenant.tenant_id)
+        # The database makes both names lower case: its rules, by which it sorts, are not always those of Python.
+        statement = statement.where(position > tuple_(func.lower(after.name), after.tenant_id))
     statement = statement.order_by(func.lower(Tenant.name), Tenant.tenant_id).limit(limit)
     return list((await session.scalars(statement)).all())
 
 
-async def tenants_of(session: Session, vendor: str) -> list[Tenant]:
-    return list((await session.scalars(_all(vendor))).all())
+async def list_all_tenants(session: Session, vendor: str) -> list[Tenant]:
+    """Return every tenant of the vendor by name, removed ones included."""
+    return list((await session.scalars(_all_statement(vendor))).all())
 
 
-async def mark_trouble(session: Session, vendor: str, tenant_id: str, trouble: TenantProblem) -> None:
-    """Say what is wrong; `reason_since` stays where it was while the same thing is wrong."""
-    is_same = func.coalesce(Tenant.reason_code == trouble.code, false())
+async def record_problem(session: Session, vendor: str, tenant_id: str, problem: TenantProblem) -> None:
+    """Store why a tenant is not healthy; `reason_since` is kept while the code stays the same."""
+    is_same = func.coalesce(Tenant.reason_code == problem.code, false())
     values = {
         "reason_since": case((is_same, Tenant.reason_since), else_=func.wall_clock()),
-        "health": trouble.health,
-        "reason_code": trouble.code,
-        "reason_message": trouble.message,
-        "paused_until": trouble.until,
+        "health": problem.health,
+        "reason_code": problem.code,
+        "reason_message": problem.message,
+        "paused_until": problem.until,
         "failures": Tenant.failures + 1,
     }
-    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-    await session.execute(update(Tenant).where(*here).values(values))
+    await session.execute(update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(values))
 
 
-async def mark_attempt(session: Session, vendor: str, tenant_id: str) -> None:
-    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-    await session.execute(update(Tenant).where(*here).values(last_attempt_at=func.wall_clock()))
+async def record_attempt(session: Session, vendor: str, tenant_id: str) -> None:
+    await session.execute(
+        update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(last_attempt_at=func.wall_clock())
+    )
 
 
-async def mark_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, aside: int) -> None:
-    """Say that all the vendor had at `as_of` is here, but for `aside` rows that could not be read."""
-    values: dict[str, object] = {**TRANSIENT, "failures": 0, "health": "healthy"}
-    if aside:
-        message = f"{aside} records could not be read and need a look. Everything else is up to date."
-        values |= {"health": "partial", "reason_code": "partial_sync", "reason_message": message}
+async def record_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, quarantined: int) -> None:
+    """Store that everything the vendor had at `as_of` is mirrored, except `quarantined` rows that cannot be read."""
+    values: dict[str, object] = {**CLEARED_PROBLEM, "failures": 0, "health": TenantHealth.HEALTHY}
+    if quarantined:
+        message = f"{quarantined} records could not be read and need a look. Everything else is up to date."
+        values |= {"health": TenantHealth.PARTIAL, "reason_code": ReasonCode.PARTIAL_SYNC, "reason_message": message}
         values["reason_since"] = func.coalesce(Tenant.reason_since, func.wall_clock())
     values |= {"data_as_of": as_of, "last_success_at": func.wall_clock()}
-    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-    await session.execute(update(Tenant).where(*here).values(values))
+    await session.execute(update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(values))
 
 
 async def mark_removed(session: Session, vendor: str, tenant_id: str) -> None:
-    here = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id, Tenant.removed_at.is_(None))
-    await session.execute(update(Tenant).where(*here).values(removed_at=func.wall_clock()))
+    is_known = (*_is_tenant(vendor, tenant_id), Tenant.removed_at.is_(None))
+    await session.execute(update(Tenant).where(*is_known).values(removed_at=func.wall_clock()))
 
 
-async def freshness(session: Session, tenant_ids: Sequence[str]) -> datetime | None:
-    """Return how fresh the stalest of the picked organisations among these is, or None when one never synced."""
+async def read_data_as_of(session: Session, tenant_ids: Sequence[str]) -> datetime | None:
+    """Return the oldest `data_as_of` of the selected tenants among these; None when one was never synced whole."""
     statement = select(func.min(Tenant.data_as_of), func.bool_or(Tenant.data_as_of.is_(None)))
     row = (await session.execute(statement.where(Tenant.tenant_id.in_(tenant_ids), Tenant.is_selected))).one()
     return None if row[1] else row[0]
 
 
-def _all(vendor: str) -> Select[Tenant]:
+def _is_tenant(vendor: str, tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Tenant.vendor == vendor, Tenant.tenant_id == tenant_id
+
+
+def _all_statement(vendor: str) -> Select[Tenant]:
     return select(Tenant).where(Tenant.vendor == vendor).order_by(func.lower(Tenant.name), Tenant.tenant_id)
 
 
-def _matching(search: str | None) -> list[ColumnElement[bool]]:
+def _search_conditions(search: str | None) -> list[ColumnElement[bool]]:
     return [func.lower(Tenant.name).contains(search.lower(), autoescape=True)] if search else []
 
 
-def _resting_health() -> ColumnElement[str]:
-    return case((Tenant.data_as_of.is_(None), "first_sync"), else_="healthy")
+def _health_without_problem() -> ColumnElement[str]:
+    return case((Tenant.data_as_of.is_(None), TenantHealth.FIRST_SYNC), else_=TenantHealth.HEALTHY)

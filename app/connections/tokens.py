@@ -1,8 +1,9 @@
-"""Access tokens: handed out while good, refreshed by one caller at a time across replicas and organisations.
+"""Access tokens: returned while valid, and refreshed by one caller at a time across all replicas and tenants.
 
-The claim on a refresh is a row, not a session lock: it survives a transaction pooler, and a caller that dies with the
-answer in hand loses it after CLAIM_SECONDS. The next one then asks with the old refresh token, which Xero accepts for
-30 minutes after its use (Xero's page on token types).
+The claim on a refresh is stored in the grant's row and is no session lock, so it works with a connection pooler that
+pools transactions. A process that dies between the vendor's response and the commit loses the claim after
+CLAIM_SECONDS; the next caller then refreshes with the old refresh token, which Xero accepts for 30 minutes after its
+first use (its page "Token types", documentation/guides/oauth2/token-types).
 """
 
 import asyncio
@@ -16,7 +17,13 @@ from sqlalchemy import func, or_, select, update
 
 from app.clock import Clock
 from app.connections.errors import NotConfigured
-from app.connections.grants import access_place, mark_dead, refresh_place, store_tokens
+from app.connections.grants import (
+    access_token_associated_data,
+    mark_reconnect_required,
+    refresh_token_associated_data,
+    store_tokens,
+)
+from app.connections.states import GrantState
 from app.connections.tables import Grant
 from app.connections.vendor_app import VendorConfig, load_app
 from app.connector import (
@@ -33,24 +40,34 @@ from app.db import Database, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
-EARLY = timedelta(minutes=5)
-KEEP_ALIVE = timedelta(hours=24)
+# A token is refreshed this long before it expires.
+REFRESH_MARGIN = timedelta(minutes=5)
+# A grant that nobody uses is refreshed this often, so that its refresh token does not expire.
+IDLE_REFRESH_INTERVAL = timedelta(hours=24)
 CLAIM_SECONDS = 45
-# All tries of one claim together; past that another caller may have the claim.
-ANSWER_SECONDS = 40
-WAIT_SECONDS = 0.1
-# A refusal may be a passing confusion at the vendor, so it is asked again, spaced, before a person is troubled.
-RETRY_AFTER_REFUSAL = (1.0, 4.0)
+# For all attempts under one claim together: it ends before the claim does, after which another caller may refresh.
+REFRESH_TIMEOUT_SECONDS = 40
+CLAIM_POLL_SECONDS = 0.1
+# A refusal may be a transient fault of the vendor, so the refresh is retried before a person has to reconnect.
+REFUSAL_RETRY_SECONDS = (1.0, 4.0)
 BACKOFF_SECONDS = 15
+# Wrong credentials last until an operator corrects them, so the next attempt is made later.
+REJECTED_BACKOFF_SECONDS = 60
 
 
 class GrantUnusable(ConnectorError):
-    """The grant is dead: a person must connect again. No call was made."""
+    """The grant's tokens cannot be used any more: a person must connect again. No call was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecryptedGrant:
-    """A grant as read, its tokens unsealed: what is needed to use or refresh it."""
+    """A grant as it was read, with its tokens decrypted.
+
+    Attributes:
+        is_fresh: the access token is good for longer than `REFRESH_MARGIN`.
+        is_usable: the access token has not expired.
+        is_backing_off: the last refresh failed, and it is too early for another.
+    """
 
     id: UUID
     version: int
@@ -64,14 +81,14 @@ class DecryptedGrant:
 
 
 class AccessTokens:
-    """Hands out access tokens of grants.
+    """Returns valid access tokens of one vendor's grants, refreshing them when needed.
 
     Args:
-        db: where the grants are.
-        sealer: opens and seals them.
-        connector: the vendor.
-        config: the vendor's app as the environment has it.
-        clock: waits between tries.
+        db: where the grants are stored.
+        sealer: encrypts and decrypts their tokens.
+        connector: the vendor's connector.
+        config: the vendor's app as the environment describes it.
+        clock: waits between attempts.
     """
 
     def __init__(self, db: Database, sealer: Sealer, connector: Connector, config: VendorConfig, clock: Clock) -> None:
@@ -82,15 +99,15 @@ class AccessTokens:
         self._clock = clock
 
     async def access(self, grant_id: UUID, rejected: str | None = None) -> str:
-        """Return an access token that is good for some minutes yet.
+        """Return an access token that is valid for some minutes, refreshing it first if it is not.
 
         Args:
-            grant_id: whose.
-            rejected: a token the vendor has just called expired; it is not handed out again.
+            grant_id: the grant.
+            rejected: a token the vendor has just refused as expired; it is not returned again.
 
         Raises:
-            GrantUnusable: the grant is dead or gone.
-            ConnectorError: the vendor did not give a new set; the grant may still be good.
+            GrantUnusable: the grant needs a reconnect, is disconnected or does not exist.
+            ConnectorError: the refresh failed; the grant may still be good.
         """
         while True:
             grant = await self._read(grant_id)
@@ -101,22 +118,23 @@ class AccessTokens:
                     return grant.access_token
                 if grant.is_backing_off:
                     raise VendorUnavailable("The last token refresh failed; the next try is in a moment.")
-                await self._clock.sleep(WAIT_SECONDS)
+                await self._clock.sleep(CLAIM_POLL_SECONDS)
                 continue
             return await self._refresh(grant, claim, rejected)
 
     async def refresh_idle_grants(self) -> int:
-        """Refresh every grant that has not been for a day, so that its 60 days never run out; return how many were."""
+        """Refresh every grant that was not refreshed for a day, so that none expires; return how many were."""
         async with self._db.transaction() as session:
-            old = Grant.refreshed_at < func.wall_clock() - KEEP_ALIVE
-            statement = select(Grant.id).where(Grant.vendor == self._config.vendor, Grant.state == "active", old)
+            is_idle = Grant.refreshed_at < func.wall_clock() - IDLE_REFRESH_INTERVAL
+            is_active = Grant.state == GrantState.ACTIVE
+            statement = select(Grant.id).where(Grant.vendor == self._config.vendor, is_active, is_idle)
             grant_ids = (await session.scalars(statement)).all()
         refreshed = 0
         for grant_id in grant_ids:
             try:
                 refreshed += await self._refresh_idle_grant(grant_id)
             except (ConnectorError, SealBroken) as error:
-                log.warning("keep_alive_failed", grant_id=str(grant_id), error=str(error))
+                log.warning("idle_refresh_failed", grant_id=str(grant_id), error=str(error))
         return refreshed
 
     async def _refresh_idle_grant(self, grant_id: UUID) -> bool:
@@ -133,7 +151,7 @@ class AccessTokens:
         if row is None:
             raise GrantUnusable("This connection no longer exists; connect again.")
         grant, now = row[0], row[1]
-        if grant.state != "active" or not (grant.access_token_sealed and grant.refresh_token_sealed):
+        if grant.state != GrantState.ACTIVE or not (grant.access_token_sealed and grant.refresh_token_sealed):
             raise GrantUnusable(grant.reason or "The connection was ended; connect again.")
         return self._decrypt(grant, now)
 
@@ -144,21 +162,21 @@ class AccessTokens:
             version=grant.version,
             state=grant.state,
             reason=grant.reason,
-            access_token=self._sealer.open(grant.access_token_sealed or "", access_place(grant.id)),
-            refresh_token=self._sealer.open(grant.refresh_token_sealed or "", refresh_place(grant.id)),
-            is_fresh=expires_at - EARLY > now,
+            access_token=self._sealer.open(grant.access_token_sealed or "", access_token_associated_data(grant.id)),
+            refresh_token=self._sealer.open(grant.refresh_token_sealed or "", refresh_token_associated_data(grant.id)),
+            is_fresh=expires_at - REFRESH_MARGIN > now,
             is_usable=expires_at > now,
             is_backing_off=grant.next_refresh_at is not None and grant.next_refresh_at > now,
         )
 
     async def _claim(self, grant: DecryptedGrant) -> UUID | None:
-        """Become the one caller that may refresh this version, or return None when another is."""
+        """Claim the refresh of this token set and return the claim; None when another caller has it."""
         claim = uuid4()
-        free = or_(Grant.refresh_claim.is_(None), Grant.refresh_claimed_until < func.wall_clock())
+        is_unclaimed = or_(Grant.refresh_claim.is_(None), Grant.refresh_claimed_until < func.wall_clock())
         until = func.wall_clock() + timedelta(seconds=CLAIM_SECONDS)
         statement = (
             update(Grant)
-            .where(Grant.id == grant.id, Grant.version == grant.version, Grant.state == "active", free)
+            .where(Grant.id == grant.id, Grant.version == grant.version, Grant.state == GrantState.ACTIVE, is_unclaimed)
             .values(refresh_claim=claim, refresh_claimed_until=until)
             .returning(Grant.id)
         )
@@ -168,21 +186,21 @@ class AccessTokens:
 
     async def _refresh(self, grant: DecryptedGrant, claim: UUID, rejected: str | None) -> str:
         try:
-            tokens = await self._ask(await self._app(), grant)
+            tokens = await self._request_tokens(await self._load_credentials(), grant)
         except asyncio.CancelledError:
-            # Whoever needs a token next need not wait for our claim to run out.
+            # The next caller that needs a token does not have to wait until this claim expires.
             await asyncio.shield(self._release_claim(grant, claim))
             raise
         except GrantRefused as error:
-            return await self._refused(grant, error)
+            return await self._handle_refusal(grant, error)
         except ConnectorError as error:
             await self._back_off(grant, claim, error)
             if grant.is_usable and grant.access_token != rejected:
                 return grant.access_token
             raise
-        return await self._commit(grant, claim, tokens)
+        return await self._store_refreshed(grant, claim, tokens)
 
-    async def _app(self) -> AppCredentials:
+    async def _load_credentials(self) -> AppCredentials:
         async with self._db.transaction() as session:
             app = await load_app(session, self._sealer, self._config)
         try:
@@ -190,59 +208,70 @@ class AccessTokens:
         except NotConfigured as error:
             raise AppRejected(str(error)) from error
 
-    async def _ask(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
+    async def _request_tokens(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(REFRESH_TIMEOUT_SECONDS):
                 return await self._refresh_with_retries(app, grant)
         except TimeoutError:
             raise VendorUnavailable("The vendor did not answer the token refresh in time.") from None
 
     async def _refresh_with_retries(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
-        for pause in (*RETRY_AFTER_REFUSAL, None):
+        for delay in (*REFUSAL_RETRY_SECONDS, None):
             try:
                 return await self._connector.refresh(app, grant.refresh_token)
             except GrantRefused:
-                if pause is None or await self._was_rotated(grant):
+                if delay is None or await self._was_refreshed(grant):
                     raise
-                await self._clock.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+                await self._clock.sleep(delay)
+        raise AssertionError("the last attempt returns or raises")
 
-    async def _was_rotated(self, grant: DecryptedGrant) -> bool:
+    async def _was_refreshed(self, grant: DecryptedGrant) -> bool:
+        """Return whether the grant has a newer token set by now."""
         return (await self._read(grant.id)).version != grant.version
 
-    async def _refused(self, grant: DecryptedGrant, error: GrantRefused) -> str:
-        if await self._was_rotated(grant):
+    async def _handle_refusal(self, grant: DecryptedGrant, error: GrantRefused) -> str:
+        """Return the newer token where there is one; else mark the grant, so that a person reconnects it.
+
+        Raises:
+            GrantUnusable: there is no newer token.
+        """
+        if await self._was_refreshed(grant):
             return await self.access(grant.id)
         log.warning("grant_refused", grant_id=str(grant.id), error=error.detail)
         async with self._db.transaction() as session:
-            await mark_dead(session, grant.id, grant.version, error.detail)
+            await mark_reconnect_required(session, grant.id, grant.version, error.detail)
         raise GrantUnusable(error.detail) from error
 
     async def _release_claim(self, grant: DecryptedGrant, claim: UUID) -> None:
-        mine = update(Grant).where(Grant.id == grant.id, Grant.refresh_claim == claim)
+        statement = update(Grant).where(Grant.id == grant.id, Grant.refresh_claim == claim)
         with contextlib.suppress(DatabaseUnavailable):
             async with self._db.transaction() as session:
-                await session.execute(mine.values(refresh_claim=None))
+                await session.execute(statement.values(refresh_claim=None))
 
     async def _back_off(self, grant: DecryptedGrant, claim: UUID, error: ConnectorError) -> None:
         log.warning("token_refresh_failed", grant_id=str(grant.id), error=error.detail, kind=type(error).__name__)
-        wait = timedelta(seconds=BACKOFF_SECONDS * (4 if isinstance(error, AppRejected) else 1))
-        values = {"refresh_claim": None, "next_refresh_at": func.wall_clock() + wait, "refusals": Grant.refusals + 1}
+        delay = REJECTED_BACKOFF_SECONDS if isinstance(error, AppRejected) else BACKOFF_SECONDS
+        next_refresh_at = func.wall_clock() + timedelta(seconds=delay)
+        values = {"refresh_claim": None, "next_refresh_at": next_refresh_at, "refusals": Grant.refusals + 1}
         async with self._db.transaction() as session:
             await session.execute(
                 update(Grant).where(Grant.id == grant.id, Grant.refresh_claim == claim).values(values)
             )
 
-    async def _commit(self, grant: DecryptedGrant, claim: UUID, tokens: TokenSet) -> str:
-        """Commit the new set before anyone uses it; a claim lost meanwhile means that another set is already there."""
+    async def _store_refreshed(self, grant: DecryptedGrant, claim: UUID, tokens: TokenSet) -> str:
+        """Store the new token set before anyone uses it, and return its access token.
+
+        Where the claim was lost meanwhile, another caller has stored a newer set, whose token is returned.
+        """
         statement = (
             update(Grant)
-            .where(Grant.id == grant.id, Grant.refresh_claim == claim, Grant.state == "active")
+            .where(Grant.id == grant.id, Grant.refresh_claim == claim, Grant.state == GrantState.ACTIVE)
             .values(version=Grant.version + 1, refresh_claim=None)
             .returning(Grant.id)
         )
+        lifetime = self._connector.profile.refresh_token_lifetime
         async with self._db.transaction() as session:
             if await session.scalar(statement):
-                await store_tokens(session, self._sealer, grant.id, tokens)
+                await store_tokens(session, self._sealer, grant.id, tokens, lifetime)
                 return tokens.access_token
         return await self.access(grant.id)

@@ -1,12 +1,4 @@
-"""The app registered at the vendor: its credentials, its scope set and the keys its webhooks are signed with.
-
-ConnectionProblem
-├── NotConfigured           client id and secret are not known yet
-├── ManagedByEnvironment    the environment sets it, so the API may not
-├── UnknownTenant           a named organisation is not among those authorised
-├── NoTenantSelected        an empty selection, or nothing selected yet
-└── InvalidReturnPath       the address to come back to is not a path of ours
-"""
+"""The app registered at the vendor: its credentials, its scope set and the keys its webhooks are signed with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,17 +8,33 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.errors import ManagedByEnvironment, NotConfigured
+from app.connections.states import CredentialsSource
 from app.connections.tables import VendorApp, WebhookKey
 from app.connector import AppCredentials
 from app.crypto import Sealer
 from app.db import Session
 
-KEY_GRACE = timedelta(hours=24)
+# Deliveries signed with a replaced key are accepted this long.
+REPLACED_KEY_LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class VendorConfig:
-    """What the environment says of one vendor's app; what it sets wins over what the API was given."""
+    """The app registered at one vendor, as the environment describes it.
+
+    Credentials and webhook key set here take precedence over those entered through the API. What is fixed about the
+    vendor itself is in `VendorProfile` (`app.connector`).
+
+    Attributes:
+        vendor: the vendor's word in `source`.
+        redirect_uri: where the vendor sends the browser back to after a consent; registered at the vendor.
+        return_url: the frontend's URL, where the callback sends the browser on to.
+        webhook_url: where the vendor delivers webhooks to.
+        scope_set: the scope set used unless another is chosen through the API.
+        client_id: the app's client id, if the environment sets it.
+        client_secret: the app's client secret, if the environment sets it.
+        webhook_key: the key webhooks are signed with, if the environment sets it.
+    """
 
     vendor: str
     redirect_uri: str
@@ -37,21 +45,26 @@ class VendorConfig:
     client_secret: str | None = field(default=None, repr=False)
     webhook_key: str | None = field(default=None, repr=False)
 
+    @property
+    def is_https(self) -> bool:
+        """Whether the vendor sends the browser back over https."""
+        return self.redirect_uri.startswith("https:")
+
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The app as it stands. `managed_by` is `environment`, `api` or None when nothing is configured."""
+    """The app as it is configured now, from the environment or the API; `managed_by` is None while neither is whole."""
 
     client_id: str | None
     client_secret: str | None = field(repr=False)
     scope_set: str
-    managed_by: str | None
+    managed_by: CredentialsSource | None
 
     def credentials(self) -> AppCredentials:
         """Return what the token endpoint asks for.
 
         Raises:
-            NotConfigured: one of the two is missing.
+            NotConfigured: the client id or the secret is missing.
         """
         if not (self.client_id and self.client_secret):
             raise NotConfigured("No client id and secret are configured; enter those of your app first.")
@@ -59,20 +72,21 @@ class App:
 
 
 async def load_app(session: Session, sealer: Sealer, config: VendorConfig) -> App:
+    """Return the app from the environment or, where that has no credentials, from the table."""
     row = await session.get(VendorApp, config.vendor)
     scope_set = row.scope_set if row and row.scope_set else config.scope_set
     if config.client_id and config.client_secret:
-        return App(config.client_id, config.client_secret, scope_set, "environment")
+        return App(config.client_id, config.client_secret, scope_set, CredentialsSource.ENVIRONMENT)
     if row is None or row.client_id is None or row.client_secret_sealed is None:
         return App(config.client_id, config.client_secret, scope_set, None)
-    secret = sealer.open(row.client_secret_sealed, secret_place(config.vendor))
-    return App(row.client_id, secret, scope_set, "api")
+    secret = sealer.open(row.client_secret_sealed, client_secret_associated_data(config.vendor))
+    return App(row.client_id, secret, scope_set, CredentialsSource.API)
 
 
 async def save_credentials(
-    session: Session, sealer: Sealer, config: VendorConfig, given: AppCredentials, scope_set: str
+    session: Session, sealer: Sealer, config: VendorConfig, credentials: AppCredentials, scope_set: str
 ) -> None:
-    """Keep the app's credentials, the secret sealed.
+    """Store the app's credentials, the secret encrypted.
 
     Raises:
         ManagedByEnvironment: the environment sets them.
@@ -80,8 +94,8 @@ async def save_credentials(
     if config.client_id and config.client_secret:
         raise ManagedByEnvironment("The client id and secret are set in the environment; change them there.")
     values = {
-        "client_id": given.client_id,
-        "client_secret_sealed": sealer.seal(given.client_secret, secret_place(config.vendor)),
+        "client_id": credentials.client_id,
+        "client_secret_sealed": sealer.seal(credentials.client_secret, client_secret_associated_data(config.vendor)),
         "scope_set": scope_set,
         "updated_at": func.now(),
     }
@@ -93,7 +107,7 @@ async def save_scope_set(session: Session, vendor: str, scope_set: str) -> None:
 
 
 async def record_probe(session: Session, vendor: str) -> None:
-    """Remember that the vendor just asked whether we mean to receive."""
+    """Store that the vendor has just probed the webhook endpoint with a delivery without events."""
     await _upsert_app(session, vendor, {"last_probe_at": func.wall_clock()})
 
 
@@ -103,31 +117,31 @@ async def last_probe_at(session: Session, vendor: str) -> datetime | None:
 
 async def signing_keys(session: Session, sealer: Sealer, config: VendorConfig) -> list[str]:
     """Return every key a delivery may be signed with now, newest first."""
-    good = or_(WebhookKey.expires_at.is_(None), WebhookKey.expires_at > func.wall_clock())
-    statement = select(WebhookKey).where(WebhookKey.vendor == config.vendor, good)
+    is_valid = or_(WebhookKey.expires_at.is_(None), WebhookKey.expires_at > func.wall_clock())
+    statement = select(WebhookKey).where(WebhookKey.vendor == config.vendor, is_valid)
     rows = (await session.scalars(statement.order_by(WebhookKey.created_at.desc()))).all()
-    stored = [sealer.open(row.key_sealed, key_place(row.vendor)) for row in rows]
+    stored = [sealer.open(row.key_sealed, signing_key_associated_data(row.vendor)) for row in rows]
     return [config.webhook_key, *stored] if config.webhook_key else stored
 
 
 async def save_signing_key(session: Session, sealer: Sealer, config: VendorConfig, key: str) -> None:
-    """Take a new signing key; the ones before it stay good for 24 hours.
+    """Store a new signing key; those before it stay valid for 24 hours.
 
     Raises:
         ManagedByEnvironment: the environment sets the key.
     """
     if config.webhook_key:
         raise ManagedByEnvironment("The webhook key is set in the environment; change it there.")
-    until: datetime | None = await session.scalar(select(func.wall_clock() + KEY_GRACE))
+    expires_at: datetime | None = await session.scalar(select(func.wall_clock() + REPLACED_KEY_LIFETIME))
     current = (WebhookKey.vendor == config.vendor, WebhookKey.expires_at.is_(None))
-    await session.execute(update(WebhookKey).where(*current).values(expires_at=until))
-    sealed = sealer.seal(key, key_place(config.vendor))
+    await session.execute(update(WebhookKey).where(*current).values(expires_at=expires_at))
+    sealed = sealer.seal(key, signing_key_associated_data(config.vendor))
     session.add(WebhookKey(vendor=config.vendor, key_sealed=sealed))
     await session.flush()
 
 
 async def delete_signing_keys(session: Session, config: VendorConfig) -> None:
-    """Forget every key at once; deliveries are refused until a new one is given.
+    """Delete every key at once; deliveries are refused until a new one is given.
 
     Raises:
         ManagedByEnvironment: the environment sets the key.
@@ -142,9 +156,9 @@ async def _upsert_app(session: Session, vendor: str, values: Mapping[str, object
     await session.execute(statement.on_conflict_do_update(index_elements=["vendor"], set_=values))
 
 
-def secret_place(vendor: str) -> str:
+def client_secret_associated_data(vendor: str) -> str:
     return f"vendor_apps/{vendor}/client_secret"
 
 
-def key_place(vendor: str) -> str:
+def signing_key_associated_data(vendor: str) -> str:
     return f"webhook_keys/{vendor}/key"

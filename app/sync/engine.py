@@ -8,14 +8,14 @@ from uuid import UUID
 
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock
-from app.connections import consent, disconnect, tenants
+from app.connections import consent, disconnect, tenants, vendor_app
 from app.connections.errors import UnknownTenant
 from app.connections.tokens import AccessTokens
 from app.connections.vendor_app import VendorConfig
-from app.connector import Connector
+from app.connector import AppCredentials, Connector
 from app.crypto import Sealer
 from app.db import Database, Session
-from app.sync import runs
+from app.sync import preflight, runs
 from app.sync.client.rate_limiter import RateLimiter, RateLimits
 from app.sync.leases import DEFAULT_TIMINGS, MAX_CONCURRENT_WRITES, LeaseTimings
 from app.sync.maintenance import Maintenance
@@ -55,6 +55,7 @@ class Engine:
 
     Attributes:
         vendor: the vendor's word in `source` and in URLs.
+        profile: the vendor's facts.
         worker: does the work that is due on this replica.
         receiver: takes webhook deliveries.
         status: reads how connection and sync stand.
@@ -71,10 +72,11 @@ class Engine:
         settings: VendorSettings,
     ) -> None:
         self.vendor = connector.vendor
+        self.profile = connector.profile
         self.connector = connector
-        self.config = config
-        self.settings = settings
-        self.sealer = sealer
+        self._config = config
+        self._settings = settings
+        self._sealer = sealer
         self._db = db
         self.tokens = AccessTokens(db, sealer, connector, config, clock)
         self.maintenance = Maintenance(db, clock, sealer, connector, config, self.tokens, settings.alerts)
@@ -91,8 +93,8 @@ class Engine:
             clock=clock,
             connector=self.connector,
             tokens=self.tokens,
-            rate_limiter=RateLimiter(self._db, clock, self.vendor, self.settings.limits),
-            page_size=self.settings.page_size,
+            rate_limiter=RateLimiter(self._db, clock, self.vendor, self._settings.limits),
+            page_size=self._settings.page_size,
             write_slots=asyncio.Semaphore(MAX_CONCURRENT_WRITES),
             before_run_ends=self.maintenance.refresh_derived,
         )
@@ -101,8 +103,8 @@ class Engine:
         """Open the tick that is due, unless another replica did; return its run's id."""
         async with self._db.transaction() as session:
             await runs.close_orphaned_runs(session, self.vendor)
-            tenant_ids = await tenants.selected_ids(session, self.vendor)
-            run_id = await runs.open_tick(session, self.vendor, self.settings.interval, tenant_ids)
+            tenant_ids = await tenants.list_syncable_ids(session, self.vendor)
+            run_id = await runs.open_tick(session, self.vendor, self._settings.interval, tenant_ids)
         if run_id:
             self.worker.wake()
         return run_id
@@ -114,7 +116,7 @@ class Engine:
             NoTenantSelected: nothing is selected that could be synced.
             UnknownTenant: one of those named is not selected.
         """
-        selected = await tenants.ids_to_work_on(session, self.vendor)
+        selected = await tenants.require_syncable_ids(session, self.vendor)
         if unknown := sorted(set(tenant_ids or ()) - set(selected)):
             raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
         request = runs.RunRequest(self.vendor, RunTrigger.MANUAL, tenant_ids or selected, actor)
@@ -122,7 +124,7 @@ class Engine:
 
     async def sync_added(self, session: Session, tenant_ids: Sequence[str], actor: str) -> None:
         """Open the first run of tenants that were just selected, without waiting for a tick."""
-        readable = set(await tenants.selected_ids(session, self.vendor))
+        readable = set(await tenants.list_syncable_ids(session, self.vendor))
         if added := [tenant_id for tenant_id in tenant_ids if tenant_id in readable]:
             await runs.open_run(session, runs.RunRequest(self.vendor, RunTrigger.MANUAL, added, actor))
 
@@ -132,18 +134,18 @@ class Engine:
         Raises:
             NoTenantSelected: nothing is selected that could be compared.
         """
-        selected = await tenants.ids_to_work_on(session, self.vendor)
+        selected = await tenants.require_syncable_ids(session, self.vendor)
         return await runs.open_run(session, runs.RunRequest(self.vendor, RunTrigger.RECONCILE, selected, actor))
 
     async def reconcile_nightly(self) -> None:
         """Open the daily reconciliation if it is due, unless another replica did."""
         async with self._db.transaction() as session:
-            selected = await tenants.selected_ids(session, self.vendor)
+            selected = await tenants.list_syncable_ids(session, self.vendor)
             await reconcile.open_nightly(session, self.vendor, RECONCILE_EVERY, selected)
 
-    async def finish_consent(self, callback: consent.Callback) -> consent.Outcome:
+    async def finish_consent(self, callback: consent.Callback) -> consent.ConsentOutcome:
         """Finish the consent that the browser brings back; one that connected makes the next tick due at once."""
-        outcome = await consent.finish_consent(self._db, self.sealer, self.connector, self.config, callback)
+        outcome = await consent.finish_consent(self._db, self._sealer, self.connector, self._config, callback)
         if outcome.is_connected:
             async with self._db.transaction() as session:
                 await runs.schedule_tick_now(session, self.vendor)
@@ -151,4 +153,69 @@ class Engine:
 
     async def disconnect(self, actor: str) -> None:
         """Wipe the tokens and revoke them at the vendor; billing data and the selection stay."""
-        await disconnect.disconnect(self._db, self.sealer, self.connector, self.config, actor)
+        await disconnect.disconnect(self._db, self._sealer, self.connector, self._config, actor)
+
+    @property
+    def redirect_uri(self) -> str:
+        """The URI to register at the vendor, where it sends browsers back to after a consent."""
+        return self._config.redirect_uri
+
+    @property
+    def webhook_url(self) -> str:
+        """The URL to register at the vendor, where it delivers webhooks to."""
+        return self._config.webhook_url
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether this replica runs scheduled syncs."""
+        return self._settings.is_scheduled
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between two ticks."""
+        return self._settings.interval
+
+    async def check(self) -> preflight.Preflight:
+        """Run the pre-flight check."""
+        return await preflight.check(self._db, self._sealer, self.connector, self._config, self.tokens)
+
+    async def save_credentials(self, session: Session, credentials: AppCredentials, scope_set: str | None) -> None:
+        """Store the app's client id and secret, and the scope set where one is given.
+
+        Raises:
+            ManagedByEnvironment: the environment sets them.
+        """
+        # A new secret alone must not undo the scope set that was chosen before.
+        scope_set = scope_set or (await vendor_app.load_app(session, self._sealer, self._config)).scope_set
+        await vendor_app.save_credentials(session, self._sealer, self._config, credentials, scope_set)
+
+    async def start_consent(self, session: Session, request: consent.ConnectRequest) -> consent.StartedConsent:
+        """Prepare a consent and return where to send the browser.
+
+        Raises:
+            NotConfigured: the client id or secret is missing.
+            InvalidReturnPath: `return_to` is not a plain path.
+        """
+        return await consent.start_consent(session, self._sealer, self.connector, self._config, request)
+
+    def return_url(self, outcome: consent.ConsentOutcome) -> str:
+        """Return the frontend's address to send the browser to after a consent."""
+        return consent.return_url(self._config, outcome)
+
+    async def save_signing_key(self, session: Session, key: str) -> None:
+        """Store a new key that webhooks are signed with; those before it stay valid for 24 hours.
+
+        Raises:
+            ManagedByEnvironment: the environment sets the key.
+        """
+        await vendor_app.save_signing_key(session, self._sealer, self._config, key)
+        self.receiver.forget_keys()
+
+    async def delete_signing_keys(self, session: Session) -> None:
+        """Delete every key that webhooks are signed with.
+
+        Raises:
+            ManagedByEnvironment: the environment sets the key.
+        """
+        await vendor_app.delete_signing_keys(session, self._config)
+        self.receiver.forget_keys()

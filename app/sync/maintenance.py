@@ -57,7 +57,7 @@ class Maintenance:
             await idempotency.delete_expired(session)
             await inbox.delete_expired(session)
         await self._tokens.refresh_idle_grants()
-        await disconnect.revoke_waiting(self._db, self._sealer, self._connector, self._config)
+        await disconnect.revoke_pending(self._db, self._sealer, self._connector, self._config)
 
     async def refresh_derived(self) -> None:
         """Bring alerts, the match review and other vendors' timeline events up to date with the tables."""

@@ -1,21 +1,22 @@
-"""The pre-flight check: everything a sync needs, tried without changing anything, each with what to do if it fails."""
+"""The pre-flight check: tests everything a sync needs without changing anything, and says how to fix what fails."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from app.connections import grants, tenants, vendor_app
+from app.connections.states import GrantState
 from app.connections.tables import Grant, Tenant
-from app.connections.vendor_app import App
-from app.connector import ConnectorError
-from app.crypto import SealBroken
+from app.connections.tokens import AccessTokens
+from app.connections.vendor_app import App, VendorConfig
+from app.connector import Connector, ConnectorError
+from app.crypto import SealBroken, Sealer
 from app.db import Database
-from app.sync.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing tried; `fix` says what to do when it is not well."""
+    """The result of one check; `fix` says what to do when it failed."""
 
     name: str
     ok: bool
@@ -25,28 +26,40 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
+    """The results of all checks; `summary` is the first failure, or what the vendor lets us see."""
+
     ok: bool
     summary: str
     checks: Sequence[Check]
 
 
-async def check(db: Database, engine: Engine) -> Preflight:
-    """Try credentials, redirect URI, connection, scopes, organisations and webhook key, in the order of the set-up."""
+async def check(
+    db: Database, sealer: Sealer, connector: Connector, config: VendorConfig, tokens: AccessTokens
+) -> Preflight:
+    """Check credentials, redirect URI, connection, scopes, organisations and webhook key, in the order of the set-up.
+
+    Args:
+        db: where the set-up is stored.
+        sealer: decrypts the credentials and keys.
+        connector: the vendor, which is asked for its organisations.
+        config: the vendor's app as the environment describes it.
+        tokens: the access tokens of the vendor's grants.
+    """
     try:
         async with db.transaction() as session:
-            app = await vendor_app.load_app(session, engine.sealer, engine.config)
-            found = await grants.grants_of(session, engine.vendor)
-            reached = await tenants.tenants_of(session, engine.vendor)
-            keys = await vendor_app.signing_keys(session, engine.sealer, engine.config)
+            app = await vendor_app.load_app(session, sealer, config)
+            found = await grants.list_grants(session, connector.vendor)
+            reached = await tenants.list_all_tenants(session, connector.vendor)
+            keys = await vendor_app.signing_keys(session, sealer, config)
     except SealBroken as error:
         broken = Check(
             "encryption_keys", ok=False, detail=str(error), fix="Put the missing key back into ENCRYPTION_KEYS."
         )
         return Preflight(ok=False, summary=broken.detail, checks=[broken])
-    visible = await _visible(engine, found)
+    visible = await _visible(connector, tokens, found)
     checks = [
         _credentials(app),
-        _redirect(engine.config.redirect_uri),
+        _redirect(config.redirect_uri),
         visible,
         _scopes(found),
         _selection(reached),
@@ -63,7 +76,7 @@ def _credentials(app: App) -> Check:
 
 
 def _redirect(uri: str) -> Check:
-    """Say whether browsers are sent back over https; only to `localhost` does a vendor send them without."""
+    """Check that browsers are sent back over https; vendors accept http for `localhost` alone."""
     parts = urlsplit(uri)
     ok = parts.scheme == "https" or parts.hostname == "localhost"
     detail = f"The redirect URI is {uri}."
@@ -71,16 +84,17 @@ def _redirect(uri: str) -> Check:
     return Check("redirect_uri", ok, detail, None if ok else fix)
 
 
-async def _visible(engine: Engine, found: Sequence[Grant]) -> Check:
-    name = engine.vendor.capitalize()
-    active = [grant for grant in found if grant.state == "active"]
+async def _visible(connector: Connector, tokens: AccessTokens, found: Sequence[Grant]) -> Check:
+    """Check that the vendor answers every active grant with its organisations."""
+    name = connector.profile.name
+    active = [grant for grant in found if grant.state == GrantState.ACTIVE]
     if not active:
         return Check("connection", ok=False, detail=f"{name} is not connected.", fix=f"Press Connect {name}.")
     seen: set[str] = set()
     try:
         for grant in active:
-            token = await engine.tokens.access(grant.id)
-            organisations = await engine.connector.list_organisations(token)
+            token = await tokens.access(grant.id)
+            organisations = await connector.list_organisations(token)
             seen |= {organisation.tenant_id for organisation in organisations if organisation.has_billing}
     except ConnectorError as error:
         return Check("connection", ok=False, detail=error.detail, fix=f"If it lasts, press Reconnect {name}.")
@@ -88,7 +102,7 @@ async def _visible(engine: Engine, found: Sequence[Grant]) -> Check:
 
 
 def _scopes(found: Sequence[Grant]) -> Check:
-    missing = sorted({scope for grant in found if grant.state == "active" for scope in grant.missing_scopes})
+    missing = sorted({scope for grant in found if grant.state == GrantState.ACTIVE for scope in grant.missing_scopes})
     detail = f"Missing: {', '.join(missing)}." if missing else "Every scope that is needed was granted."
     return Check("scopes", not missing, detail, "Review permissions: connect again." if missing else None)
 
@@ -100,7 +114,7 @@ def _selection(reached: Sequence[Tenant]) -> Check:
 
 
 def _webhook(keys: Sequence[str]) -> Check:
-    """The key is optional: without it changes come with the next tick instead of within seconds."""
+    """Report the key, which is optional: without it changes come with the next tick instead of within seconds."""
     if keys:
         return Check("webhook_key", ok=True, detail="A webhook signing key is set.")
     fix = "Copy the key from the app's Webhooks page to see changes within seconds."

@@ -109,7 +109,7 @@ class TenantRunner:
     async def _work(self) -> None:
         """Execute runs, and drain the inbox beside them, so that a long first sync delays no webhook."""
         async with self._db.transaction() as session:
-            grant_id = await tenants.grant_at_work(session, self._vendor, self._tenant_id)
+            grant_id = await tenants.find_grant_id_for_sync(session, self._vendor, self._tenant_id)
         if grant_id is None:
             await self._cancel_pending()
             return
@@ -160,7 +160,7 @@ class TenantRunner:
         """Bring every resource of one run up to date, concurrently."""
         if work[0].trigger in PULL_TRIGGERS:
             async with self._db.transaction() as session:
-                await tenants.mark_attempt(session, self._vendor, self._tenant_id)
+                await tenants.record_attempt(session, self._vendor, self._tenant_id)
         pulls = [asyncio.create_task(self._pull(client, item)) for item in work]
         try:
             outcomes = await asyncio.gather(*pulls)
@@ -199,16 +199,16 @@ class TenantRunner:
         run_id = outcomes[0].run_id
         problem = await self._find_problem(client, outcomes)
         async with self._db.transaction() as session:
-            is_selected = await tenants.grant_at_work(session, self._vendor, self._tenant_id) is not None
+            is_selected = await tenants.find_grant_id_for_sync(session, self._vendor, self._tenant_id) is not None
             for outcome in outcomes:
                 result = outcome.status_and_reason(is_selected=is_selected)
                 await runs.finish_resource(session, run_id, self._tenant_id, outcome.resource, result)
             as_of = await runs.complete_since(session, run_id, self._tenant_id)
             if problem and is_selected:
-                await tenants.mark_trouble(session, self._vendor, self._tenant_id, problem)
+                await tenants.record_problem(session, self._vendor, self._tenant_id, problem)
             elif as_of:
                 quarantined = await quarantine.count_quarantined(session, self._vendor, self._tenant_id)
-                await tenants.mark_success(session, self._vendor, self._tenant_id, as_of, quarantined)
+                await tenants.record_success(session, self._vendor, self._tenant_id, as_of, quarantined)
         async with self._db.transaction() as session:
             is_done = await runs.is_done(session, run_id)
         if is_done:
@@ -252,9 +252,9 @@ class TenantRunner:
 
     async def _record_missing_scope(self, resource: Resource) -> None:
         async with self._db.transaction() as session:
-            if grant := await grants.grant_reaching(session, self._vendor, self._tenant_id):
+            if grant := await grants.find_grant_of_tenant(session, self._vendor, self._tenant_id):
                 scope = self._dependencies.connector.scope_of(resource, grant.scope_set)
-                await grants.note_missing_permission(session, grant.id, sorted({*grant.missing_scopes, scope}))
+                await grants.record_missing_scopes(session, grant.id, sorted({*grant.missing_scopes, scope}))
 
     async def _cancel_pending(self) -> None:
         """Close whatever waits for a tenant that is not to be synced any more."""

@@ -7,6 +7,7 @@ import httpx
 from app.billing.records import Resource
 from app.connector import Access, AppCredentials, ConsentRequest, Notice, Organisation, Page, PageRequest, TokenSet
 from app.xero import connections, oauth, pages, webhooks
+from app.xero.profile import XERO_PROFILE
 
 
 class XeroConnector:
@@ -21,6 +22,7 @@ class XeroConnector:
 
     vendor = "xero"
     signature_header = "x-xero-signature"
+    profile = XERO_PROFILE
 
     def __init__(self, http: httpx.AsyncClient, login_url: str, identity_url: str, api_url: str) -> None:
         self._http = http

@@ -16,10 +16,10 @@ from app.xero import client, mapping, wire
 from app.xero.client import Response
 from app.xero.errors import error_for, read_http_date
 from app.xero.parsing import Unreadable, read_id, read_instant, read_text
+from app.xero.profile import XERO_PROFILE
 
 # The limit is the length of the address, about 52 UUIDs; past it Xero answers 404 as if nothing were there.
 MOST_IDS = 40
-LARGEST_PAGE = 1000
 # A quarantined row is for a person to look at; one with thousands of lines is not worth its bytes.
 MOST_PAYLOAD = 20_000
 MOST_NAME = 100
@@ -141,7 +141,7 @@ def build_target(request: PageRequest) -> str:
         return f"{collection.path}/{ids[0]}"
     query = {"page": str(request.page), "pageSize": str(request.page_size), **collection.always}
     if ids:
-        query |= {"IDs": ",".join(ids), "page": "1", "pageSize": str(LARGEST_PAGE)}
+        query |= {"IDs": ",".join(ids), "page": "1", "pageSize": str(XERO_PROFILE.largest_page)}
     elif request.is_filtered:
         query |= collection.filters
     return f"{collection.path}?{urlencode(query, quote_via=quote, safe=',')}"

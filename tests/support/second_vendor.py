@@ -1,14 +1,18 @@
-"""Paper: a vendor whose books are three rows in memory, and whose notices are lines of text."""
+"""Paper: a made-up second vendor with four rows in memory, limits unlike Xero's, and webhooks of plain text lines."""
 
-from datetime import UTC, date, datetime
+import asyncio
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
 
 from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord, Resource
-from app.connector import BadSignature, Notice, Organisation, Page, RowKey, TokenSet, Traffic
+from app.connections.vendor_app import VendorConfig
+from app.connector import BadSignature, Notice, Organisation, Page, RowKey, TokenSet, Traffic, VendorProfile
+from app.main import Vendor, make_vendor_settings, make_vendors
+from app.sync.client.rate_limiter import RateLimits
 
 STAMP = datetime(2026, 11, 2, 9, tzinfo=UTC)
-LEDGER = "ledger-1"
+TENANT_ID = "ledger-1"
 ACME = ContactRecord(external_id="acme", name="Acme", is_customer=True, vendor_updated_at=STAMP)
 INVOICE = InvoiceRecord(
     external_id="p-1",
@@ -72,15 +76,41 @@ IDS = {
 }
 
 
+PROFILE = VendorProfile(
+    name="Paper",
+    requests_per_minute=1200,
+    requests_per_day=12,
+    concurrent_requests=1,
+    app_requests_per_minute=2400,
+    largest_page=25,
+    refresh_token_lifetime=timedelta(days=10),
+    delivery_seconds=2.0,
+    monthly_egress={"free": 1000, "paid": None},
+    scope_sets={"whole": ("read", "read_settings"), "billing_only": ("read",)},
+)
+
+
 class PaperConnector:
+    """Answers every request from memory, and records the requests and how many were under way at once.
+
+    Attributes:
+        requests: the pages asked for.
+        most_in_flight: the largest number of pages asked for at the same time.
+    """
+
     vendor = "paper"
-    signature_header = "x-paper-seal"
+    signature_header = "x-paper-signature"
+    profile = PROFILE
+
+    def __init__(self):
+        self.requests = []
+        self.in_flight = self.most_in_flight = 0
 
     def ids_per_read(self, resource):
         return 10
 
     def scopes(self, scope_set):
-        return frozenset({"read"})
+        return frozenset(PROFILE.scope_sets[scope_set])
 
     def missing_scopes(self, granted):
         return frozenset({"read"}) - granted
@@ -102,10 +132,15 @@ class PaperConnector:
 
     async def list_organisations(self, access_token):
         return [
-            Organisation(LEDGER, "Paper Ledger", "connection-1", has_billing=True, consent_id=None, updated_at=STAMP)
+            Organisation(TENANT_ID, "Paper Ledger", "connection-1", has_billing=True, consent_id=None, updated_at=STAMP)
         ]
 
     async def fetch_page(self, access, request):
+        self.requests.append(request)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await asyncio.sleep(0.01)
+        self.in_flight -= 1
         keys = [RowKey(IDS[request.resource], STAMP)]
         return Page(
             BATCHES[request.resource],
@@ -119,9 +154,32 @@ class PaperConnector:
         )
 
     def read_notices(self, body, signatures, keys):
-        if list(signatures) != [b"sealed"]:
+        if list(signatures) != [b"signed"]:
             raise BadSignature
         return [
-            Notice(LEDGER, line, "BILL", "UPDATE", STAMP, Resource.INVOICES, None, {"line": line})
+            Notice(TENANT_ID, line, "BILL", "UPDATE", STAMP, Resource.INVOICES, None, {"line": line})
             for line in body.decode().split()
         ]
+
+
+def with_paper(settings, http):
+    """Return the service's own vendors and Paper, which is set up in the environment and has its own settings."""
+    config = VendorConfig(
+        vendor="paper",
+        redirect_uri=settings.redirect_uri("paper"),
+        return_url=settings.return_url,
+        webhook_url=settings.webhook_url("paper"),
+        scope_set="whole",
+        client_id="id",
+        client_secret="secret",
+    )
+    limits = RateLimits(
+        per_minute=PROFILE.requests_per_minute,
+        max_concurrent=PROFILE.concurrent_requests,
+        per_day=PROFILE.requests_per_day,
+        pause_at=0.75,
+        app_per_minute=PROFILE.app_requests_per_minute,
+        vendor_per_day=PROFILE.requests_per_day,
+    )
+    paper_settings = make_vendor_settings(settings, limits, page_size=PROFILE.largest_page)
+    return [*make_vendors(settings, http), Vendor(PaperConnector(), config, paper_settings)]

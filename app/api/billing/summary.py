@@ -13,7 +13,7 @@ from app.api.errors import documented, not_found
 from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, billing_day
 from app.billing import queries, summary
 from app.connections.status import read_connection_presence
-from app.connections.tenants import freshness
+from app.connections.tenants import read_data_as_of
 from app.db import Session
 
 RECENT = 10
@@ -114,7 +114,7 @@ async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, An
         "sources": sources,
         # Another vendor's rows are written by others, whose being there is all that can be seen from here.
         "connected": reach.is_connected or not reach.vendors.issuperset(sources),
-        "data_as_of": await freshness(session, [link.source_tenant_id for link in links]),
+        "data_as_of": await read_data_as_of(session, [link.source_tenant_id for link in links]),
     }
 
 

@@ -1,20 +1,21 @@
-"""Setting a vendor up: the card, credentials, consent, the organisations to pick, the webhook key."""
+"""The connection to a vendor: credentials, consent, webhook key and disconnecting."""
 
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.api.deps import Admin, EngineDep, ServicesDep, SessionDep
-from app.api.errors import documented
-from app.api.integrations.status import IntegrationStatus, ScopeSet, get_status
+from app.api.errors import FieldError, documented, invalid, pointer_to
+from app.api.integrations.status import IntegrationStatus, get_status
+from app.api.openapi import ScopeSet
 from app.api.schemas import ResponseModel
 from app.audit import append_audit_entry
-from app.connections import consent, vendor_app
+from app.connections import consent
 from app.connector import AppCredentials
+from app.sync.engine import Engine
 
 router = APIRouter(tags=["integration"])
 
@@ -29,14 +30,14 @@ class Credentials(BaseModel):
     scope_set: ScopeSet | None = None
 
 
-class ConnectRequest(BaseModel):
+class ConnectBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     return_to: Annotated[str | None, Field(description="A path on the frontend, such as `/customers/42`.")] = None
     scope_set: ScopeSet | None = None
 
 
-class ConnectAnswer(ResponseModel):
+class ConnectResponse(ResponseModel):
     authorization_url: str
     expires_at: datetime
 
@@ -52,10 +53,9 @@ async def put_credentials(
     engine: EngineDep, session: SessionDep, admin: Admin, given: Credentials
 ) -> IntegrationStatus:
     """Keep the app's client id and secret; the secret is never given back."""
-    # A new secret alone must not undo the scope set that was chosen before.
-    scope_set = given.scope_set or (await vendor_app.load_app(session, engine.sealer, engine.config)).scope_set
+    _check_scope_set(engine, given.scope_set)
     credentials = AppCredentials(given.client_id, given.client_secret)
-    await vendor_app.save_credentials(session, engine.sealer, engine.config, credentials, scope_set)
+    await engine.save_credentials(session, credentials, given.scope_set)
     await append_audit_entry(
         session, admin.subject, "integration_credentials_updated", engine.vendor, {"client_id": given.client_id}
     )
@@ -64,23 +64,24 @@ async def put_credentials(
 
 @router.post("/connect", responses=documented("not_configured"))
 async def connect(
-    engine: EngineDep, session: SessionDep, admin: Admin, response: Response, wanted: ConnectRequest | None = None
-) -> ConnectAnswer:
+    engine: EngineDep, session: SessionDep, admin: Admin, response: Response, wanted: ConnectBody | None = None
+) -> ConnectResponse:
     """Begin a consent: send the browser to the address, with the cookie this answer sets."""
-    asked = wanted or ConnectRequest()
-    order = consent.ConnectRequest(admin.subject, asked.return_to, asked.scope_set)
-    started = await consent.start_consent(session, engine.sealer, engine.connector, engine.config, order)
+    body = wanted or ConnectBody()
+    _check_scope_set(engine, body.scope_set)
+    request = consent.ConnectRequest(admin.subject, body.return_to, body.scope_set)
+    started = await engine.start_consent(session, request)
     response.set_cookie(
         started.cookie_name,
-        started.browser,
-        max_age=int(consent.LIFETIME.total_seconds()),
+        started.browser_secret,
+        max_age=int(consent.CONSENT_LIFETIME.total_seconds()),
         path=f"/api/integrations/{engine.vendor}/callback",
-        secure=engine.config.redirect_uri.startswith("https:"),
+        secure=started.is_https,
         httponly=True,
-        # The vendor sends the browser back from its own site: a stricter cookie would not come along.
+        # The browser comes back from the vendor's site, and would not send a `strict` cookie with that request.
         samesite="lax",
     )
-    return ConnectAnswer(authorization_url=started.authorization_url, expires_at=started.expires_at)
+    return ConnectResponse(authorization_url=started.authorization_url, expires_at=started.expires_at)
 
 
 @router.get(
@@ -100,9 +101,8 @@ async def finish_connect(
     cookie = consent.cookie_name(state) if state else ""
     callback = consent.Callback(state, code, error, request.cookies.get(cookie))
     outcome = await engine.finish_consent(callback)
-    address = f"{engine.config.return_url}{outcome.return_to}?{engine.vendor}={quote(outcome.code)}"
-    response = RedirectResponse(address, 303, headers={"Cache-Control": "no-store"})
-    if callback.browser:
+    response = RedirectResponse(engine.return_url(outcome), 303, headers={"Cache-Control": "no-store"})
+    if callback.browser_secret:
         response.delete_cookie(cookie, path=f"/api/integrations/{engine.vendor}/callback")
     return response
 
@@ -110,16 +110,14 @@ async def finish_connect(
 @router.put("/webhook-key", status_code=204, responses=documented("conflict"))
 async def put_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin, given: WebhookKey) -> None:
     """Take a new signing key; the one before it stays good for 24 hours."""
-    await vendor_app.save_signing_key(session, engine.sealer, engine.config, given.signing_key)
-    engine.receiver.forget_keys()
+    await engine.save_signing_key(session, given.signing_key)
     await append_audit_entry(session, admin.subject, "webhook_key_updated", engine.vendor, {})
 
 
 @router.delete("/webhook-key", status_code=204, responses=documented("conflict"))
 async def delete_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin) -> None:
     """Forget every signing key at once."""
-    await vendor_app.delete_signing_keys(session, engine.config)
-    engine.receiver.forget_keys()
+    await engine.delete_signing_keys(session)
     await append_audit_entry(session, admin.subject, "webhook_key_deleted", engine.vendor, {})
 
 
@@ -129,3 +127,11 @@ async def disconnect(engine: EngineDep, services: ServicesDep, admin: Admin) -> 
     await engine.disconnect(admin.subject)
     async with services.db.transaction() as session:
         return await get_status(engine, session, admin)
+
+
+def _check_scope_set(engine: Engine, scope_set: str | None) -> None:
+    """Raise the 422 of a request that names a scope set the vendor does not have."""
+    names = engine.profile.scope_sets
+    if scope_set is not None and scope_set not in names:
+        message = f"Input should be {' or '.join(map(repr, names))}"
+        raise invalid([FieldError(pointer=pointer_to("body", "scope_set"), message=message)])

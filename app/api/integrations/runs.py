@@ -100,11 +100,6 @@ class UsageResponse(BaseModel):
     month: UsageMonthResponse
 
 
-GIB = 1024**3
-# What Xero's tiers include a month since 2 March 2026; Starter is not metered (its pricing page).
-ALLOWANCES: dict[str, int | None] = {"starter": None, "core": 10 * GIB, "plus": 50 * GIB, "advanced": 250 * GIB}
-
-
 @router.post("/sync", status_code=202, responses=documented("conflict", "unknown_tenant"))
 async def sync_now(
     engine: EngineDep, session: SessionDep, admin: Admin, response: Response, wanted: SyncRequest | None = None
@@ -181,7 +176,7 @@ async def get_usage(
 ) -> UsageResponse:
     """Return calls and bytes of each organisation per UTC day, and the month's bytes beside the vendor's tiers."""
     rows, month = await engine.status.read_usage(session, days)
-    total = UsageMonthResponse(bytes=sum(month.values()), allowances=ALLOWANCES)
+    total = UsageMonthResponse(bytes=sum(month.values()), allowances=dict(engine.profile.monthly_egress))
     return UsageResponse(items=[UsageDayResponse.model_validate(row) for row in rows], month=total)
 
 

@@ -1,41 +1,39 @@
-"""The integration's status: what is connected, what is wrong and what to do; and the pre-flight check."""
+"""The integration's status with its banners, and the pre-flight check."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated
 
 from fastapi import APIRouter
 
-from app.api.deps import Admin, EngineDep, Reader, ServicesDep, SessionDep
+from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import documented
+from app.api.openapi import OneOf, ScopeSet
 from app.api.schemas import ResponseModel
-from app.connections.status import State
-from app.sync import preflight
+from app.connections.states import ConnectionState, CredentialsSource, Severity
 from app.sync.engine import Engine
 from app.sync.status.overview import Overview
 
 router = APIRouter(tags=["integration"])
 
-ScopeSet = Literal["broad", "granular"]
 
-
-class ActionAnswer(ResponseModel):
+class ActionResponse(ResponseModel):
     label: str
     method: str
     href: str
 
 
-class BannerAnswer(ResponseModel):
+class BannerResponse(ResponseModel):
     code: str
-    severity: Literal["info", "warning", "critical"]
+    severity: Annotated[str, OneOf(Severity)]
     title: str
     body: str
     tenant_id: str | None
     since: datetime | None
     until: datetime | None
-    action: ActionAnswer | None
+    action: ActionResponse | None
 
 
-class WebhookAnswer(ResponseModel):
+class WebhookResponse(ResponseModel):
     url: str
     configured: bool
     last_intent_to_receive_at: datetime | None
@@ -45,7 +43,7 @@ class WebhookAnswer(ResponseModel):
     signature_failures_24h: int
 
 
-class SyncAnswer(ResponseModel):
+class SyncResponse(ResponseModel):
     enabled: bool
     interval_seconds: int
     last_tick_at: datetime | None
@@ -61,35 +59,35 @@ class TenantCounts(ResponseModel):
 class IntegrationStatus(ResponseModel):
     """Everything the set-up page shows; the server decides, the page paints."""
 
-    state: State
+    state: Annotated[str, OneOf(ConnectionState)]
     redirect_uri: str
     scope_set: ScopeSet
     scopes_requested: list[str]
     scopes_granted: list[str]
     missing_scopes: list[str]
     client_id: str | None
-    credentials_managed_by: Literal["environment", "api"] | None
+    credentials_managed_by: Annotated[str, OneOf(CredentialsSource)] | None
     connected_by: str | None
     connected_at: datetime | None
     refresh_token_expires_at: datetime | None
-    webhook: WebhookAnswer
-    sync: SyncAnswer
+    webhook: WebhookResponse
+    sync: SyncResponse
     tenants: TenantCounts
     data_as_of: datetime | None
-    banners: list[BannerAnswer]
+    banners: list[BannerResponse]
 
 
-class CheckAnswer(ResponseModel):
+class CheckResponse(ResponseModel):
     name: str
     ok: bool
     detail: str
     fix: str | None
 
 
-class PreflightAnswer(ResponseModel):
+class PreflightResponse(ResponseModel):
     ok: bool
     summary: str
-    checks: list[CheckAnswer]
+    checks: list[CheckResponse]
 
 
 @router.get("", responses=documented())
@@ -99,45 +97,45 @@ async def get_status(engine: EngineDep, session: SessionDep, _reader: Reader) ->
 
 
 @router.post("/check", responses=documented())
-async def check(engine: EngineDep, services: ServicesDep, _admin: Admin) -> PreflightAnswer:
+async def check(engine: EngineDep, _admin: Admin) -> PreflightResponse:
     """Try everything a sync needs, without changing anything."""
-    return PreflightAnswer.model_validate(await preflight.check(services.db, engine))
+    return PreflightResponse.model_validate(await engine.check())
 
 
-def _status_of(engine: Engine, seen: Overview) -> IntegrationStatus:
-    grant, config = seen.grant, engine.config
+def _status_of(engine: Engine, overview: Overview) -> IntegrationStatus:
+    grant = overview.grant
     return IntegrationStatus(
-        state=seen.state,
-        redirect_uri=config.redirect_uri,
-        scope_set=seen.app.scope_set,
-        scopes_requested=list(seen.scopes_requested),
+        state=overview.state,
+        redirect_uri=engine.redirect_uri,
+        scope_set=overview.app.scope_set,
+        scopes_requested=list(overview.scopes_requested),
         scopes_granted=list(grant.scopes) if grant else [],
         missing_scopes=list(grant.missing_scopes) if grant else [],
-        client_id=seen.app.client_id,
-        credentials_managed_by=seen.app.managed_by,
+        client_id=overview.app.client_id,
+        credentials_managed_by=overview.app.managed_by,
         connected_by=grant.connected_by if grant else None,
         connected_at=grant.connected_at if grant else None,
         refresh_token_expires_at=grant.refresh_expires_at if grant else None,
-        webhook=WebhookAnswer(
-            url=config.webhook_url,
-            configured=seen.is_webhook_configured,
-            last_intent_to_receive_at=seen.last_probe_at,
-            last_event_at=seen.inbox.last_event_at,
-            pending=seen.inbox.pending,
-            failed=seen.inbox.failed,
-            signature_failures_24h=seen.inbox.signature_failures,
+        webhook=WebhookResponse(
+            url=engine.webhook_url,
+            configured=overview.is_webhook_configured,
+            last_intent_to_receive_at=overview.last_probe_at,
+            last_event_at=overview.inbox.last_event_at,
+            pending=overview.inbox.pending,
+            failed=overview.inbox.failed,
+            signature_failures_24h=overview.inbox.signature_failures,
         ),
-        sync=SyncAnswer(
-            enabled=engine.settings.is_scheduled,
-            interval_seconds=int(engine.settings.interval.total_seconds()),
-            last_tick_at=seen.last_tick_at,
-            next_tick_at=seen.next_tick_at,
-            running=seen.is_running,
+        sync=SyncResponse(
+            enabled=engine.is_scheduled,
+            interval_seconds=int(engine.interval.total_seconds()),
+            last_tick_at=overview.last_tick_at,
+            next_tick_at=overview.next_tick_at,
+            running=overview.is_running,
         ),
         tenants=TenantCounts(
-            available=sum(tenant.removed_at is None for tenant in seen.tenants),
-            selected=sum(tenant.is_selected for tenant in seen.tenants),
+            available=sum(tenant.removed_at is None for tenant in overview.tenants),
+            selected=sum(tenant.is_selected for tenant in overview.tenants),
         ),
-        data_as_of=seen.data_as_of,
-        banners=[BannerAnswer.model_validate(banner) for banner in seen.banners],
+        data_as_of=overview.data_as_of,
+        banners=[BannerResponse.model_validate(banner) for banner in overview.banners],
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from app.connections.states import ReasonCode, TenantHealth
 from app.connections.tenants import TenantProblem
 from app.connections.tokens import GrantUnusable
 from app.connector import AppRejected, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
@@ -21,25 +22,33 @@ SEVERITY_ORDER = (
     Paused,
 )
 TENANT_REMOVED = TenantProblem(
-    "removed",
-    "tenant_removed",
+    TenantHealth.REMOVED,
+    ReasonCode.TENANT_REMOVED,
     "Somebody de-selected this organisation on the vendor's side. Disconnect and reconnect to refresh the list.",
 )
 TENANT_FORBIDDEN = TenantProblem(
-    "forbidden", "tenant_forbidden", "It no longer grants access: re-authorise it, or pick another."
+    TenantHealth.FORBIDDEN, ReasonCode.TENANT_FORBIDDEN, "It no longer grants access: re-authorise it, or pick another."
 )
 # The first class that matches applies; `{detail}` is the exception's own sentence.
 MESSAGES: tuple[tuple[type[Exception], TenantProblem], ...] = (
-    (GrantUnusable, TenantProblem("failing", "reconnect_required", "Disconnect and connect again.")),
+    (
+        GrantUnusable,
+        TenantProblem(TenantHealth.FAILING, ReasonCode.RECONNECT_REQUIRED, "Disconnect and connect again."),
+    ),
     (OrganisationForbidden, TENANT_FORBIDDEN),
     (NotFound, TENANT_REMOVED),
-    (PermissionMissing, TenantProblem("failing", "needs_permission", "{detail}")),
-    (AppRejected, TenantProblem("failing", "app_rejected", "{detail}")),
-    (SealBroken, TenantProblem("failing", "encryption_key_missing", "{detail}")),
-    (ConnectorError, TenantProblem("failing", "xero_unavailable", "{detail} We keep trying at every tick.")),
+    (PermissionMissing, TenantProblem(TenantHealth.FAILING, ReasonCode.NEEDS_PERMISSION, "{detail}")),
+    (AppRejected, TenantProblem(TenantHealth.FAILING, ReasonCode.APP_REJECTED, "{detail}")),
+    (SealBroken, TenantProblem(TenantHealth.FAILING, ReasonCode.ENCRYPTION_KEY_MISSING, "{detail}")),
+    (
+        ConnectorError,
+        TenantProblem(TenantHealth.FAILING, ReasonCode.VENDOR_UNAVAILABLE, "{detail} We keep trying at every tick."),
+    ),
 )
 UNEXPECTED = TenantProblem(
-    "failing", "internal_error", "Something broke here; the log says what. The next tick tries again."
+    TenantHealth.FAILING,
+    ReasonCode.INTERNAL_ERROR,
+    "Something broke here; the log says what. The next tick tries again.",
 )
 
 
@@ -65,9 +74,9 @@ def _describe_pause(error: Paused, now: datetime) -> TenantProblem:
     until = error.until(now)
     if error.reason == "day_share":
         text = "It has used its share of today's calls. The rest is kept for webhooks; we continue by ourselves."
-        return TenantProblem("paused", "rate_limited_day", text, until)
+        return TenantProblem(TenantHealth.PAUSED, ReasonCode.RATE_LIMITED_DAY, text, until)
     if error.reason == "day":
         text = "The daily limit is reached. We continue by ourselves."
-        return TenantProblem("rate_limited", "rate_limited_day", text, until)
+        return TenantProblem(TenantHealth.RATE_LIMITED, ReasonCode.RATE_LIMITED_DAY, text, until)
     text = "A rate limit is reached. We continue by ourselves."
-    return TenantProblem("rate_limited", "rate_limited_minute", text, until)
+    return TenantProblem(TenantHealth.RATE_LIMITED, ReasonCode.RATE_LIMITED_MINUTE, text, until)

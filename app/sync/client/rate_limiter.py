@@ -25,8 +25,6 @@ PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0,
 UNKNOWN_LIMIT_PAUSE = (60.0, 3600.0)
 # A call counts a second longer than the minute, because it travels. One that took longer counts from its end.
 NETWORK_SLACK_SECONDS = 1.0
-# The most calls a day that any vendor so far gives an organisation. A setting above it raises our own count only.
-LARGEST_DAY = 5000
 
 
 class Paused(RuntimeError):
@@ -64,13 +62,15 @@ class RateLimits:
         per_day: calls per tenant and day.
         pause_at: the share of `per_day`, between 0 and 1, at which runs pause until the next day.
         app_per_minute: calls per minute of all tenants together.
+        vendor_per_day: the most calls a day the vendor gives a tenant, whatever `per_day` is set to.
     """
 
-    per_minute: int = 30
-    max_concurrent: int = 4
-    per_day: int = 5000
-    pause_at: float = 0.9
-    app_per_minute: int = 9000
+    per_minute: int
+    max_concurrent: int
+    per_day: int
+    pause_at: float
+    app_per_minute: int
+    vendor_per_day: int
 
     def minute_allowance(self, priority: Priority) -> int:
         """Return how many calls a minute this priority may use; a fifteenth is reserved for the higher ones."""
@@ -81,7 +81,7 @@ class RateLimits:
         if priority is Priority.WEBHOOK:
             return self.per_day, 0
         # What must remain by the vendor's count is a share of the vendor's day, however high the setting is.
-        vendor_day = min(self.per_day, LARGEST_DAY)
+        vendor_day = min(self.per_day, self.vendor_per_day)
         return math.floor(self.per_day * self.pause_at), vendor_day - math.floor(vendor_day * self.pause_at)
 
 

@@ -152,7 +152,7 @@ class TenantClient:
         """Show a person the limit and until when it lasts, while it is waited out; the end of the pull clears it."""
         problem = describe_failure(pause, self._clock.now())
         async with self._db.transaction() as session:
-            await tenants.mark_trouble(session, self._connector.vendor, self._tenant_id, problem)
+            await tenants.record_problem(session, self._connector.vendor, self._tenant_id, problem)
 
     async def _back_off(self, error: ConnectorError, failures: int) -> None:
         # An organisation that Xero takes offline stays so for minutes: the next tick asks again.

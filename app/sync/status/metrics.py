@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import case, extract, func, select
 
+from app.connections.states import TenantHealth
 from app.connections.tables import Tenant
 from app.db import Session
 from app.sync.webhooks.inbox import inbox_state
@@ -32,7 +33,7 @@ class SyncMetrics:
 async def read_sync_metrics(session: Session, vendor: str) -> SyncMetrics:
     """Read the metrics from the tables."""
     selected = (Tenant.vendor == vendor, Tenant.is_selected)
-    health = case((Tenant.removed_at.is_not(None), "removed"), else_=Tenant.health).label("health")
+    health = case((Tenant.removed_at.is_not(None), TenantHealth.REMOVED), else_=Tenant.health).label("health")
     counted = select(health, func.count()).where(*selected).group_by(health)
     organisations = {row[0]: row[1] for row in await session.execute(counted)}
     oldest = extract("epoch", func.wall_clock() - func.min(Tenant.data_as_of))

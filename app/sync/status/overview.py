@@ -6,7 +6,8 @@ from datetime import datetime
 
 from app.clock import Clock
 from app.connections import grants, status, tenants, vendor_app
-from app.connections.status import Banner, Snapshot, State
+from app.connections.states import ConnectionState, GrantState
+from app.connections.status import Banner, ConnectionSnapshot
 from app.connections.tables import Grant, Tenant
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector
@@ -25,7 +26,7 @@ from app.sync.webhooks.inbox import InboxState
 class Overview:
     """What the integration's status shows."""
 
-    state: State
+    state: ConnectionState
     app: vendor_app.App
     scopes_requested: Sequence[str]
     grant: Grant | None
@@ -79,12 +80,12 @@ class StatusReader:
     async def read_overview(self, session: Session) -> Overview:
         """Return the state of the connection, with its banners."""
         app = await vendor_app.load_app(session, self._sealer, self._config)
-        found_grants = await grants.grants_of(session, self._vendor)
-        reached = await tenants.tenants_of(session, self._vendor)
+        found_grants = await grants.list_grants(session, self._vendor)
+        reached = await tenants.list_all_tenants(session, self._vendor)
         inbox_state = await inbox.inbox_state(session, self._vendor)
         schedule = await runs.schedule_of(session, self._vendor)
         probed_at = await vendor_app.last_probe_at(session, self._vendor)
-        snapshot = Snapshot(
+        snapshot = ConnectionSnapshot(
             app=app,
             grants=found_grants,
             tenants=reached,
@@ -92,13 +93,13 @@ class StatusReader:
             last_good_delivery_at=max(filter(None, (inbox_state.last_event_at, probed_at)), default=None),
             last_bad_delivery_at=inbox_state.last_signature_failure_at,
             base_path=f"/api/integrations/{self._vendor}",
-            vendor_name=self._vendor.capitalize(),
+            vendor_name=self._connector.profile.name,
         )
         return Overview(
-            state=status.state_of(snapshot),
+            state=status.determine_state(snapshot),
             app=app,
             scopes_requested=sorted(self._connector.scopes(app.scope_set)),
-            grant=next((grant for grant in found_grants if grant.state != "disconnected"), None),
+            grant=next((grant for grant in found_grants if grant.state != GrantState.DISCONNECTED), None),
             tenants=reached,
             inbox=inbox_state,
             is_webhook_configured=bool(await vendor_app.signing_keys(session, self._sealer, self._config)),
@@ -106,7 +107,7 @@ class StatusReader:
             last_tick_at=schedule.last_at if schedule else None,
             next_tick_at=schedule.due_at if schedule and self._is_scheduled else None,
             is_running=await runs.is_running(session, self._vendor),
-            banners=status.banners_of(snapshot, self._clock.now()),
+            banners=status.list_banners(snapshot, self._clock.now()),
         )
 
     async def read_tenants(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:

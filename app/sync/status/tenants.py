@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from app.clock import Clock
+from app.connections.states import ReasonCode, TenantHealth
 from app.connections.tables import Tenant
 from app.db import Session
 from app.sync import runs
@@ -35,7 +36,7 @@ class TenantView:
     tenant_id: str
     name: str
     selected: bool
-    health: str
+    health: TenantHealth
     reason: Reason | None
     data_as_of: datetime | None
     last_success_at: datetime | None
@@ -89,31 +90,33 @@ def _view(row: Tenant, sync_state: SyncState) -> TenantView:
         name=row.name,
         selected=row.is_selected,
         health=health,
-        reason=Reason("tenant_removed", "It was de-selected on the vendor's side.") if row.removed_at else reason,
+        reason=Reason(ReasonCode.TENANT_REMOVED, "It was de-selected on the vendor's side.")
+        if row.removed_at
+        else reason,
         data_as_of=row.data_as_of,
         last_success_at=row.last_success_at,
         last_attempt_at=row.last_attempt_at,
         next_attempt_at=next_attempt_at if row.is_selected and not row.removed_at else None,
-        first_sync_progress=progress if health == "first_sync" else None,
+        first_sync_progress=progress if health == TenantHealth.FIRST_SYNC else None,
         calls_today=sync_state.calls_today.get(row.tenant_id, 0),
         daily_cap=sync_state.daily_cap,
         bytes_this_month=sync_state.bytes_this_month.get(row.tenant_id, 0),
     )
 
 
-def _health_of(row: Tenant, *, is_pause_over: bool, is_syncing: bool) -> str:
+def _health_of(row: Tenant, *, is_pause_over: bool, is_syncing: bool) -> TenantHealth:
     """Return a tenant's health; a pause that is over no longer counts, whether or not a pull came since."""
     if row.removed_at:
-        return "removed"
+        return TenantHealth.REMOVED
     if not row.is_selected:
-        return "not_selected"
-    if row.reason_code and row.health != "partial" and not is_pause_over:
-        return row.health
+        return TenantHealth.NOT_SELECTED
+    if row.reason_code and row.health != TenantHealth.PARTIAL and not is_pause_over:
+        return TenantHealth(row.health)
     if row.data_as_of is None:
-        return "first_sync"
+        return TenantHealth.FIRST_SYNC
     if is_syncing:
-        return "syncing"
-    return "healthy" if is_pause_over else row.health
+        return TenantHealth.SYNCING
+    return TenantHealth.HEALTHY if is_pause_over else TenantHealth(row.health)
 
 
 async def _syncing_tenants(session: Session, rows: Sequence[Tenant]) -> set[str]:

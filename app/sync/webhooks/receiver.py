@@ -21,9 +21,9 @@ log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
-# Xero waits 5 seconds for its answer; these two together stay below that.
-READ_KEYS_SECONDS = 1.5
-STORE_SECONDS = 2.5
+# The shares of the time the vendor waits for its answer in which the keys are read and the events are stored.
+READ_KEYS_SHARE = 0.3
+STORE_SHARE = 0.5
 # Keys are read again after this long, so that a key deleted on one replica is soon refused by all.
 KEY_CACHE_SECONDS = 5.0
 
@@ -70,6 +70,8 @@ class WebhookReceiver:
         self._wake = wake
         self._keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
         self._keys_read_at = -math.inf
+        self._read_keys_seconds = READ_KEYS_SHARE * connector.profile.delivery_seconds
+        self._store_seconds = STORE_SHARE * connector.profile.delivery_seconds
 
     async def receive(self, body: bytes, signatures: Sequence[bytes]) -> Receipt:
         """Check a delivery and store its events.
@@ -114,7 +116,7 @@ class WebhookReceiver:
     async def _read_keys(self) -> Sequence[str]:
         """Return the signing keys; those last read when the database is away, so that a probe can be answered."""
         try:
-            async with timeout(READ_KEYS_SECONDS), self._db.transaction() as session:
+            async with timeout(self._read_keys_seconds), self._db.transaction() as session:
                 self._keys = await vendor_app.signing_keys(session, self._sealer, self._config)
             self._keys_read_at = time.monotonic()
         except (DatabaseUnavailable, TimeoutError) as error:
@@ -124,7 +126,7 @@ class WebhookReceiver:
     async def _store(self, write: Callable[[Session], Awaitable[Result]]) -> Result:
         """Write while the vendor still waits for its answer; later than that it takes the delivery for lost."""
         try:
-            async with timeout(STORE_SECONDS), self._db.transaction() as session:
+            async with timeout(self._store_seconds), self._db.transaction() as session:
                 return await write(session)
         except TimeoutError as error:
             raise DatabaseUnavailable("The events could not be stored in time; deliver them again.") from error
@@ -132,7 +134,7 @@ class WebhookReceiver:
     async def _record(self, write: Callable[[Session, str], Awaitable[None]]) -> None:
         """Write what the answer does not depend on; a database that is away is only logged."""
         try:
-            async with timeout(READ_KEYS_SECONDS), self._db.transaction() as session:
+            async with timeout(self._read_keys_seconds), self._db.transaction() as session:
                 await write(session, self._connector.vendor)
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("delivery_not_recorded", error=str(error))

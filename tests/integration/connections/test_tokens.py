@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from app.clock import SystemClock
 from app.connections import grants
-from app.connections.grants import Identity, save_grant
-from app.connections.status import Snapshot, banners_of
+from app.connections.grants import ConsentDetails, save_grant
+from app.connections.states import CredentialsSource
+from app.connections.status import ConnectionSnapshot, list_banners
 from app.connections.tokens import AccessTokens, GrantUnusable
 from app.connections.vendor_app import App, VendorConfig
 from app.connector import AppCredentials, ConnectorError
@@ -54,8 +55,9 @@ class Stage:
         page = await self.xero.get(f"{XERO}/identity/connect/authorize", params=asked)
         tokens = await self.connector.exchange_code(APP, httpx.URL(page.headers["location"]).params["code"], BACK, "")
         async with self.dbs[0].transaction() as session:
-            identity = Identity("xero", "broad", frozenset(), "tester")
-            self.grant_id = await save_grant(session, self.sealer, identity, tokens)
+            lifetime = self.connector.profile.refresh_token_lifetime
+            details = ConsentDetails("xero", "broad", frozenset(), "tester", lifetime)
+            self.grant_id = await save_grant(session, self.sealer, details, tokens)
 
     async def expire(self):
         """Let the access token be expired, here as there."""
@@ -160,7 +162,7 @@ async def die_before_the_commit(stage):
     async def die(*_args):
         raise MemoryError
 
-    stage.here._commit = die  # noqa: SLF001 - there is no other way to die at this very moment
+    stage.here._store_refreshed = die  # noqa: SLF001 - there is no other way to die at this very moment
     with pytest.raises(MemoryError):
         await stage.access()
     assert (await stage.grant())["refresh_claim"] is not None
@@ -216,13 +218,13 @@ async def test_a_lasting_refusal_ends_in_reconnecting_and_silence(stage):
 async def test_a_refusal_does_not_end_a_grant_that_was_renewed_meanwhile(stage):
     await stage.expire()
     await stage.fault("oauth_error", text="invalid_grant", times=3, grant_type="refresh_token")
-    refused = stage.here._refused  # noqa: SLF001 - the moment between the last refusal and what follows from it
+    refused = stage.here._handle_refusal  # noqa: SLF001 - the moment between the last refusal and what follows from it
 
     async def connect_first(held, error):
         await stage.connect()
         return await refused(held, error)
 
-    stage.here._refused = connect_first  # noqa: SLF001
+    stage.here._handle_refusal = connect_first  # noqa: SLF001
     assert await stage.access()
     assert (await stage.grant())["state"] == "active"
 
@@ -232,7 +234,7 @@ async def test_a_refusal_of_older_tokens_says_nothing_of_newer_ones(stage):
     await stage.connect()
     for version, state in ((refused, "active"), (refused + 1, "reconnect_required")):
         async with stage.dbs[0].transaction() as session:
-            await grants.mark_dead(session, stage.grant_id, version, "invalid_grant")
+            await grants.mark_reconnect_required(session, stage.grant_id, version, "invalid_grant")
         assert (await stage.grant())["state"] == state
 
 
@@ -308,10 +310,10 @@ async def test_every_grant_is_refreshed_at_least_daily(stage):
 async def test_expiry_is_told_at_seven_and_at_two_days_and_no_more_after_a_refresh(stage):
     async def warnings():
         async with stage.dbs[0].transaction() as session:
-            found = await grants.grants_of(session, "xero")
-        app = App(APP.client_id, APP.client_secret, "broad", "environment")
-        snapshot = Snapshot(app, found, [], 0, None, None, "", "Xero")
-        return [(banner.code, banner.severity) for banner in banners_of(snapshot, stage.clock.now())]
+            found = await grants.list_grants(session, "xero")
+        app = App(APP.client_id, APP.client_secret, "broad", CredentialsSource.ENVIRONMENT)
+        snapshot = ConnectionSnapshot(app, found, [], 0, None, None, "", "Xero")
+        return [(banner.code, banner.severity) for banner in list_banners(snapshot, stage.clock.now())]
 
     assert await warnings() == []
     await stage.clock.move(53 * DAY - 60)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.billing.records import Resource
@@ -252,6 +252,8 @@ JSON = st.recursive(
 EVENTS = st.dictionaries(st.sampled_from([*event(), "data", "Type", "other"]), JSON, max_size=6)
 
 
+# How long it takes to make an example depends on what else the machine does.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(EVENTS | JSON, max_size=3))
 def test_every_event_becomes_a_notice_that_can_be_stored(events):
     body = delivery(*[event() | row if isinstance(row, dict) else row for row in events])

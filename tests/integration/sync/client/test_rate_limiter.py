@@ -3,6 +3,7 @@
 import heapq
 from collections import defaultdict
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 from typing import Any, cast
@@ -33,6 +34,14 @@ async def other_db(dsn):
     database = Database(dsn)
     yield database
     await database.close()
+
+
+def rate_limits(**settings):
+    """Return the limits an installation has for Xero unless it is set otherwise."""
+    defaults = RateLimits(
+        per_minute=30, max_concurrent=4, per_day=5000, pause_at=0.9, app_per_minute=9000, vendor_per_day=5000
+    )
+    return replace(defaults, **settings)
 
 
 async def wait_of(rate_limiter, tenant_id, priority=Priority.SYNC):
@@ -70,7 +79,7 @@ async def work_for(minutes, clock, spenders, organisations, latency=0.3):
 
 
 async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit_and_waste_little(db, other_db, clock):
-    limits = RateLimits(per_minute=30)
+    limits = rate_limits(per_minute=30)
     spenders = [RateLimiter(one, clock, "xero", limits) for one in (db, other_db)]
     organisations = [f"organisation {number}" for number in range(20)]
 
@@ -89,7 +98,7 @@ async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit
 
 
 async def test_all_organisations_together_keep_the_rate_of_the_app(db, other_db, clock):
-    limits = RateLimits(per_minute=30, app_per_minute=100)
+    limits = rate_limits(per_minute=30, app_per_minute=100)
     spenders = [RateLimiter(one, clock, "xero", limits) for one in (db, other_db)]
     calls = await work_for(2, clock, spenders, [f"organisation {number}" for number in range(6)])
     instants = sorted(chain.from_iterable(calls.values()))
@@ -98,7 +107,7 @@ async def test_all_organisations_together_keep_the_rate_of_the_app(db, other_db,
 
 
 async def test_after_an_idle_minute_a_full_burst_goes_at_once(db, clock):
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=30))
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=30))
     began = clock.now()
     assert [await wait_of(rate_limiter, ORGANISATION) for _ in range(28)] == [0] * 28
     assert clock.now() - began < timedelta(seconds=1)
@@ -108,7 +117,7 @@ async def test_after_an_idle_minute_a_full_burst_goes_at_once(db, clock):
 @pytest.mark.parametrize(("took", "counts_until"), [(0.5, 61), (10, 71), (90, 151)])
 async def test_a_call_that_took_long_counts_from_its_end(db, clock, took, counts_until):
     """The vendor may have counted it at any moment until then."""
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=1))
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=1))
     turn = await rate_limiter.acquire(ORGANISATION)
     await clock.move(took)
     await rate_limiter.release(ORGANISATION, turn)
@@ -120,7 +129,7 @@ async def test_a_call_that_took_long_counts_from_its_end(db, clock, took, counts
 
 
 async def test_room_is_kept_for_webhooks_and_people(db, clock):
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=30))
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=30))
     for _ in range(28):
         await wait_of(rate_limiter, ORGANISATION)
     assert await wait_of(rate_limiter, ORGANISATION) > 0
@@ -142,7 +151,7 @@ async def take_all(rate_limiter, priority=Priority.SYNC, most=200):
 
 
 async def test_the_day_pauses_at_its_share_and_leaves_the_rest_to_webhooks(db, clock):
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=1000, per_day=20, pause_at=0.9))
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=1000, per_day=20, pause_at=0.9))
     taken, paused = await take_all(rate_limiter)
     assert (taken, paused.reason) == (18, "day_share")
     assert paused.until(clock.now()) <= START + timedelta(hours=24, seconds=5)
@@ -156,7 +165,7 @@ async def test_the_day_pauses_at_its_share_and_leaves_the_rest_to_webhooks(db, c
 
 
 async def test_a_cap_above_the_vendors_day_leaves_the_vendors_count_its_meaning(db, clock):
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=100_000, per_day=1_000_000, pause_at=0.9))
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=100_000, per_day=1_000_000, pause_at=0.9))
     await wait_of(rate_limiter, ORGANISATION)
     await tell(db, day_remaining=501)
     assert (await take_all(rate_limiter, most=50))[0] == 50
@@ -165,7 +174,7 @@ async def test_a_cap_above_the_vendors_day_leaves_the_vendors_count_its_meaning(
 
 
 async def test_once_an_hour_one_call_may_look_whether_the_vendors_day_is_over(db, clock):
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=1000, per_day=5000, pause_at=0.9))
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=1000, per_day=5000, pause_at=0.9))
     await wait_of(rate_limiter, ORGANISATION)
     await tell(db, day_remaining=100)
     assert (await take_all(rate_limiter))[0] == 0
@@ -208,7 +217,7 @@ def test_a_pause_is_what_the_vendor_asked_for_within_reason(limit, retry_after, 
 
 
 async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisation(db, other_db, clock):
-    here, there = (RateLimiter(one, clock, "xero", RateLimits()) for one in (db, other_db))
+    here, there = (RateLimiter(one, clock, "xero", rate_limits()) for one in (db, other_db))
     await wait_of(here, ORGANISATION)
     await here.pause(ORGANISATION, RateLimited("", "minute", 22))
     assert 22 < await wait_of(there, ORGANISATION) < 23
@@ -218,14 +227,14 @@ async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisati
 
 
 async def test_the_apps_limit_holds_every_organisation_still(db, clock):
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits())
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits())
     await wait_of(rate_limiter, ORGANISATION)
     await rate_limiter.pause(ORGANISATION, RateLimited("", "app_minute", None))
     assert await wait_of(rate_limiter, "another organisation") > 19
 
 
 async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
-    rate_limiter = RateLimiter(db, clock, "xero", RateLimits())
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits())
     await wait_of(rate_limiter, ORGANISATION)
     await rate_limiter.pause(ORGANISATION, RateLimited("", "day", 66975))
     with pytest.raises(Paused) as paused:
@@ -237,9 +246,9 @@ async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
 async def test_no_lock_of_the_budget_outlives_its_statement(db, other_db, clock):
     """A process that is stopped between asking and hearing the answer must not keep every other one waiting."""
     async with db.transaction() as session:
-        rate_limiter = RateLimiter(cast("Any", _Borrowed(session)), clock, "xero", RateLimits())
+        rate_limiter = RateLimiter(cast("Any", _Borrowed(session)), clock, "xero", rate_limits())
         assert await wait_of(rate_limiter, ORGANISATION) == 0
-        assert await wait_of(RateLimiter(other_db, clock, "xero", RateLimits()), ORGANISATION) == 0
+        assert await wait_of(RateLimiter(other_db, clock, "xero", rate_limits()), ORGANISATION) == 0
 
 
 class _Borrowed:
