@@ -285,7 +285,7 @@ class VendorProfile:
 
 
 class Connector(Protocol):
-    """A vendor's implementation of the port: no state, no database and no clock. Every method may raise ConnectorError."""
+    """A vendor's implementation of the port, without state, database or clock; each method may raise ConnectorError."""
 
     @property
     def vendor(self) -> str:
