@@ -1,18 +1,18 @@
-"""The port: what the service asks of any billing vendor, and the one family of errors a vendor may raise.
+"""The port: what the service needs of a billing vendor, the vendor's profile, and the errors a vendor may raise.
 
 ConnectorError
 ├── AppRejected            the app's client id, secret, redirect URI or scope set is not accepted: an operator must act
-├── GrantRefused           the authorization code or refresh token is dead: the user must connect again
-├── AccessExpired          the access token is no longer good: refresh it and ask again
+├── GrantRefused           the authorization code or refresh token is no longer accepted: the user must connect again
+├── AccessExpired          the access token has expired: refresh it and repeat the request
 ├── PermissionMissing      the grant lacks a scope: the user must consent again
-├── OrganisationForbidden  this organisation no longer grants access; the others are not concerned
+├── OrganisationForbidden  this organisation no longer grants access; others are not affected
 ├── NotFound               the address is unknown: the organisation is gone, or the request was too long
 ├── RateLimited            a limit was reached; carries which one and for how long, when the vendor says so
-├── HighVolume             the vendor refuses the query as too broad; ask again without its filters
+├── HighVolume             the vendor refuses the query as too broad; repeat it without its filters
 ├── VendorUnavailable      outage, timeout, reset: the same request may succeed later
 │   └── OrganisationOffline    only this organisation is offline
-├── AnswerUnreadable       an answer arrived but is not what was asked for: HTML, truncated, wrong type
-└── RequestRejected        the vendor understood and refused; asking again the same way is pointless
+├── AnswerUnreadable       the response is not what was requested: HTML, truncated, wrong type
+└── RequestRejected        the vendor understood the request and refused it; repeating it is pointless
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from app.billing.records import Batch, Resource
 
 
 class ConnectorError(RuntimeError):
-    """The vendor did not give what was asked; the class says what to do about it.
+    """A request to the vendor failed; the class says what to do about it.
 
     Args:
         detail: one sentence for an operator, without secrets or host names.
@@ -98,11 +98,11 @@ class RequestRejected(ConnectorError):
 
 
 class BadSignature(RuntimeError):
-    """A notice is not signed with any of our keys."""
+    """A webhook delivery is not signed with any of our keys."""
 
 
 class NoticeUnreadable(RuntimeError):
-    """A notice is well signed and still not in the vendor's form."""
+    """A webhook delivery is correctly signed but not in the vendor's form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class AppCredentials:
 
 @dataclass(frozen=True, slots=True)
 class ConsentRequest:
-    """What the authorization address is built from; `verifier` is the PKCE code verifier in clear."""
+    """What the authorization URL is built from; `verifier` is the PKCE code verifier, not encrypted."""
 
     client_id: str
     redirect_uri: str
@@ -136,7 +136,7 @@ class TokenSet:
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """One set of books the grant reaches; `has_billing` is false for those that carry no billing data."""
+    """One organisation a grant gives access to; `has_billing` is false for one without billing data."""
 
     tenant_id: str
     name: str
@@ -148,7 +148,10 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a call cost, and what the vendor says is left of the day; None where it did not. Bytes are of the body."""
+    """What a call cost, and how many calls of the day the vendor says are left, if it does.
+
+    Bytes are those of the response body: decompressed (`bytes_raw`) and as received (`bytes_wire`).
+    """
 
     calls: int = 0
     bytes_raw: int = 0
@@ -164,14 +167,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Either rows changed since an instant, page by page in order of change, or the named rows.
+    """A page of the rows changed since an instant, in order of change, or the rows with the given ids.
 
     Attributes:
-        changed_since: whole seconds, or None for everything; the vendor may or may not include the bound.
+        changed_since: in whole seconds, or None for everything; the vendor may or may not include the instant itself.
         page: 1-based.
-        page_size: rows a page.
-        ids: when given, these rows alone (at most `Connector.ids_per_read`) whatever their age.
-        is_filtered: whether the vendor may filter out what we do not keep; false after `HighVolume`.
+        page_size: rows per page.
+        ids: when given, only these rows are read (at most `Connector.ids_per_read`), whatever their age.
+        is_filtered: whether the vendor may leave out rows that are not kept; false after `HighVolume`.
     """
 
     resource: Resource
@@ -184,7 +187,10 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
-    """A row as delivered, whether kept or not: what the cursor walks by. `changed_at` keeps its fraction."""
+    """Id and time of change of a delivered row, kept or not, from which the cursor is computed.
+
+    `changed_at` keeps its fraction of a second.
+    """
 
     external_id: str
     changed_at: datetime
@@ -192,7 +198,7 @@ class RowKey:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that cannot be read, set aside whole."""
+    """A row that cannot be read, with its source."""
 
     external_id: str | None
     reason: str
@@ -201,17 +207,17 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer.
+    """One page of a resource, translated.
 
     Attributes:
-        batch: the rows we keep, translated.
-        keys: every row whose id and stamp can be read, as delivered, in order, those we do not keep and those rejected
-            for another field included, so that a page of nothing else still moves the cursor.
+        batch: the rows that are kept, as records.
+        keys: of every row whose id and time of change can be read, in the order of delivery. Rows that are not kept or
+            are rejected for another field are included, so that a page of nothing else still moves the cursor.
         rejected: rows that could not be read.
-        row_count: rows delivered.
-        total_rows: rows the whole query matches, or None when the vendor does not say.
-        is_last: no page follows.
-        read_at: the vendor's own instant of the answer.
+        row_count: how many rows were delivered.
+        total_rows: how many rows the whole query matches, or None when the vendor does not say.
+        is_last: whether no page follows.
+        read_at: the vendor's own instant of the response.
         traffic: what the call cost.
     """
 
@@ -227,12 +233,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One event a webhook told of.
+    """One event of a webhook delivery.
 
     Attributes:
-        resource: what to read again, or None when nothing of it is kept.
-        why_ignored: why nothing needs to be read, or None.
-        payload: the event as it came.
+        resource: the resource to read again, or None when nothing of the event is kept.
+        why_ignored: why nothing has to be read, or None.
+        payload: the event as it was delivered.
     """
 
     tenant_id: str
@@ -279,11 +285,11 @@ class VendorProfile:
 
 
 class Connector(Protocol):
-    """One vendor. Holds no state of ours, opens no database, knows no clock; every method may raise ConnectorError."""
+    """A vendor's implementation of the port, without state, database or clock; each method may raise ConnectorError."""
 
     @property
     def vendor(self) -> str:
-        """The word in `source`."""
+        """The vendor's word in `source` and in URLs."""
 
     @property
     def signature_header(self) -> str:
@@ -294,39 +300,39 @@ class Connector(Protocol):
         """The vendor's limits, lifetimes, pricing tiers and scope sets."""
 
     def ids_per_read(self, resource: Resource) -> int:
-        """Return how many rows of that resource one read may name, at least 1."""
+        """Return how many rows of that resource one request may name, at least 1."""
 
     def scopes(self, scope_set: str) -> frozenset[str]:
         """Return every scope a consent of that set asks for."""
 
     def missing_scopes(self, granted: frozenset[str]) -> frozenset[str]:
-        """Return the scopes without which the pull cannot work, in the words of the set that was asked for."""
+        """Return the scopes that the pull needs and that were not granted."""
 
     def scope_of(self, resource: Resource, scope_set: str) -> str:
-        """Return the scope by which a grant of that set reads the resource."""
+        """Return the scope of that set which allows reading the resource."""
 
     def authorization_url(self, request: ConsentRequest) -> str:
-        """Return the address to send the user's browser to."""
+        """Return the URL to send the user's browser to."""
 
     async def exchange_code(self, app: AppCredentials, code: str, redirect_uri: str, verifier: str) -> TokenSet:
-        """Trade an authorization code for a token set."""
+        """Exchange an authorization code for a token set."""
 
     async def refresh(self, app: AppCredentials, refresh_token: str) -> TokenSet:
-        """Trade a refresh token for a new set."""
+        """Exchange a refresh token for a new token set."""
 
     async def revoke(self, app: AppCredentials, refresh_token: str) -> None:
-        """End the grant at the vendor, with every connection it carries."""
+        """Revoke the grant at the vendor, with every connection of its user."""
 
     async def list_organisations(self, access_token: str) -> Sequence[Organisation]:
-        """Return everything the grant reaches."""
+        """Return every organisation the grant gives access to."""
 
     async def fetch_page(self, access: Access, request: PageRequest) -> Page:
-        """Read one page. One call, no retry: the caller owns budget and patience."""
+        """Read one page with one call and no retry; the caller sees to rate limits and retries."""
 
     def read_notices(self, body: bytes, signatures: Sequence[bytes], keys: Sequence[str]) -> Sequence[Notice]:
-        """Check the signature over the raw bytes against each key, then read the events; a probe has none.
+        """Check the signature over the raw bytes with each key, then read the events; a probe has none.
 
         Raises:
-            BadSignature: missing, doubled, or made with no key of ours.
-            NoticeUnreadable: well signed, not in the vendor's form.
+            BadSignature: it is missing, given twice, or made with no key of ours.
+            NoticeUnreadable: the delivery is correctly signed but not in the vendor's form.
         """

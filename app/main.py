@@ -65,14 +65,14 @@ VendorFactory = Callable[[Settings, httpx.AsyncClient], Sequence[Vendor]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedSettings:
     """Complete settings, and the function that stops what was started for them."""
 
     settings: Settings
     close: Callable[[], None]
 
 
-def make_ready(settings: Settings) -> Ready:
+def prepare_settings(settings: Settings) -> PreparedSettings:
     """Start the embedded PostgreSQL when no database is configured, and generate the secrets a trial needs.
 
     Raises:
@@ -82,12 +82,12 @@ def make_ready(settings: Settings) -> Ready:
     if settings.database_url is None:
         server = EmbeddedPostgres(settings.data_dir)
         dsn = server.start()
-        return Ready(_with_generated_secrets(settings, dsn), server.stop)
+        return PreparedSettings(_generate_secrets(settings, dsn), server.stop)
     if settings.encryption_keys is None:
         raise SettingsError("ENCRYPTION_KEYS is not set; with a DATABASE_URL of your own it is required.")
     if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
         raise SettingsError("AUTH_JWT_SECRET or AUTH_JWKS_URL must be set; without one nobody could sign in.")
-    return Ready(settings, lambda: None)
+    return PreparedSettings(settings, lambda: None)
 
 
 def build() -> FastAPI:
@@ -98,8 +98,8 @@ def build() -> FastAPI:
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    ready = make_ready(settings)
-    return create_app(ready.settings, when_closed=ready.close)
+    prepared = prepare_settings(settings)
+    return create_app(prepared.settings, when_closed=prepared.close)
 
 
 def create_app(  # noqa: PLR0913 - each is replaced by some test
@@ -152,7 +152,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
     )
     app.state.services = services
     setup.configure_api(app, is_https=settings.public_url.startswith("https:"))
-    _include(app, services)
+    _include_routers(app, services)
     return app
 
 
@@ -194,8 +194,8 @@ def make_services(
     timings: LeaseTimings = DEFAULT_TIMINGS,
 ) -> Services:
     """Make what routes, scheduled jobs and commands share."""
-    db = Database(_secret(settings.database_url))
-    keys = parse_keys(_secret(settings.encryption_keys))
+    db = Database(_reveal(settings.database_url))
+    keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
         Engine(db, clock, sealer, vendor.connector, vendor.config, replace(vendor.settings, timings=timings))
@@ -206,14 +206,14 @@ def make_services(
         db=db,
         clock=clock,
         sealer=sealer,
-        verifier=_verifier(settings, clock, http),
+        verifier=_make_verifier(settings, clock, http),
         cursors=CursorSigner(next(reversed(keys.values()))),
         metrics=Metrics(),
         engines={engine.vendor: engine for engine in engines},
     )
 
 
-def _include(app: FastAPI, services: Services) -> None:
+def _include_routers(app: FastAPI, services: Services) -> None:
     app.include_router(health.router)
     app.include_router(metrics.router)
     for engine in services.engines.values():
@@ -241,8 +241,8 @@ def _xero_config(settings: Settings) -> VendorConfig:
         webhook_url=settings.webhook_url("xero"),
         scope_set=settings.xero_scope_set,
         client_id=settings.xero_client_id,
-        client_secret=_secret(settings.xero_client_secret) or None,
-        webhook_key=_secret(settings.xero_webhook_key) or None,
+        client_secret=_reveal(settings.xero_client_secret) or None,
+        webhook_key=_reveal(settings.xero_webhook_key) or None,
     )
 
 
@@ -290,7 +290,7 @@ def make_vendor_settings(
     )
 
 
-def _verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> TokenVerifier:
+def _make_verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> TokenVerifier:
     async def fetch_json(url: str) -> Mapping[str, Any]:
         try:
             response = await http.get(url, timeout=5)
@@ -301,16 +301,16 @@ def _verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) -> Toke
         return keys
 
     keys = KeySet(settings.auth_jwks_url, fetch_json, clock) if settings.auth_jwks_url else None
-    return TokenVerifier(_secret(settings.auth_jwt_secret) or None, keys, settings.auth_jwt_audience, clock)
+    return TokenVerifier(_reveal(settings.auth_jwt_secret) or None, keys, settings.auth_jwt_audience, clock)
 
 
-def _with_generated_secrets(settings: Settings, dsn: str) -> Settings:
+def _generate_secrets(settings: Settings, dsn: str) -> Settings:
     def make_key() -> str:
         return f"dev:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
 
     made: dict[str, Any] = {"database_url": SecretStr(dsn)}
     if settings.encryption_keys is None:
-        made["encryption_keys"] = SecretStr(_generated(settings.data_dir / "encryption_keys", make_key))
+        made["encryption_keys"] = SecretStr(_read_or_generate(settings.data_dir / "encryption_keys", make_key))
     if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
         made["auth_jwt_secret"] = SecretStr(generated_jwt_secret(settings.data_dir))
     return settings.model_copy(update=made)
@@ -318,10 +318,10 @@ def _with_generated_secrets(settings: Settings, dsn: str) -> Settings:
 
 def generated_jwt_secret(data_dir: Path) -> str:
     """Return the secret that a trial's tokens are signed with, generating it at the first call."""
-    return _generated(data_dir / "auth_jwt_secret", lambda: secrets.token_urlsafe(KEY_BYTES))
+    return _read_or_generate(data_dir / "auth_jwt_secret", lambda: secrets.token_urlsafe(KEY_BYTES))
 
 
-def _generated(path: Path, make: Callable[[], str]) -> str:
+def _read_or_generate(path: Path, make: Callable[[], str]) -> str:
     """Return the file's content, generating the file when it does not exist; of simultaneous processes, one does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -336,5 +336,5 @@ def _generated(path: Path, make: Callable[[], str]) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _secret(value: SecretStr | None) -> str:
+def _reveal(value: SecretStr | None) -> str:
     return value.get_secret_value() if value else ""

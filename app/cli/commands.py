@@ -130,7 +130,7 @@ def main() -> None:
 def _ready() -> Iterator[Settings]:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    ready = composition.make_ready(settings)
+    ready = composition.prepare_settings(settings)
     try:
         yield ready.settings
     finally:

@@ -1,4 +1,4 @@
-"""One request to Xero: what is sent, how long it may take, how much may come back, and what it cost."""
+"""Sends one request to Xero, with limits on its time and on the size of the response, and counts what it cost."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ import httpx
 
 from app.connector import Access, AnswerUnreadable, Traffic, VendorUnavailable
 
-# A page of 1,000 full invoices is about 2.5 MB; what goes past this is no page of ours, or a gzip bomb.
-MOST_BYTES = 64 * 1024 * 1024
-PATIENCE = httpx.Timeout(30, connect=5)
-# The read timeout starts anew with every byte, so a trickling answer needs an end of its own.
-MOST_SECONDS = 120.0
+# A page of 1,000 full invoices is about 2.5 MB. A response larger than this is no page, or a decompression bomb.
+MAX_BYTES = 64 * 1024 * 1024
+TIMEOUT = httpx.Timeout(30, connect=5)
+# The read timeout starts again with every byte received, so a slow response needs a limit for the whole of it.
+MAX_SECONDS = 120.0
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, whatever it is. The body is decompressed, and not assumed to be anything."""
+    """A response of any status. The body is decompressed but not parsed."""
 
     status: int
     headers: httpx.Headers
@@ -27,12 +27,12 @@ class Response:
 
 
 async def read(http: httpx.AsyncClient, url: str, access: Access, since: str | None = None) -> Response:
-    """Ask the accounting API for one page.
+    """Request one page of the accounting API.
 
     Args:
         http: the connection pool.
         url: the whole address.
-        access: whose data, and by which token.
+        access: the access token and the tenant whose data is read.
         since: `yyyy-mm-ddThh:mm:ss` in UTC; the form Xero documents, accurate to the second.
 
     Raises:
@@ -47,25 +47,25 @@ async def read(http: httpx.AsyncClient, url: str, access: Access, since: str | N
     }
     if since:
         headers["If-Modified-Since"] = since
-    return await send(http, http.build_request("GET", url, headers=headers, timeout=PATIENCE))
+    return await send(http, http.build_request("GET", url, headers=headers, timeout=TIMEOUT))
 
 
 async def send(
     http: httpx.AsyncClient,
     request: httpx.Request,
     auth: httpx.Auth | None = None,
-    most_bytes: int = MOST_BYTES,
-    most_seconds: float = MOST_SECONDS,
+    max_bytes: int = MAX_BYTES,
+    max_seconds: float = MAX_SECONDS,
 ) -> Response:
-    """Send one request, once; redirects are not followed, and no status is an error yet.
+    """Send one request once. Redirects are not followed, and no status raises an error.
 
     Raises:
         VendorUnavailable: no answer, or not the whole of it.
         AnswerUnreadable: the answer is too large, or compressed wrongly.
     """
     try:
-        async with asyncio.timeout(most_seconds):
-            return await _exchange(http, request, auth, most_bytes)
+        async with asyncio.timeout(max_seconds):
+            return await _exchange(http, request, auth, max_bytes)
     except TimeoutError:
         raise VendorUnavailable("Xero did not finish its answer in time.", Traffic(calls=1)) from None
     except NEVER_SENT as error:
@@ -78,22 +78,22 @@ async def send(
 
 
 async def _exchange(
-    http: httpx.AsyncClient, request: httpx.Request, auth: httpx.Auth | None, most_bytes: int
+    http: httpx.AsyncClient, request: httpx.Request, auth: httpx.Auth | None, max_bytes: int
 ) -> Response:
     response = await http.send(request, stream=True, auth=auth, follow_redirects=False)
     body = bytearray()
     try:
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > most_bytes:
-                raise AnswerUnreadable(f"Xero's answer is larger than {most_bytes} bytes.", _cost(response, len(body)))
+            if len(body) > max_bytes:
+                raise AnswerUnreadable(f"Xero's answer is larger than {max_bytes} bytes.", _cost(response, len(body)))
     finally:
         await response.aclose()
     return Response(response.status_code, response.headers, bytes(body), _cost(response, len(body)))
 
 
 def _cost(response: httpx.Response, bytes_raw: int) -> Traffic:
-    """Count the call as Xero does; bytes on the wire are those of the body before decompression."""
+    """Return what the call cost; `bytes_wire` counts the body before decompression."""
     return Traffic(
         calls=1,
         bytes_raw=bytes_raw,

@@ -1,4 +1,4 @@
-"""Connections: which tenants a grant reaches."""
+"""Xero's connections: the tenants a grant gives access to."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from app.connector import AccessExpired, AnswerUnreadable, ConnectorError, Organisation
-from app.xero.client import PATIENCE, Response, send
+from app.xero.client import TIMEOUT, Response, send
 from app.xero.errors import EXPIRED, error_for
 from app.xero.parsing import Unreadable, read_instant
 from app.xero.wire import UNREADABLE
@@ -26,23 +26,23 @@ class Connection(Struct):
 
 
 async def list_connections(http: httpx.AsyncClient, api_url: str, access_token: str) -> Sequence[Organisation]:
-    """Return every tenant the user ever connected and did not drop, practices included."""
+    """Return every tenant the user has connected and not disconnected since, practices included."""
     headers = {"Authorization": f"Bearer {access_token}", "Accept": "application/json", "Accept-Encoding": "gzip"}
-    request = http.build_request("GET", f"{api_url}/connections", headers=headers, timeout=PATIENCE)
-    answer = await send(http, request)
-    if answer.status != OK:
-        raise _connections_refusal(answer)
+    request = http.build_request("GET", f"{api_url}/connections", headers=headers, timeout=TIMEOUT)
+    response = await send(http, request)
+    if response.status != OK:
+        raise _connections_error(response)
     try:
-        return [_organisation(row) for row in msgspec.json.decode(answer.body, type=list[Connection])]
+        return [_organisation(row) for row in msgspec.json.decode(response.body, type=list[Connection])]
     except UNREADABLE:
-        raise AnswerUnreadable("Xero's list of connections is not in its form.", answer.traffic) from None
+        raise AnswerUnreadable("Xero's list of connections is not in its form.", response.traffic) from None
 
 
-def _connections_refusal(answer: Response) -> ConnectorError:
-    """No scope is needed for the list of connections, so a 401 there can only mean the token."""
-    if answer.status == UNAUTHORIZED:
-        return AccessExpired(EXPIRED, answer.traffic)
-    return error_for(answer)
+def _connections_error(response: Response) -> ConnectorError:
+    """Return the error of a response; a 401 means the token, because the list of connections needs no scope."""
+    if response.status == UNAUTHORIZED:
+        return AccessExpired(EXPIRED, response.traffic)
+    return error_for(response)
 
 
 def _organisation(row: Connection) -> Organisation:

@@ -1,4 +1,4 @@
-"""Xero seen as a `Connector`."""
+"""The connector of Xero."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from app.xero.profile import XERO_PROFILE
 
 
 class XeroConnector:
-    """Fulfils `app.connector.Connector`.
+    """Implements `app.connector.Connector` for Xero.
 
     Args:
-        http: the connection pool; its own timeouts are overruled.
-        login_url: where consent is given, `https://login.xero.com`.
-        identity_url: where tokens come from, `https://identity.xero.com`.
-        api_url: where data comes from, `https://api.xero.com`.
+        http: the connection pool; each request sets its own timeout.
+        login_url: the address of the consent, `https://login.xero.com`.
+        identity_url: the address of the token endpoint, `https://identity.xero.com`.
+        api_url: the address of the accounting API, `https://api.xero.com`.
     """
 
     vendor = "xero"
@@ -52,11 +52,11 @@ class XeroConnector:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        return await oauth.ask_for_tokens(self._http, self._identity_url, app, form)
+        return await oauth.request_tokens(self._http, self._identity_url, app, form)
 
     async def refresh(self, app: AppCredentials, refresh_token: str) -> TokenSet:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        return await oauth.ask_for_tokens(self._http, self._identity_url, app, form)
+        return await oauth.request_tokens(self._http, self._identity_url, app, form)
 
     async def revoke(self, app: AppCredentials, refresh_token: str) -> None:
         await oauth.revoke(self._http, self._identity_url, app, refresh_token)

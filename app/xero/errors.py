@@ -1,4 +1,4 @@
-"""What each answer of Xero's that is not the one asked for means: one table, read from the top."""
+"""Maps Xero's error responses to the errors of the port by one table, whose first matching row decides."""
 
 import math
 import re
@@ -26,9 +26,9 @@ from app.connector import (
 from app.xero.client import Response
 from app.xero.wire import UNREADABLE
 
-MOST_TEXT = 300
+MAX_TEXT = 300
 ADDRESS = re.compile(r"https?://\S+|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|cloud|local|internal)\b\S*", re.IGNORECASE)
-# No word of a message for people is this long; a token is.
+# A word of this length is a token, not part of a sentence.
 SECRET = re.compile(r"[\w.+/=~-]{40,}")
 SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 LIMITS = {
@@ -43,10 +43,17 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """One row: these statuses, where the answer bears that sign, are that error."""
+    """One row: a response with one of these statuses and this marker is this error.
+
+    Attributes:
+        statuses: the HTTP statuses the row is for.
+        marker: a text in lower case that the response must contain; an empty one is always found.
+        error: the class of the error.
+        detail: the sentence for an operator.
+    """
 
     statuses: range
-    sign: str
+    marker: str
     error: type[ConnectorError]
     detail: str
 
@@ -66,8 +73,8 @@ AWAY = "Xero is unavailable ({status}); the same request may succeed later."
 OFFLINE = "Xero says this organisation is offline; that usually passes within minutes."
 STRANGE = "Xero answered with status {status}, which is not an answer to what was asked."
 
-# The sign is looked for in what `_signs` gathers; an empty one is always there. Two rows are easily confused:
-# 403 "AuthenticationUnsuccessful" is an organisation gone, 401 "AuthorizationUnsuccessful" is a scope missing.
+# Two rows are easily confused: 403 "AuthenticationUnsuccessful" is an organisation that was disconnected,
+# 401 "AuthorizationUnsuccessful" is a scope missing.
 MEANINGS = (
     Meaning(_only(400), "#51 ", HighVolume, BROAD),
     Meaning(_only(400), "highvolumeexception", HighVolume, BROAD),
@@ -95,7 +102,7 @@ class Element(Struct):
 
 
 class Fault(Struct):
-    """The two forms of Xero's error bodies in one; both are optional, an error may as well be text or HTML."""
+    """Xero's two forms of error bodies in one. Every field is optional, and an error may be text or HTML instead."""
 
     ErrorNumber: int | None = None
     Type: str | None = None
@@ -104,26 +111,26 @@ class Fault(Struct):
     Elements: list[Element] = []
 
 
-def error_for(answer: Response) -> ConnectorError:
-    """Return the error an answer stands for, with what it cost; to be raised by the caller."""
-    fault = _read_fault(answer.body)
-    signs = _signs(answer, fault)
-    meaning = next(row for row in MEANINGS if answer.status in row.statuses and row.sign in signs)
+def error_for(response: Response) -> ConnectorError:
+    """Return the error that a response means, with what the call cost; the caller raises it."""
+    fault = _read_fault(response.body)
+    markers = _markers(response, fault)
+    meaning = next(row for row in MEANINGS if response.status in row.statuses and row.marker in markers)
     if meaning.error is RateLimited:
-        return rate_limited(answer)
+        return rate_limited(response)
     message = clean(" ".join(_messages(fault))) or "no reason given"
-    return meaning.error(meaning.detail.format(status=answer.status, message=message), answer.traffic)
+    return meaning.error(meaning.detail.format(status=response.status, message=message), response.traffic)
 
 
-def rate_limited(answer: Response) -> RateLimited:
-    """Return which limit a 429 speaks of, and for how long; it comes without a body worth reading."""
-    limit = LIMITS.get(answer.headers.get("X-Rate-Limit-Problem", "").strip().lower(), "unknown")
-    return RateLimited(LIMITED.format(limit=limit), limit, _read_retry_after(answer.headers), answer.traffic)
+def rate_limited(response: Response) -> RateLimited:
+    """Return the error of a 429: which limit was reached and for how long, both read from headers."""
+    limit = LIMITS.get(response.headers.get("X-Rate-Limit-Problem", "").strip().lower(), "unknown")
+    return RateLimited(LIMITED.format(limit=limit), limit, _read_retry_after(response.headers), response.traffic)
 
 
 def clean(text: str) -> str:
-    """Return a vendor's sentence without addresses and anything that could be a token, at a length for a log line."""
-    return SECRET.sub("…", ADDRESS.sub("…", " ".join(text.replace("\0", " ").split())))[:MOST_TEXT]
+    """Return a text of the vendor without addresses and possible tokens, shortened for a log line."""
+    return SECRET.sub("…", ADDRESS.sub("…", " ".join(text.replace("\0", " ").split())))[:MAX_TEXT]
 
 
 def _read_fault(body: bytes) -> Fault:
@@ -133,10 +140,10 @@ def _read_fault(body: bytes) -> Fault:
         return Fault()
 
 
-def _signs(answer: Response, fault: Fault) -> str:
-    """Gather, in lower case, everything in an answer that tells one error from another of the same status."""
-    text = answer.body[:1000].decode("utf-8", "replace")
-    challenge = answer.headers.get("WWW-Authenticate", "")
+def _markers(response: Response, fault: Fault) -> str:
+    """Return, in lower case, the parts of a response that distinguish errors of the same status."""
+    text = response.body[:1000].decode("utf-8", "replace")
+    challenge = response.headers.get("WWW-Authenticate", "")
     return f"#{fault.ErrorNumber} {fault.Type} {fault.Detail} {challenge} {text}".lower()
 
 
@@ -146,7 +153,7 @@ def _messages(fault: Fault) -> list[str]:
 
 
 def _read_retry_after(headers: httpx.Headers) -> float | None:
-    """Read seconds or an HTTP date, which counts from the answer's own Date; nonsense is no answer at all."""
+    """Return the seconds to wait from seconds or an HTTP date, relative to the response's Date; None if unreadable."""
     text = headers.get("Retry-After", "").strip()
     seconds = float(text) if SECONDS.fullmatch(text) else _seconds_until(text, headers.get("Date", ""))
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
@@ -158,7 +165,7 @@ def _seconds_until(then: str, now: str) -> float:
 
 
 def read_http_date(text: str) -> datetime | None:
-    """Return the instant an HTTP header names, or None where it names none."""
+    """Parse the date of an HTTP header; None if it is no date with a time zone."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError, IndexError):

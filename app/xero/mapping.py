@@ -1,4 +1,4 @@
-"""Xero's words into ours: pure functions from wire rows to records."""
+"""Translates rows as Xero delivers them into vendor-neutral records; pure functions."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -27,7 +27,7 @@ from app.xero.parsing import (
     require,
 )
 
-# True is ours to keep. What is not listed is unknown, and a row of an unknown kind is set aside to be looked at.
+# True: rows of this type are kept. A row of a type that is not listed is quarantined.
 INVOICE_TYPES: Mapping[str, bool] = MappingProxyType({"ACCREC": True, "ACCPAY": False})
 CREDIT_NOTE_TYPES: Mapping[str, bool] = MappingProxyType({"ACCRECCREDIT": True, "ACCPAYCREDIT": False})
 # The refunds among them (ARCREDITPAYMENT, AROVERPAYMENTPAYMENT, ARPREPAYMENTPAYMENT) settle no invoice.
@@ -66,7 +66,7 @@ NOTHING = Decimal(0)
 
 
 def contact_record(row: wire.Contact) -> ContactRecord:
-    """Translate a contact, customer or not: the store decides.
+    """Translate a contact, whether it is a customer or not; the store decides which are kept.
 
     Raises:
         Unreadable: a field is missing, unknown or malformed; so for every function here.
@@ -117,10 +117,10 @@ def invoice_record(row: wire.Invoice) -> InvoiceRecord | None:
 
 
 def applied_credits(row: wire.Invoice, external_id: str, credited: Decimal) -> tuple[AllocationRecord, ...] | None:
-    """Return the overpayments and prepayments on an invoice, or None where the answer does not account for all of them.
+    """Return the overpayments and prepayments applied to an invoice; None where the row does not list all of them.
 
-    Which of these lists a summary keeps is not established. Xero's own sum tells: AmountCredited is what the credit
-    notes, overpayments and prepayments applied add up to, so lists that fall short of it were dropped.
+    Which of these lists `summaryOnly` keeps is not established. AmountCredited is the sum of the credit notes,
+    overpayments and prepayments applied, so where the lists do not add up to it, some were left out.
     """
     if not credited:
         return ()
@@ -159,7 +159,7 @@ def credit_memo_record(row: wire.CreditNote) -> CreditMemoRecord | None:
     total = require(read_amount(row.Total, "Total"), "Total")
     remaining = read_open_amount(row.RemainingCredit, "RemainingCredit", status)
     if row.Allocations is None and remaining != total and status not in CLOSED:
-        # Taking a dropped list for an empty one would erase allocations that stand.
+        # Reading a missing list as an empty one would delete allocations that still exist.
         raise Unreadable("Allocations is missing although part of the credit is used")
     return CreditMemoRecord(
         external_id=external_id,
@@ -180,7 +180,7 @@ def credit_memo_record(row: wire.CreditNote) -> CreditMemoRecord | None:
 
 
 def allocation_records(rows: Iterable[wire.Allocation], credit_id: str) -> Iterable[AllocationRecord]:
-    """Translate what a credit note says of the invoices it was applied to."""
+    """Translate the allocations of a credit note to invoices; deleted ones are left out."""
     for row in rows:
         if not row.IsDeleted:
             yield AllocationRecord(
@@ -195,7 +195,7 @@ def allocation_records(rows: Iterable[wire.Allocation], credit_id: str) -> Itera
 def payment_record(row: wire.Payment) -> PaymentRecord | None:
     """Translate a payment of a sales invoice; payments of bills and refunds are None.
 
-    What a payment settles is called `Invoice` even where it is a credit note, so its type is looked at as well.
+    Xero calls the paid document `Invoice` even where it is a credit note, so its type is checked as well.
     """
     if not look_up(PAYMENT_TYPES, row.PaymentType, "PaymentType"):
         return None
@@ -217,7 +217,7 @@ def payment_record(row: wire.Payment) -> PaymentRecord | None:
 
 
 def party_record(row: wire.Party) -> ContactRecord:
-    """Translate the little of a contact that stands inside a document."""
+    """Translate the contact inside a document, of which only id, name and e-mail address are there."""
     external_id = read_id(row.ContactID, "ContactID")
     return ContactRecord(
         external_id=external_id,
@@ -227,16 +227,16 @@ def party_record(row: wire.Party) -> ContactRecord:
 
 
 def unnamed(external_id: str) -> str:
-    """Return a name for a contact without one, each its own so that no two are taken for the same company."""
+    """Return a unique name for a contact without one, so that no two are matched as the same company."""
     return f"Contact {external_id[:8]}"
 
 
 def read_part(amount: Decimal | None, name: str) -> Decimal:
-    """Return what was settled one way, which is nothing where Xero leaves it out."""
+    """Return an amount that was paid or credited; zero where Xero leaves it out."""
     known = read_amount(amount, name)
     return NOTHING if known is None else known
 
 
 def read_open_amount(amount: Decimal | None, name: str, status: DocumentStatus) -> Decimal:
-    """Return what is left to settle; nothing of a voided or deleted document is, whatever it still says."""
+    """Return the open amount of a document; zero when it is voided or deleted, whatever the row says."""
     return NOTHING if status in CLOSED else require(read_amount(amount, name), name)

@@ -1,4 +1,4 @@
-"""Consent and tokens."""
+"""Xero's OAuth: scope sets, the authorization URL, and the requests to the token endpoint."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ from app.connector import (
     TokenSet,
     VendorUnavailable,
 )
-from app.xero.client import PATIENCE, Response, send
+from app.xero.client import TIMEOUT, Response, send
 from app.xero.errors import clean, rate_limited
 from app.xero.parsing import Unreadable, read_text, require
 from app.xero.wire import UNREADABLE
@@ -47,8 +47,8 @@ ALWAYS_NEEDED = frozenset({"offline_access", "accounting.contacts.read"})
 REJECTED = (
     "Xero does not accept this app ({word}): check the client id, the secret, the redirect URI and the scope set."
 )
-# Only these words, in JSON and under these statuses, say that a grant is dead. A proxy's page, an outage or a torn
-# connection says nothing about it, and taking one for a refusal would make users reconnect for no reason.
+# Only these words, in JSON and under these statuses, mean that a grant or an app is refused. A proxy's page, an outage
+# or a broken connection does not, and reading one as a refusal would make users reconnect for no reason.
 WORDS: Mapping[str, tuple[type[ConnectorError], str]] = MappingProxyType(
     {
         "invalid_grant": (GrantRefused, "Xero no longer accepts this code or refresh token; connect Xero again."),
@@ -63,7 +63,7 @@ BAD_REQUEST, UNAUTHORIZED, REQUEST_TIMEOUT, TOO_MANY, SERVER_ERROR = 400, 401, 4
 OK, NO_CONTENT = 200, 204
 
 
-class TokenAnswer(Struct):
+class TokenResponse(Struct):
     access_token: str
     expires_in: int
     refresh_token: str | None = None
@@ -76,7 +76,7 @@ class Claims(Struct):
     scope: list[str] | str | None = None
 
 
-class Refusal(Struct):
+class OAuthError(Struct):
     error: str = ""
 
 
@@ -93,9 +93,9 @@ def read_scope_set(name: str) -> tuple[str, ...]:
 
 
 def find_missing_scopes(granted: frozenset[str]) -> frozenset[str]:
-    """Return what a grant lacks: the rest of the granular pair where part of it is there, else the broad scope.
+    """Return the missing scopes: the rest of the granular pair where part of it was granted, else the broad scope.
 
-    A scope to write includes reading, and the broad scope includes the granular pair.
+    A scope that allows writing includes reading, and the broad scope includes the granular pair.
     """
     readable = granted | {f"{scope}.read" for scope in granted}
     missing = ALWAYS_NEEDED - readable
@@ -105,7 +105,7 @@ def find_missing_scopes(granted: frozenset[str]) -> frozenset[str]:
 
 
 def find_scope_of(resource: Resource, scope_set: str) -> str:
-    """Return the scope that reads a resource: contacts have one of their own, invoices cover credit notes."""
+    """Return the scope that allows reading a resource; invoices and credit notes share one."""
     if resource is Resource.CONTACTS:
         return "accounting.contacts.read"
     if scope_set == "broad":
@@ -128,70 +128,70 @@ def build_authorization_url(login_url: str, request: ConsentRequest) -> str:
     return f"{login_url}/identity/connect/authorize?{urlencode(query, quote_via=quote)}"
 
 
-async def ask_for_tokens(
+async def request_tokens(
     http: httpx.AsyncClient, identity_url: str, app: AppCredentials, form: Mapping[str, str]
 ) -> TokenSet:
-    """Trade a code or a refresh token for a token set.
+    """Exchange a code or a refresh token for a token set.
 
     Raises:
-        GrantRefused: the code or refresh token is dead.
-        AppRejected: the app is not what Xero knows.
+        GrantRefused: Xero no longer accepts the code or refresh token.
+        AppRejected: Xero does not accept the client id, the secret, the redirect URI or the scopes.
         ConnectorError: anything else, which says nothing about the grant.
     """
-    answer = await _post(http, f"{identity_url}/connect/token", app, form)
-    if answer.status != OK:
-        raise _identity_refusal(answer)
+    response = await _post(http, f"{identity_url}/connect/token", app, form)
+    if response.status != OK:
+        raise _identity_error(response)
     try:
-        return _read_tokens(answer.body)
+        return _read_tokens(response.body)
     except Unreadable as error:
-        raise AnswerUnreadable(f"Xero's token answer is not in its form: {error}", answer.traffic) from None
+        raise AnswerUnreadable(f"Xero's token answer is not in its form: {error}", response.traffic) from None
 
 
 async def revoke(http: httpx.AsyncClient, identity_url: str, app: AppCredentials, refresh_token: str) -> None:
-    """End a grant; with it go all the connections its user made for this app (RFC 7009)."""
-    answer = await _post(http, f"{identity_url}/connect/revocation", app, {"token": refresh_token})
-    if answer.status not in (OK, NO_CONTENT):
-        raise _identity_refusal(answer)
+    """Revoke a grant (RFC 7009); Xero ends every connection its user made for this app with it."""
+    response = await _post(http, f"{identity_url}/connect/revocation", app, {"token": refresh_token})
+    if response.status not in (OK, NO_CONTENT):
+        raise _identity_error(response)
 
 
 async def _post(http: httpx.AsyncClient, url: str, app: AppCredentials, form: Mapping[str, str]) -> Response:
     headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
-    request = http.build_request("POST", url, data=dict(form), headers=headers, timeout=PATIENCE)
+    request = http.build_request("POST", url, data=dict(form), headers=headers, timeout=TIMEOUT)
     return await send(http, request, httpx.BasicAuth(app.client_id, app.client_secret))
 
 
-def _identity_refusal(answer: Response) -> ConnectorError:
-    if answer.status == TOO_MANY:
-        return rate_limited(answer)
-    if answer.status >= SERVER_ERROR or answer.status == REQUEST_TIMEOUT:
-        return VendorUnavailable(f"Xero's sign-in service is unavailable ({answer.status}).", answer.traffic)
-    word = _read_word(answer.body)
-    if answer.status in (BAD_REQUEST, UNAUTHORIZED) and word in WORDS:
+def _identity_error(response: Response) -> ConnectorError:
+    if response.status == TOO_MANY:
+        return rate_limited(response)
+    if response.status >= SERVER_ERROR or response.status == REQUEST_TIMEOUT:
+        return VendorUnavailable(f"Xero's sign-in service is unavailable ({response.status}).", response.traffic)
+    word = _read_word(response.body)
+    if response.status in (BAD_REQUEST, UNAUTHORIZED) and word in WORDS:
         error, detail = WORDS[word]
-        return error(detail.format(word=word), answer.traffic)
-    if word and answer.status >= BAD_REQUEST:
-        return RequestRejected(f"Xero's sign-in service refused the request: {clean(word)}", answer.traffic)
-    return AnswerUnreadable(f"Xero's sign-in service answered {answer.status} and no reason.", answer.traffic)
+        return error(detail.format(word=word), response.traffic)
+    if word and response.status >= BAD_REQUEST:
+        return RequestRejected(f"Xero's sign-in service refused the request: {clean(word)}", response.traffic)
+    return AnswerUnreadable(f"Xero's sign-in service answered {response.status} and no reason.", response.traffic)
 
 
 def _read_word(body: bytes) -> str:
     try:
-        return msgspec.json.decode(body, type=Refusal).error
+        return msgspec.json.decode(body, type=OAuthError).error
     except UNREADABLE:
         return ""
 
 
 def _read_tokens(body: bytes) -> TokenSet:
     try:
-        answer = msgspec.json.decode(body, type=TokenAnswer, strict=False)
+        response = msgspec.json.decode(body, type=TokenResponse, strict=False)
     except UNREADABLE as error:
         raise Unreadable(str(error)) from None
-    claims = _read_claims(answer.access_token)
+    claims = _read_claims(response.access_token)
     return TokenSet(
-        access_token=_check_token(answer.access_token),
-        refresh_token=_check_token(answer.refresh_token) if answer.refresh_token else None,
-        lifetime=_check_lifetime(answer.expires_in),
-        scopes=_read_scopes(answer.scope or claims.scope),
+        access_token=_check_token(response.access_token),
+        refresh_token=_check_token(response.refresh_token) if response.refresh_token else None,
+        lifetime=_check_lifetime(response.expires_in),
+        scopes=_read_scopes(response.scope or claims.scope),
         user_id=require(read_text(claims.xero_userid.lower()), "xero_userid"),
         consent_id=claims.authentication_event_id and claims.authentication_event_id.lower(),
     )
@@ -200,8 +200,9 @@ def _read_tokens(body: bytes) -> TokenSet:
 def _read_claims(access_token: str) -> Claims:
     """Read the payload of a token without checking its signature.
 
-    It came straight from the token endpoint over TLS, in answer to our own secret: nobody else can have made it, and
-    it is read for the ids in it, not to let anyone in (OpenID Connect Core 3.1.3.7 allows the same for an id_token).
+    It came directly from the token endpoint over TLS, in response to a request with our own secret, so nobody else can
+    have made it; and it is read for its ids, not to authenticate anyone (OpenID Connect Core 3.1.3.7 allows the same
+    for an id_token).
     """
     try:
         _, payload, _ = access_token.split(".")
@@ -215,7 +216,7 @@ def _read_scopes(scope: str | Sequence[str] | None) -> frozenset[str]:
 
 
 def _check_token(token: str) -> str:
-    """Return a token that fits a header; what does not would fail each later call in a way hard to understand."""
+    """Return the token if it can be sent in a header; one that cannot would make every later call fail."""
     if not (token.isascii() and token.isprintable()):
         raise Unreadable("a token holds characters no header can carry")
     return token

@@ -1,4 +1,4 @@
-"""One page: from what is asked to Xero's address, and from Xero's answer to rows of ours."""
+"""Reads one page: builds the request's address, and translates the response into vendor-neutral records."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,11 +18,11 @@ from app.xero.errors import error_for, read_http_date
 from app.xero.parsing import Unreadable, read_id, read_instant, read_text
 from app.xero.profile import XERO_PROFILE
 
-# The limit is the length of the address, about 52 UUIDs; past it Xero answers 404 as if nothing were there.
-MOST_IDS = 40
-# A quarantined row is for a person to look at; one with thousands of lines is not worth its bytes.
-MOST_PAYLOAD = 20_000
-MOST_NAME = 100
+# The limit is the length of the URL, about 52 UUIDs; Xero answers a longer one with 404, as if nothing existed.
+MAX_IDS = 40
+# Quarantined rows are stored for a person to examine; of a very long one the beginning is enough.
+MAX_PAYLOAD = 20_000
+MAX_ID_LENGTH = 100
 OK, NOT_MODIFIED = 200, 304
 
 RowT = TypeVar("RowT")
@@ -31,18 +31,18 @@ RecordT = TypeVar("RecordT", ContactRecord, InvoiceRecord, CreditMemoRecord, Pay
 
 @dataclass(frozen=True, slots=True)
 class Collection(Generic[RowT]):
-    """How one resource is asked for and read.
+    """How one resource is requested and read.
 
     Attributes:
-        path: the endpoint, and the key its rows stand under.
-        id_field: the row's own id.
-        kind_field: what tells customers' rows from suppliers', or None.
-        kinds: which kinds there are; true is ours.
-        filters: what to ask Xero to leave out, in a form it calls optimised.
-        always: parameters of every read.
-        takes_ids: whether one read may name many rows.
-        row: Xero's form.
-        record: ours, or None for a row we do not keep.
+        path: the endpoint, and the key of its rows in the response.
+        id_field: the field with the row's id.
+        kind_field: the field that distinguishes customers' rows from suppliers', or None.
+        kinds: the values of `kind_field`; true for those that are kept.
+        filters: parameters that make Xero leave out rows that are not kept, in a form its pages call optimised.
+        always: parameters of every request.
+        takes_ids: whether one request may name several rows.
+        row: the row as Xero delivers it.
+        record: translates a row; None for a row that is not kept.
     """
 
     path: str
@@ -103,7 +103,7 @@ COLLECTIONS: Mapping[Resource, Collection[Any]] = MappingProxyType(
 
 @dataclass(slots=True)
 class DecodedPage:
-    """The rows of one answer, told apart."""
+    """The rows of one response: those that are kept, those rejected, and the keys of all that have one."""
 
     keys: list[RowKey] = field(default_factory=list)
     records: dict[str, Any] = field(default_factory=dict)
@@ -115,26 +115,26 @@ async def fetch_page(http: httpx.AsyncClient, api_url: str, access: Access, requ
     """Read one page in one call.
 
     Raises:
-        ConnectorError: as the answer says; `RequestRejected` without a call where the request cannot be one.
+        ConnectorError: as the response says; `RequestRejected`, without a call, where the request is not valid.
     """
     since = None if request.ids or request.changed_since is None else format_since(request.changed_since)
-    answer = await client.read(http, f"{api_url}/api.xro/2.0/{build_target(request)}", access, since)
-    # Xero documents no 304, and a proxy may make one. Where nothing was asked about change it is no answer: taken for
-    # "no rows", like an empty body or a 204, it would end a first sync with nothing.
-    if answer.status == NOT_MODIFIED and since:
-        return _assemble(request, answer, wire.Envelope(), DecodedPage())
-    if answer.status != OK:
-        raise error_for(answer)
-    return read_page(request, answer)
+    response = await client.read(http, f"{api_url}/api.xro/2.0/{build_target(request)}", access, since)
+    # Xero documents no 304, but a proxy may send one. Without If-Modified-Since it is an error, like an empty body or a
+    # 204: read as "no rows", it would end a first sync without any data.
+    if response.status == NOT_MODIFIED and since:
+        return _assemble(request, response, wire.Envelope(), DecodedPage())
+    if response.status != OK:
+        raise error_for(response)
+    return read_page(request, response)
 
 
 def ids_per_read(resource: Resource) -> int:
-    """Return how many rows one read may name; credit notes and payments have no parameter for it."""
-    return MOST_IDS if COLLECTIONS[resource].takes_ids else 1
+    """Return how many rows one request may name; credit notes and payments have no parameter for ids."""
+    return MAX_IDS if COLLECTIONS[resource].takes_ids else 1
 
 
 def build_target(request: PageRequest) -> str:
-    """Return the path and query of a request, below the API's root."""
+    """Return the path and query of a request, relative to the API's root."""
     collection = COLLECTIONS[request.resource]
     ids = _check_ids(request)
     if ids and not collection.takes_ids:
@@ -148,7 +148,7 @@ def build_target(request: PageRequest) -> str:
 
 
 def _check_ids(request: PageRequest) -> tuple[str, ...]:
-    """Return the ids in lower case, each once. A webhook's are anybody's, so nothing else gets into an address."""
+    """Return the ids in lower case, each once. Those of webhooks are untrusted, so only UUIDs are put into a URL."""
     try:
         ids = tuple(dict.fromkeys(read_id(text, "id") for text in request.ids))
     except Unreadable:
@@ -159,40 +159,40 @@ def _check_ids(request: PageRequest) -> tuple[str, ...]:
 
 
 def format_since(instant: datetime) -> str:
-    """Return the one form of If-Modified-Since that Xero documents; fractions are of no use to it."""
+    """Return the form of If-Modified-Since that Xero documents, which is accurate to the second."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def read_page(request: PageRequest, answer: Response) -> Page:
-    """Translate an answer; rows that cannot be read are set aside, and the page goes on.
+def read_page(request: PageRequest, response: Response) -> Page:
+    """Translate a response; rows that cannot be read are rejected one by one, and the others kept.
 
     Raises:
-        AnswerUnreadable: the whole of it is not what was asked for.
+        AnswerUnreadable: the response is not a page of the resource.
     """
     collection = COLLECTIONS[request.resource]
     try:
-        envelope = wire.decode_envelope(answer.body)
+        envelope = wire.decode_envelope(response.body)
         rows = wire.Rows(getattr(envelope, collection.path), collection.row)
-        return _assemble(request, answer, envelope, sort_rows(collection, rows))
+        return _assemble(request, response, envelope, decode_rows(collection, rows))
     except Unreadable as error:
-        raise AnswerUnreadable(f"Xero's answer is not a page of {collection.path}: {error}", answer.traffic) from None
+        raise AnswerUnreadable(f"Xero's answer is not a page of {collection.path}: {error}", response.traffic) from None
 
 
-def sort_rows(collection: Collection[RowT], rows: wire.Rows[RowT]) -> DecodedPage:
-    """Tell the rows we keep from those we do not and those that cannot be read."""
+def decode_rows(collection: Collection[RowT], rows: wire.Rows[RowT]) -> DecodedPage:
+    """Decode every row, translate those that are kept, and reject those that cannot be read."""
     decoded = rows.decode()
     found = DecodedPage(row_count=len(decoded))
     sources: Sequence[Any] = ()
-    for place, row in enumerate(decoded):
+    for index, row in enumerate(decoded):
         try:
-            _keep(collection, row, found)
+            _add_record(collection, row, found)
         except Unreadable as error:
             sources = sources or rows.sources()
-            _set_aside(collection, bytes(sources[place]), str(error), found)
+            _add_rejected(collection, bytes(sources[index]), str(error), found)
     return found
 
 
-def _keep(collection: Collection[RowT], row: RowT | Unreadable, found: DecodedPage) -> None:
+def _add_record(collection: Collection[RowT], row: RowT | Unreadable, found: DecodedPage) -> None:
     if isinstance(row, Unreadable):
         raise row
     record = collection.record(row)
@@ -200,14 +200,14 @@ def _keep(collection: Collection[RowT], row: RowT | Unreadable, found: DecodedPa
         found.keys.append(_read_key(getattr(row, collection.id_field), getattr(row, "UpdatedDateUTC", "")))
         return
     found.keys.append(RowKey(record.external_id, record.vendor_updated_at))
-    # Offset paging may deliver a row twice; the newest is the one to keep.
-    twin = found.records.get(record.external_id)
-    if twin is None or twin.vendor_updated_at <= record.vendor_updated_at:
+    # Offset paging may deliver a row twice; the newest is kept.
+    previous = found.records.get(record.external_id)
+    if previous is None or previous.vendor_updated_at <= record.vendor_updated_at:
         found.records[record.external_id] = record
 
 
-def _set_aside(collection: Collection[RowT], source: bytes, reason: str, found: DecodedPage) -> None:
-    """Keep what can be read of a row that cannot, unless it is plainly a supplier's: that is no loss to anybody."""
+def _add_rejected(collection: Collection[RowT], source: bytes, reason: str, found: DecodedPage) -> None:
+    """Add the key and the source of a row that cannot be read, unless it is a supplier's, which is not kept anyway."""
     loose = wire.decode_loosely(source)
     external_id, stamp = loose.get(collection.id_field), loose.get("UpdatedDateUTC")
     with suppress(Unreadable):
@@ -215,8 +215,8 @@ def _set_aside(collection: Collection[RowT], source: bytes, reason: str, found: 
     kind = loose.get(collection.kind_field) if collection.kind_field else None
     if isinstance(kind, str) and collection.kinds.get(kind) is False:
         return
-    name = read_text(external_id[:MOST_NAME].lower()) if isinstance(external_id, str) else None
-    payload = source.decode("utf-8", "replace").replace("\0", "")[:MOST_PAYLOAD]
+    name = read_text(external_id[:MAX_ID_LENGTH].lower()) if isinstance(external_id, str) else None
+    payload = source.decode("utf-8", "replace").replace("\0", "")[:MAX_PAYLOAD]
     found.rejected.append(RejectedRow(name, reason, payload))
 
 
@@ -224,7 +224,7 @@ def _read_key(external_id: str, stamp: str) -> RowKey:
     return RowKey(read_id(external_id, "id"), read_instant(stamp))
 
 
-def _assemble(request: PageRequest, answer: Response, envelope: wire.Envelope, found: DecodedPage) -> Page:
+def _assemble(request: PageRequest, response: Response, envelope: wire.Envelope, found: DecodedPage) -> Page:
     pagination = envelope.pagination or wire.Pagination()
     return Page(
         batch=Batch(**{request.resource.value: tuple(found.records.values())}),
@@ -232,13 +232,13 @@ def _assemble(request: PageRequest, answer: Response, envelope: wire.Envelope, f
         rejected=found.rejected,
         row_count=found.row_count,
         total_rows=pagination.itemCount,
-        is_last=_is_last(request, pagination, found.row_count),
-        read_at=_read_at(envelope, answer),
-        traffic=answer.traffic,
+        is_last=_is_last_page(request, pagination, found.row_count),
+        read_at=_read_at(envelope, response),
+        traffic=response.traffic,
     )
 
 
-def _is_last(request: PageRequest, pagination: wire.Pagination, row_count: int) -> bool:
+def _is_last_page(request: PageRequest, pagination: wire.Pagination, row_count: int) -> bool:
     if request.ids:
         return True
     if pagination.pageCount is not None:
@@ -246,11 +246,15 @@ def _is_last(request: PageRequest, pagination: wire.Pagination, row_count: int) 
     return row_count < request.page_size
 
 
-def _read_at(envelope: wire.Envelope, answer: Response) -> datetime:
-    """Return the vendor's own instant of an answer; the cursor is built on it, so there is no page without one."""
+def _read_at(envelope: wire.Envelope, response: Response) -> datetime:
+    """Return Xero's own instant of the response, on which the cursor depends.
+
+    Raises:
+        AnswerUnreadable: the response does not say it.
+    """
     try:
         return read_instant(envelope.DateTimeUTC or "")
     except Unreadable:
-        if spoken := read_http_date(answer.headers.get("Date", "")):
-            return spoken
-    raise AnswerUnreadable("Xero's answer does not say when it was made.", answer.traffic)
+        if sent_at := read_http_date(response.headers.get("Date", "")):
+            return sent_at
+    raise AnswerUnreadable("Xero's answer does not say when it was made.", response.traffic)

@@ -1,4 +1,4 @@
-"""Single values as Xero writes them: ids, texts, amounts, dates; each is either exact or refused with a reason."""
+"""Parses single values as Xero writes them: ids, texts, amounts and dates; each is exact or raises `Unreadable`."""
 
 import re
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from typing import TypeVar
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UUID_SHAPE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CURRENCY_SHAPE = re.compile(r"[A-Z]{3}")
-# The offset behind the milliseconds is decoration: the value counts from the epoch in UTC with or without it.
+# The offset after the milliseconds has no effect: they count from the epoch in UTC with or without it.
 MILLISECONDS = re.compile(r"/Date\((-?\d{1,16})(?:[+-]\d{4})?\)/", re.ASCII)
 ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-# PostgreSQL's NUMERIC ends at 131,072 digits before the point and 16,383 behind it; what is past this bound is no
-# amount, and would cost the whole page. The context only judges: it would rather fail than change a digit.
+# PostgreSQL's NUMERIC has at most 131,072 digits before the point and 16,383 after it; a value beyond this bound would
+# make the write of the whole page fail. The context only checks: it raises instead of changing a digit.
 KEEPABLE = Context(prec=1000, Emin=-1000, Emax=1000, traps=[InvalidOperation, Overflow, Rounded, Subnormal, Clamped])
 
 ValueT = TypeVar("ValueT")
 
 
 class Unreadable(ValueError):
-    """A row, or a value in it, is not in Xero's form; the text says which and how."""
+    """A row, or a value in it, is not in Xero's form; the message says which and why."""
 
 
 def require(value: ValueT | None, name: str) -> ValueT:
@@ -35,7 +35,7 @@ def require(value: ValueT | None, name: str) -> ValueT:
 
 
 def look_up(meanings: Mapping[str, ValueT], word: str, name: str) -> ValueT:
-    """Return what one of Xero's words means to us."""
+    """Return the meaning of one of Xero's words."""
     try:
         return meanings[word]
     except KeyError:
@@ -51,7 +51,7 @@ def read_id(text: str, name: str) -> str:
 
 
 def read_text(text: str | None) -> str | None:
-    """Return a text without the one character PostgreSQL cannot hold, or None for an empty one."""
+    """Return a text without the character PostgreSQL cannot store (NUL), or None for an empty one."""
     return text.replace("\0", "") or None if text else None
 
 
@@ -64,7 +64,7 @@ def read_currency(text: str | None) -> str:
 
 
 def read_amount(amount: Decimal | None, name: str) -> Decimal | None:
-    """Return an amount unchanged if it is a number that can be kept."""
+    """Return an amount unchanged if it is a number that can be stored."""
     if amount is None:
         return None
     try:
@@ -77,7 +77,7 @@ def read_amount(amount: Decimal | None, name: str) -> Decimal | None:
 
 
 def read_rate(rate: Decimal | None) -> Decimal | None:
-    """Return foreign units per base unit as it comes, or None: nothing can be divided by a rate of zero or less."""
+    """Return foreign units per base unit unchanged; None for zero or less, by which nothing can be divided."""
     known = read_amount(rate, "CurrencyRate")
     return known if known and known > 0 else None
 

@@ -1,4 +1,4 @@
-"""Xero's notices: the signature over the raw bytes, then the events, none of which is trusted to be in its form."""
+"""Reads Xero's webhook deliveries: the signature over the raw bytes, then the events, which may be malformed."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from app.billing.records import Resource
 from app.connector import BadSignature, Notice, NoticeUnreadable
 from app.xero.parsing import EPOCH, UUID_SHAPE, Unreadable, read_instant
-from app.xero.wire import UNREADABLE, decode_loosely, mend
+from app.xero.wire import UNREADABLE, decode_loosely, repair
 
 RESOURCES: Mapping[str, Resource] = MappingProxyType(
     {
@@ -24,16 +24,16 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
         "PAYMENT": Resource.PAYMENTS,
     }
 )
-# Where an event says of which type its subject is, only this one is a customer's.
+# Where an event has the type of its subject, only this type is a customer's.
 CUSTOMERS_TYPE: Mapping[str, str] = MappingProxyType(
     {"INVOICE": "ACCREC", "CREDITNOTE": "ACCRECCREDIT", "PAYMENT": "ACCRECPAYMENT"}
 )
-# These texts are parts of a unique index, whose entries PostgreSQL limits to about 2,700 bytes.
-MOST_TEXT = 100
-MOST_DEPTH = 10
-MOST_PAYLOAD = 20_000
+# These texts are part of a unique index, whose entries PostgreSQL limits to about 2,700 bytes.
+MAX_TEXT = 100
+MAX_DEPTH = 10
+MAX_PAYLOAD = 20_000
 # An integer of more digits cannot be turned into text again by Python's own limit on that conversion.
-LARGEST_NUMBER = 10**30
+MAX_INTEGER = 10**30
 
 
 class Delivery(Struct):
@@ -41,7 +41,7 @@ class Delivery(Struct):
 
 
 def read_notices(body: bytes, signatures: Sequence[bytes], keys: Sequence[str]) -> Sequence[Notice]:
-    """Check the signature, then read the events; Xero's probe of a new subscription has none.
+    """Check the signature, then read the events; the probe of a new subscription (intent to receive) has none.
 
     Raises:
         BadSignature: missing, doubled, or made with no key of ours.
@@ -51,7 +51,7 @@ def read_notices(body: bytes, signatures: Sequence[bytes], keys: Sequence[str]) 
     try:
         events = msgspec.json.decode(body, type=Delivery).events
     except UNREADABLE:
-        events = _read_mended(body)
+        events = _read_repaired(body)
     return [read_event(bytes(event)) for event in events]
 
 
@@ -68,18 +68,18 @@ def check_signature(body: bytes, signatures: Sequence[bytes], keys: Sequence[str
 
 
 def sign(body: bytes, key: str) -> bytes:
-    """Return the signature Xero makes: the key is used as text, although it looks like base64."""
+    """Return the signature as Xero makes it: the key is used as text, although it looks like base64."""
     return base64.b64encode(hmac.new(key.encode("utf-8", "surrogateescape"), body, hashlib.sha256).digest())
 
 
 def read_event(raw: bytes) -> Notice:
-    """Translate one event; one that is not in its form is kept too, with what is wrong as the reason to ignore it."""
+    """Translate one event; a malformed one is returned too, with what is wrong as the reason to ignore it."""
     event = decode_loosely(raw)
     category = _read_word(event, "eventCategory").upper()
-    why_ignored = _find_fault(event) or _find_reason(event, category)
+    why_ignored = _find_defect(event) or _find_reason_to_ignore(event, category)
     return Notice(
         tenant_id=_read_word(event, "tenantId").lower(),
-        # Broken events without an id would all look like one another; the digest keeps them apart.
+        # Malformed events without an id would all be the same event; the digest distinguishes them.
         resource_id=_read_word(event, "resourceId").lower() or f"unreadable:{hashlib.sha256(raw).hexdigest()[:16]}",
         category=category,
         event_type=_read_word(event, "eventType").upper(),
@@ -90,15 +90,15 @@ def read_event(raw: bytes) -> Notice:
     )
 
 
-def _read_mended(body: bytes) -> list[Raw]:
+def _read_repaired(body: bytes) -> list[Raw]:
     try:
-        return msgspec.json.decode(mend(body), type=Delivery).events
+        return msgspec.json.decode(repair(body), type=Delivery).events
     except UNREADABLE as error:
         raise NoticeUnreadable(f"The notice is not in Xero's form: {error}") from None
 
 
-def _find_fault(event: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the form of an event."""
+def _find_defect(event: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the form of an event, or None."""
     if not event:
         return "the event is not a JSON object"
     if not _is_storable(event):
@@ -111,8 +111,8 @@ def _find_fault(event: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _find_reason(event: Mapping[str, Any], category: str) -> str | None:
-    """Return why nothing has to be read for an event in good form."""
+def _find_reason_to_ignore(event: Mapping[str, Any], category: str) -> str | None:
+    """Return why nothing has to be read for a well-formed event, or None."""
     if category == "SUBSCRIPTION" or _read_word(event, "tenantType").upper() == "APPLICATION":
         return "it is about the app, not about an organisation"
     if category not in RESOURCES:
@@ -126,7 +126,7 @@ def _find_reason(event: Mapping[str, Any], category: str) -> str | None:
 
 def _read_word(event: Mapping[str, Any], name: str) -> str:
     found = event.get(name)
-    return found.replace("\0", "")[:MOST_TEXT] if isinstance(found, str) else ""
+    return found.replace("\0", "")[:MAX_TEXT] if isinstance(found, str) else ""
 
 
 def _read_event_at(event: Mapping[str, Any]) -> datetime | None:
@@ -136,12 +136,12 @@ def _read_event_at(event: Mapping[str, Any]) -> datetime | None:
         return None
 
 
-def _is_storable(value: object, depth: int = MOST_DEPTH) -> bool:
-    """Return whether PostgreSQL's jsonb takes a decoded value as it is."""
+def _is_storable(value: object, depth: int = MAX_DEPTH) -> bool:
+    """Return whether PostgreSQL's jsonb can store a decoded value unchanged."""
     if isinstance(value, str):
         return "\0" not in value
     if isinstance(value, int):
-        return -LARGEST_NUMBER < value < LARGEST_NUMBER
+        return -MAX_INTEGER < value < MAX_INTEGER
     if isinstance(value, dict):
         return depth > 0 and all(_is_storable(part, depth - 1) for pair in value.items() for part in pair)
     if isinstance(value, list):
@@ -150,4 +150,4 @@ def _is_storable(value: object, depth: int = MOST_DEPTH) -> bool:
 
 
 def _read_payload(raw: bytes) -> str:
-    return raw[:MOST_PAYLOAD].decode("utf-8", "replace").replace("\0", "")
+    return raw[:MAX_PAYLOAD].decode("utf-8", "replace").replace("\0", "")

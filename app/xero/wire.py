@@ -1,4 +1,4 @@
-"""Xero's JSON exactly as written: the fields we use, and decoding that survives one bad row."""
+"""Xero's JSON as it is delivered: the fields that are used, and decoding in which a bad row affects no other."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from app.xero.parsing import Unreadable
 
 CONTROLS = re.compile(rb"[\x00-\x1f]")
-# Read escape by escape, so that an escaped backslash before a `u` is not taken for the start of a character.
+# Matches escape by escape, so that an escaped backslash before a `u` is not read as the start of a character.
 ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
@@ -28,7 +28,7 @@ class Pagination(Struct):
 
 
 class Envelope(Struct):
-    """What stands around the rows. The rows stay undecoded, so that the envelope can be judged alone."""
+    """The object around the rows, which stay undecoded, so that a bad row does not affect the envelope."""
 
     DateTimeUTC: str | None = None
     pagination: Pagination | None = None
@@ -58,7 +58,7 @@ class Contact(Struct):
 
 
 class Party(Struct):
-    """The little of a contact that stands inside a document."""
+    """The contact inside a document, of which Xero delivers a few fields."""
 
     ContactID: str
     Name: str | None = None
@@ -139,7 +139,7 @@ class CreditNote(Struct):
 
 
 class PaidDocument(Struct):
-    """What a payment settles; Xero calls it `Invoice` even where it is a credit note."""
+    """The document a payment is for; Xero calls it `Invoice` even where it is a credit note."""
 
     InvoiceID: str
     Type: str | None = None
@@ -160,11 +160,11 @@ class Payment(Struct):
 
 
 class Rows(Generic[RowT]):
-    """The rows of one answer, each either decoded or the reason why not.
+    """The rows of one response, each decoded or with the reason why it cannot be.
 
     Args:
         raw: the JSON array.
-        kind: what a row should be.
+        kind: the type of a row.
     """
 
     def __init__(self, raw: Raw, kind: type[RowT]) -> None:
@@ -172,7 +172,7 @@ class Rows(Generic[RowT]):
         self._kind = kind
 
     def decode(self) -> Sequence[RowT | Unreadable]:
-        """Return every row in order; a list decodes at once unless one row of it is bad, then each by itself."""
+        """Return every row in order: decoded as one list or, when a row is malformed, each by itself."""
         try:
             return msgspec.json.decode(self._raw, type=list[self._kind])  # type: ignore[name-defined]  # known at run time
         except UNREADABLE:
@@ -191,40 +191,40 @@ class Rows(Generic[RowT]):
 
     def _decode_one(self, raw: Raw) -> RowT | Unreadable:
         try:
-            return msgspec.json.decode(mend(bytes(raw)), type=self._kind)
+            return msgspec.json.decode(repair(bytes(raw)), type=self._kind)
         except UNREADABLE as error:
             return Unreadable(str(error))
 
 
 def decode_envelope(body: bytes) -> Envelope:
-    """Read what stands around the rows.
+    """Decode the envelope around the rows.
 
     Raises:
-        Unreadable: no JSON of that form: HTML, empty, truncated, nested past reason.
+        Unreadable: the body is no such JSON: HTML, empty, truncated or nested too deeply.
     """
     try:
         return msgspec.json.decode(body, type=Envelope)
     except UNREADABLE:
         pass
     try:
-        return msgspec.json.decode(mend(body), type=Envelope)
+        return msgspec.json.decode(repair(body), type=Envelope)
     except UNREADABLE as error:
         raise Unreadable(str(error)) from None
 
 
 def decode_loosely(raw: bytes) -> dict[str, Any]:
-    """Return a row that is not of its type as whatever object it is, or nothing."""
+    """Decode a row that does not have the form of its type; an empty dict when it is no JSON object."""
     try:
-        found = msgspec.json.decode(mend(raw))
+        found = msgspec.json.decode(repair(raw))
     except UNREADABLE:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def mend(body: bytes) -> bytes:
-    """Replace what no JSON text may hold but a careless producer lets through, so that one character costs no page.
+def repair(body: bytes) -> bytes:
+    """Replace what JSON does not allow but some producers write, so that one character does not fail the whole page.
 
-    Those are bytes that are not UTF-8, bare control characters, and halves of surrogate pairs.
+    These are bytes that are not UTF-8, unescaped control characters, and halves of surrogate pairs.
     """
     text = body.decode("utf-8-sig", "replace").encode()
     return ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], CONTROLS.sub(b" ", text))

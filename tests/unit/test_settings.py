@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.main import make_ready
+from app.main import prepare_settings
 from app.settings import SettingsError, load_settings, parse_keys
 
 KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
@@ -42,7 +42,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def test_a_wrong_value_is_one_sentence_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as told:
-        make_ready(load_settings())
+        prepare_settings(load_settings())
     assert str(told.value).startswith(name)
     assert str(told.value).count("\n") == 0
     assert value not in str(told.value) or name not in {"ENCRYPTION_KEYS", "AUTH_JWT_SECRET", "DATABASE_URL"}
@@ -86,12 +86,12 @@ def test_addresses_are_derived_from_the_public_one(monkeypatch):
 def test_a_database_of_ones_own_needs_keys_of_ones_own(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://host/db")
     with pytest.raises(SettingsError, match="ENCRYPTION_KEYS"):
-        make_ready(load_settings())
+        prepare_settings(load_settings())
     monkeypatch.setenv("ENCRYPTION_KEYS", f"k1:{KEY}")
     with pytest.raises(SettingsError, match="AUTH_JWT_SECRET"):
-        make_ready(load_settings())
+        prepare_settings(load_settings())
     monkeypatch.setenv("AUTH_JWKS_URL", "https://id.example.com/keys")
-    assert make_ready(load_settings()).settings.encryption_keys is not None
+    assert prepare_settings(load_settings()).settings.encryption_keys is not None
 
 
 def test_keys_keep_their_order_newest_first():

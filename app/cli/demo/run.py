@@ -16,7 +16,7 @@ from app.cli.demo.context import PATIENCE, POLL_SECONDS, DemoContext, DemoFailed
 from app.clock import SystemClock
 from app.db import migrate
 from app.log import configure_logging
-from app.main import create_app, make_ready
+from app.main import create_app, prepare_settings
 from app.settings import Settings, load_settings
 
 FIRST_PORT = 8000
@@ -35,7 +35,7 @@ def show(*, once: bool) -> int:
         settings = _settings(port, xero_url)
         console.print(Panel("The Vectis Xero connector, from consent to answer, against a pretend Xero.", expand=False))
         began = time.monotonic()
-        ready = make_ready(settings)
+        ready = prepare_settings(settings)
         try:
             migrate(ready.settings.database_url.get_secret_value() if ready.settings.database_url else "")
             console.print(f"[dim]Embedded PostgreSQL up and migrated in {time.monotonic() - began:.1f} s.[/]")

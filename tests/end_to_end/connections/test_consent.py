@@ -1,4 +1,4 @@
-"""The consent: how it may end, what each end keeps, and what nobody can do to it."""
+"""The consent: every outcome, what each stores, and what must not be possible."""
 
 import asyncio
 from urllib.parse import parse_qs, urlsplit
@@ -24,7 +24,7 @@ async def outcome(world, **params):
     return response.headers["location"]
 
 
-async def kept(world):
+async def count_stored(world):
     [row] = await world.rows(
         "SELECT (SELECT count(*) FROM grants) AS grants, (SELECT count(*) FROM tenants) AS tenants"
     )
@@ -51,10 +51,10 @@ async def test_the_redirect_uri_never_comes_from_a_header(world):
     assert "evil" not in (await world.call("GET", CARD, headers=headers)).text
 
 
-async def test_a_consent_keeps_one_sealed_token_set_and_offers_no_practice(world):
+async def test_a_consent_stores_one_encrypted_token_set_and_lists_no_practice(world):
     assert await world.consent(return_to="/customers/42") == f"{HOME}/console/customers/42?xero=connected"
 
-    assert await kept(world) == (1, 3)
+    assert await count_stored(world) == (1, 3)
     [grant] = await world.rows("SELECT access_token_sealed, refresh_token_sealed, scopes FROM grants")
     assert grant["access_token_sealed"].startswith("v1.test.")
     assert grant["refresh_token_sealed"].startswith("v1.test.")
@@ -64,7 +64,7 @@ async def test_a_consent_keeps_one_sealed_token_set_and_offers_no_practice(world
     assert card["missing_scopes"] == []
 
 
-async def test_no_secret_is_ever_given_back_or_kept_in_clear(world):
+async def test_no_secret_is_returned_or_stored_unencrypted(world):
     await world.connect()
     [consent] = await world.rows("SELECT * FROM consents")
     tokens = [
@@ -85,12 +85,12 @@ async def test_no_secret_is_ever_given_back_or_kept_in_clear(world):
         ({"error": "access_denied"}, "invalid_state"),
     ],
 )
-async def test_a_callback_that_began_nowhere_changes_nothing(world, params, expected):
+async def test_a_callback_without_a_started_consent_changes_nothing(world, params, expected):
     assert await outcome(world, **params) == f"{HOME}/console?xero={expected}"
-    assert await kept(world) == (0, 0)
+    assert await count_stored(world) == (0, 0)
 
 
-async def test_a_callback_in_another_browser_is_refused_and_does_not_use_the_state_up(world):
+async def test_a_callback_in_another_browser_is_refused_and_does_not_consume_the_state(world):
     url, query = await begin(world)
     address = (await world.xero.get(url)).headers["location"]
     cookies = dict(world.client.cookies)
@@ -103,7 +103,7 @@ async def test_a_callback_in_another_browser_is_refused_and_does_not_use_the_sta
     assert query["state"]
 
 
-async def test_of_twenty_callbacks_at_once_one_connects_and_one_code_is_traded(world):
+async def test_of_twenty_simultaneous_callbacks_one_connects_and_one_code_is_exchanged(world):
     url, _ = await begin(world)
     address = (await world.xero.get(url)).headers["location"]
     headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in world.client.cookies.items())}
@@ -112,8 +112,8 @@ async def test_of_twenty_callbacks_at_once_one_connects_and_one_code_is_traded(w
 
     ends = sorted(answer.headers["location"].rpartition("=")[2] for answer in answers)
     assert ends == ["connected", *["invalid_state"] * 19]
-    traded = [call for call in await world.control("GET", "/ledger") if call["path"].endswith("/connect/token")]
-    assert len(traded) == 1
+    exchanged = [call for call in await world.control("GET", "/ledger") if call["path"].endswith("/connect/token")]
+    assert len(exchanged) == 1
 
 
 async def test_an_expired_state_says_so(world):
@@ -121,19 +121,19 @@ async def test_an_expired_state_says_so(world):
     address = (await world.xero.get(url)).headers["location"]
     await world.execute("UPDATE consents SET expires_at = wall_clock() - interval '1 second'")
     assert (await world.client.get(address)).headers["location"].endswith("?xero=expired_state")
-    assert await kept(world) == (0, 0)
+    assert await count_stored(world) == (0, 0)
 
 
-async def test_a_user_who_says_no_is_told_as_such(world):
+async def test_a_user_who_refuses_ends_as_denied(world):
     await world.control("PUT", "/consent", {"automatic": True, "decision": "cancel"})
     assert (await world.consent()).endswith("?xero=denied")
-    assert await kept(world) == (0, 0)
+    assert await count_stored(world) == (0, 0)
 
 
-async def test_a_code_that_cannot_be_traded_keeps_nothing(world):
+async def test_a_code_that_cannot_be_exchanged_stores_nothing(world):
     await world.fault("oauth_error", path="/connect/token", times=1)
     assert (await world.consent()).endswith("?xero=exchange_failed")
-    assert await kept(world) == (0, 0)
+    assert await count_stored(world) == (0, 0)
 
 
 async def test_a_wrong_client_secret_ends_as_a_failed_exchange(dsn):
@@ -141,13 +141,13 @@ async def test_a_wrong_client_secret_ends_as_a_failed_exchange(dsn):
         assert (await world.consent()).endswith("?xero=exchange_failed")
 
 
-async def test_books_without_billing_data_are_no_organisations(dsn):
+async def test_tenants_without_billing_data_are_not_listed(dsn):
     async with open_world(dsn, options={"organisations": 0}) as world:
         assert (await world.consent()).endswith("?xero=no_tenants")
-        assert await kept(world) == (0, 0)
+        assert await count_stored(world) == (0, 0)
 
 
-async def test_an_app_too_young_for_the_broad_scope_is_refused_by_xero_and_told(dsn):
+async def test_an_app_that_may_not_ask_for_the_broad_scope_ends_as_refused_by_xero(dsn):
     async with open_world(dsn, options={"app_may_ask_broad_scopes": False}) as world:
         assert (await world.consent()).endswith("?xero=exchange_failed")
         assert (await world.consent(scope_set="granular")).endswith("?xero=connected")
@@ -169,7 +169,7 @@ async def test_an_app_too_young_for_the_broad_scope_is_refused_by_xero_and_told(
         *("/a?x=1", "/a#b", "/../../x", "/a//b", "/" + "a" * 300, "/\u2044evil"),
     ],
 )
-async def test_the_way_back_is_a_plain_path_of_ours(world, path):
+async def test_the_return_path_is_a_plain_path_of_the_frontend(world, path):
     response = await world.call("POST", f"{CARD}/connect", json={"return_to": path})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_return_path")
 
@@ -221,7 +221,7 @@ async def test_reconnecting_keeps_the_grant_the_selection_and_the_cursors(world)
     assert [row["tenant_id"] for row in selected] == [tenant_id]
 
 
-async def test_reconnecting_to_quite_other_books_is_told_and_keeps_the_old(world):
+async def test_reconnecting_to_other_organisations_is_refused_and_changes_nothing(world):
     tenant_ids = await world.connect()
     await world.pick(tenant_ids[0])
     await world.execute("UPDATE grants SET state = 'reconnect_required', reason = 'x'")
@@ -230,11 +230,11 @@ async def test_reconnecting_to_quite_other_books_is_told_and_keeps_the_old(world
 
     assert (await world.consent()).endswith("?xero=different_tenants")
 
-    assert await kept(world) == (1, 3)
+    assert await count_stored(world) == (1, 3)
     assert (await world.card())["state"] == "reconnect_required"
 
 
-async def test_a_second_user_adds_organisations_beside_a_living_connection(world):
+async def test_a_second_user_adds_organisations_beside_an_active_connection(world):
     tenant_ids = await world.connect()
     await world.pick(tenant_ids[0])
     other = {"id": "11111111-2222-4333-8444-555555555555", "name": "Other", "tenants": [tenant_ids[1]]}
@@ -242,10 +242,10 @@ async def test_a_second_user_adds_organisations_beside_a_living_connection(world
 
     assert (await world.consent()).endswith("?xero=connected")
 
-    assert await kept(world) == (2, 3)
+    assert await count_stored(world) == (2, 3)
 
 
-async def test_disconnecting_wipes_tokens_at_once_even_when_xero_is_down(world):
+async def test_disconnecting_deletes_tokens_at_once_even_when_xero_is_down(world):
     [tenant_id] = await world.ready()
     await world.fault("refused", path="/connect/revocation")
 
@@ -280,7 +280,7 @@ async def test_a_crash_while_disconnecting_loses_no_revocation(world, monkeypatc
     assert all(token.is_revoked for token in world.xero_app.simulator_state.tokens.refresh_tokens.values())
 
 
-async def test_a_revocation_that_waits_does_not_end_what_was_connected_again(world):
+async def test_a_pending_revocation_does_not_end_a_new_connection(world):
     await world.ready()
     await world.fault("refused", path="/connect/revocation")
     await world.call("POST", f"{CARD}/disconnect")
@@ -293,7 +293,7 @@ async def test_a_revocation_that_waits_does_not_end_what_was_connected_again(wor
     assert any(not token.is_revoked for token in world.xero_app.simulator_state.tokens.refresh_tokens.values())
 
 
-async def test_tokens_whose_key_is_gone_can_be_disconnected_and_block_nothing(world):
+async def test_tokens_whose_key_is_missing_can_be_disconnected(world):
     await world.ready()
     await world.execute(
         "UPDATE grants SET refresh_token_sealed = 'v1.lost.AAAA', access_token_sealed = 'v1.lost.AAAA',"
@@ -308,7 +308,7 @@ async def test_tokens_whose_key_is_gone_can_be_disconnected_and_block_nothing(wo
     assert (grant["refresh_token_sealed"], grant["revoke_token_sealed"]) == (None, None)
 
 
-async def test_a_lost_key_is_named_where_a_sync_meets_it(dsn):
+async def test_a_sync_that_needs_a_missing_key_names_it(dsn):
     async with open_world(dsn) as world:
         await world.ready()
     async with open_world(dsn, encryption_keys=SecretStr("other:" + "QkJC" * 10 + "QkI=")) as world:

@@ -1,4 +1,4 @@
-"""The tenant picker: what may be picked, and that a wrong choice changes nothing."""
+"""The selection of tenants: what may be selected, and that an invalid selection changes nothing."""
 
 from tests.support.service import CARD, open_world
 
@@ -28,7 +28,7 @@ async def test_an_unknown_organisation_is_refused_and_changes_nothing(world):
     assert [row["tenant_id"] for row in await listed(world) if row["selected"]] == [tenant_ids[0]]
 
 
-async def test_nothing_syncs_until_something_is_picked(world):
+async def test_nothing_syncs_until_an_organisation_is_selected(world):
     await world.connect()
     response = await world.call("POST", f"{CARD}/sync")
     assert (response.status_code, response.json()["code"]) == (409, "no_tenant_selected")
@@ -39,7 +39,7 @@ async def test_nothing_syncs_until_something_is_picked(world):
     assert await world.ledger() == []
 
 
-async def test_sync_now_over_a_dead_connection_says_to_connect_again(world):
+async def test_sync_now_without_an_active_grant_says_to_connect_again(world):
     await world.ready()
     await world.execute("UPDATE grants SET state = 'reconnect_required'")
     for path in ("sync", "reconcile"):
@@ -55,7 +55,7 @@ async def test_the_selection_is_the_whole_selection(world):
     assert [row["tenant_id"] for row in await listed(world) if row["selected"]] == [tenant_ids[2]]
 
 
-async def test_a_picked_organisation_begins_to_sync_at_once_and_says_how_it_is(world):
+async def test_a_selected_organisation_begins_to_sync_at_once_and_has_a_health(world):
     tenant_ids = await world.connect()
     await world.pick(tenant_ids[0])
     before = {row["tenant_id"]: row for row in await listed(world)}
@@ -92,7 +92,7 @@ async def test_a_hundred_organisations_are_paged_and_searched(dsn):
         assert {row["name"] for row in found} == {name for name in names if wanted.lower() in name.lower()}
 
 
-async def test_pages_miss_nobody_whose_name_is_lowered_differently_here_and_there(world):
+async def test_pages_miss_no_tenant_whose_name_python_and_postgresql_lower_differently(world):
     await world.connect()
     await world.execute("UPDATE tenants SET name = 'ΟΔΟΣ'")
     [first, *others] = [
@@ -114,7 +114,7 @@ async def test_only_an_admin_may_change_the_set_up(world):
         assert (await world.call("GET", CARD, role=role)).status_code == 200
 
 
-async def test_the_pre_flight_check_says_what_is_wrong_and_how_to_mend_it(world):
+async def test_the_pre_flight_check_says_what_is_wrong_and_how_to_fix_it(world):
     before = (await world.call("POST", f"{CARD}/check")).json()
     assert before["ok"] is False
     assert [check["name"] for check in before["checks"] if not check["ok"]] == ["connection", "organisations"]

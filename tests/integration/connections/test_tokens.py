@@ -1,4 +1,4 @@
-"""Tokens: one refresh at a time over all replicas, no answer lost for good, and no outage taken for a revocation."""
+"""Access tokens: one refresh at a time over all replicas, no lost response is final, and no outage ends a grant."""
 
 import asyncio
 from collections import Counter
@@ -33,8 +33,8 @@ CALLERS = 16
 DAY = 24 * 3600
 
 
-class Stage:
-    """A pretend Xero with one grant, and two replicas over one database that hand its tokens out."""
+class Replicas:
+    """A simulated Xero with one grant, and two replicas over one database that return its access tokens."""
 
     def __init__(self, dsn, clock, xero):
         self.dbs = [Database(dsn), Database(dsn)]
@@ -60,7 +60,7 @@ class Stage:
             self.grant_id = await save_grant(session, self.sealer, details, tokens)
 
     async def expire(self):
-        """Let the access token be expired, here as there."""
+        """Expire the access token, in the database and at Xero."""
         await self.control("POST", "/tokens/expire")
         await self.execute("UPDATE grants SET access_expires_at = wall_clock() - interval '1 second'")
 
@@ -90,152 +90,154 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(dsn, clock, **options):
+async def open_replicas(dsn, clock, **options):
     app = simulator.create_app(SimulatorOptions(invoices=0, payments=0, **options), clock.now)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as xero:
-        stage = Stage(dsn, clock, xero)
-        await stage.connect()
+        replicas = Replicas(dsn, clock, xero)
+        await replicas.connect()
         try:
-            yield stage
+            yield replicas
         finally:
-            for db in stage.dbs:
+            for db in replicas.dbs:
                 await db.close()
 
 
 @pytest.fixture
-async def stage(dsn):
-    async with drive(dsn) as clock, open_stage(dsn, clock) as stage:
-        yield stage
+async def replicas(dsn):
+    async with drive(dsn) as clock, open_replicas(dsn, clock) as replicas:
+        yield replicas
 
 
 async def test_sixteen_callers_on_two_replicas_refresh_once_a_round(dsn):
     # Without any grace a second use of a refresh token is refused, so that nothing hides behind it.
-    async with open_stage(dsn, SystemClock(), refresh_grace_seconds=0) as stage:
+    async with open_replicas(dsn, SystemClock(), refresh_grace_seconds=0) as replicas:
         for _ in range(ROUNDS):
-            await stage.expire()
-            callers = [stage.access(tokens) for tokens in (stage.here, stage.there) for _ in range(CALLERS)]
+            await replicas.expire()
+            callers = [replicas.access(tokens) for tokens in (replicas.here, replicas.there) for _ in range(CALLERS)]
             assert len(set(await asyncio.gather(*callers))) == 1
-        assert await stage.refreshes() == {"ok": ROUNDS}
-        assert (await stage.grant())["version"] == ROUNDS + 1
+        assert await replicas.refreshes() == {"ok": ROUNDS}
+        assert (await replicas.grant())["version"] == ROUNDS + 1
 
 
 async def test_a_token_the_vendor_calls_expired_is_refreshed_once_whoever_says_so(dsn):
-    async with open_stage(dsn, SystemClock(), refresh_grace_seconds=0) as stage:
-        rejected = await stage.access()
-        callers = [one.access(stage.grant_id, rejected) for one in (stage.here, stage.there) for _ in range(CALLERS)]
+    async with open_replicas(dsn, SystemClock(), refresh_grace_seconds=0) as replicas:
+        rejected = await replicas.access()
+        callers = [
+            one.access(replicas.grant_id, rejected) for one in (replicas.here, replicas.there) for _ in range(CALLERS)
+        ]
         [token] = set(await asyncio.gather(*callers))
         assert token != rejected
-        assert await stage.refreshes() == {"ok": 1}
+        assert await replicas.refreshes() == {"ok": 1}
 
 
-async def test_a_token_is_renewed_minutes_before_it_expires(stage):
-    token = await stage.access()
-    await stage.clock.move(24 * 60)
-    assert await stage.access() == token
-    await stage.clock.move(2 * 60)
-    assert await stage.access() != token
-    assert (await stage.grant())["refresh_expires_at"] == stage.clock.now() + timedelta(days=60)
+async def test_a_token_is_renewed_minutes_before_it_expires(replicas):
+    token = await replicas.access()
+    await replicas.clock.move(24 * 60)
+    assert await replicas.access() == token
+    await replicas.clock.move(2 * 60)
+    assert await replicas.access() != token
+    assert (await replicas.grant())["refresh_expires_at"] == replicas.clock.now() + timedelta(days=60)
 
 
 @pytest.mark.parametrize("is_lost_on_the_way", [True, False])
-async def test_an_answer_that_was_lost_is_asked_for_again_with_the_old_token(stage, is_lost_on_the_way):
-    await stage.expire()
+async def test_an_answer_that_was_lost_is_asked_for_again_with_the_old_token(replicas, is_lost_on_the_way):
+    await replicas.expire()
     if is_lost_on_the_way:
-        await stage.fault("lost_answer", grant_type="refresh_token")
+        await replicas.fault("lost_answer", grant_type="refresh_token")
         with pytest.raises(ConnectorError):
-            await stage.access()
-        await stage.clock.move(16)
+            await replicas.access()
+        await replicas.clock.move(16)
     else:
-        await die_before_the_commit(stage)
-        # Whoever died held the claim; the next caller waits until it runs out.
-    began = stage.clock.now()
-    assert await stage.access(stage.there)
-    assert stage.clock.now() - began < timedelta(seconds=60)
-    grant = await stage.grant()
+        await die_before_the_commit(replicas)
+        # The process that died held the claim; the next caller waits until it expires.
+    began = replicas.clock.now()
+    assert await replicas.access(replicas.there)
+    assert replicas.clock.now() - began < timedelta(seconds=60)
+    grant = await replicas.grant()
     assert (grant["state"], grant["version"]) == ("active", 2)
-    assert await stage.refreshes() == {"ok": 2}
+    assert await replicas.refreshes() == {"ok": 2}
 
 
-async def die_before_the_commit(stage):
-    """Leave things as a process does that is killed with the answer in hand: rotated there, the claim held here."""
+async def die_before_the_commit(replicas):
+    """Leave what a process leaves that dies between response and commit: a rotated token at Xero, a held claim here."""
 
     async def die(*_args):
         raise MemoryError
 
-    stage.here._store_refreshed = die  # noqa: SLF001 - there is no other way to die at this very moment
+    replicas.here._store_refreshed = die  # noqa: SLF001 - there is no other way to die at this very moment
     with pytest.raises(MemoryError):
-        await stage.access()
-    assert (await stage.grant())["refresh_claim"] is not None
+        await replicas.access()
+    assert (await replicas.grant())["refresh_claim"] is not None
 
 
-async def test_a_cancelled_refresh_keeps_nobody_waiting(dsn):
-    async with open_stage(dsn, SystemClock()) as stage:
-        await stage.expire()
-        await stage.fault("delay", seconds=5)
-        asking = asyncio.create_task(stage.access())
+async def test_a_cancelled_refresh_releases_its_claim(dsn):
+    async with open_replicas(dsn, SystemClock()) as replicas:
+        await replicas.expire()
+        await replicas.fault("delay", seconds=5)
+        asking = asyncio.create_task(replicas.access())
         for _ in range(500):
-            if await stage.refreshes():
+            if await replicas.refreshes():
                 break
             await asyncio.sleep(0.01)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         async with asyncio.timeout(3):
-            assert await stage.access(stage.there)
+            assert await replicas.access(replicas.there)
 
 
-async def test_one_refusal_is_not_believed(stage):
-    await stage.expire()
-    await stage.fault("oauth_error", text="invalid_grant", times=1)
-    assert await stage.access()
-    assert (await stage.grant())["state"] == "active"
+async def test_one_refusal_does_not_end_the_grant(replicas):
+    await replicas.expire()
+    await replicas.fault("oauth_error", text="invalid_grant", times=1)
+    assert await replicas.access()
+    assert (await replicas.grant())["state"] == "active"
 
 
-async def test_a_lasting_refusal_ends_in_reconnecting_and_silence(stage):
-    await stage.expire()
-    await stage.fault("oauth_error", text="invalid_grant", times=None)
-    began = stage.clock.now()
+async def test_after_repeated_refusals_a_reconnect_is_required_and_no_call_is_made(replicas):
+    await replicas.expire()
+    await replicas.fault("oauth_error", text="invalid_grant", times=None)
+    began = replicas.clock.now()
     with pytest.raises(GrantUnusable):
-        await stage.access()
-    assert stage.clock.now() - began >= timedelta(seconds=5)
-    grant = await stage.grant()
+        await replicas.access()
+    assert replicas.clock.now() - began >= timedelta(seconds=5)
+    grant = await replicas.grant()
     assert grant["state"] == "reconnect_required"
-    assert (await stage.refreshes()).total() == 3
+    assert (await replicas.refreshes()).total() == 3
 
-    await stage.clock.move(3 * DAY)
-    for tokens in (stage.here, stage.there):
+    await replicas.clock.move(3 * DAY)
+    for tokens in (replicas.here, replicas.there):
         with pytest.raises(GrantUnusable):
-            await stage.access(tokens)
+            await replicas.access(tokens)
         assert await tokens.refresh_idle_grants() == 0
-    assert (await stage.refreshes()).total() == 3
+    assert (await replicas.refreshes()).total() == 3
 
-    await stage.control("DELETE", "/faults")
-    await stage.connect()
-    assert await stage.access()
-    assert (await stage.grant())["id"] == grant["id"]
+    await replicas.control("DELETE", "/faults")
+    await replicas.connect()
+    assert await replicas.access()
+    assert (await replicas.grant())["id"] == grant["id"]
 
 
-async def test_a_refusal_does_not_end_a_grant_that_was_renewed_meanwhile(stage):
-    await stage.expire()
-    await stage.fault("oauth_error", text="invalid_grant", times=3, grant_type="refresh_token")
-    refused = stage.here._handle_refusal  # noqa: SLF001 - the moment between the last refusal and what follows from it
+async def test_a_refusal_does_not_end_a_grant_that_was_renewed_meanwhile(replicas):
+    await replicas.expire()
+    await replicas.fault("oauth_error", text="invalid_grant", times=3, grant_type="refresh_token")
+    refused = replicas.here._handle_refusal  # noqa: SLF001 - the moment between the last refusal and what follows from it
 
     async def connect_first(held, error):
-        await stage.connect()
+        await replicas.connect()
         return await refused(held, error)
 
-    stage.here._handle_refusal = connect_first  # noqa: SLF001
-    assert await stage.access()
-    assert (await stage.grant())["state"] == "active"
+    replicas.here._handle_refusal = connect_first  # noqa: SLF001
+    assert await replicas.access()
+    assert (await replicas.grant())["state"] == "active"
 
 
-async def test_a_refusal_of_older_tokens_says_nothing_of_newer_ones(stage):
-    refused = (await stage.grant())["version"]
-    await stage.connect()
+async def test_a_refusal_of_older_tokens_does_not_end_a_grant_with_newer_ones(replicas):
+    refused = (await replicas.grant())["version"]
+    await replicas.connect()
     for version, state in ((refused, "active"), (refused + 1, "reconnect_required")):
-        async with stage.dbs[0].transaction() as session:
-            await grants.mark_reconnect_required(session, stage.grant_id, version, "invalid_grant")
-        assert (await stage.grant())["state"] == state
+        async with replicas.dbs[0].transaction() as session:
+            await grants.mark_reconnect_required(session, replicas.grant_id, version, "invalid_grant")
+        assert (await replicas.grant())["state"] == state
 
 
 @pytest.mark.parametrize(
@@ -255,72 +257,74 @@ async def test_a_refusal_of_older_tokens_says_nothing_of_newer_ones(stage):
         ("status", {"status": 403, "text": "blocked"}),
     ],
 )
-async def test_what_is_no_refusal_is_never_taken_for_one(stage, kind, more):
+async def test_an_outage_never_ends_a_grant(replicas, kind, more):
     # While the token is still good for some minutes nobody notices.
-    token = await stage.access()
-    await stage.clock.move(27 * 60)
-    await stage.fault(kind, grant_type="refresh_token", times=None, **more)
-    assert await stage.access() == token
+    token = await replicas.access()
+    await replicas.clock.move(27 * 60)
+    await replicas.fault(kind, grant_type="refresh_token", times=None, **more)
+    assert await replicas.access() == token
 
-    await stage.clock.move(10 * 60)
+    await replicas.clock.move(10 * 60)
     for _ in range(10):
         with pytest.raises(ConnectorError) as refused:
-            await stage.access()
+            await replicas.access()
         assert not isinstance(refused.value, GrantUnusable)
-        await stage.clock.move(61)
-    assert (await stage.grant())["state"] == "active"
-    asked = (await stage.refreshes()).total()
+        await replicas.clock.move(61)
+    assert (await replicas.grant())["state"] == "active"
+    asked = (await replicas.refreshes()).total()
     with pytest.raises(ConnectorError):
-        await stage.access()
+        await replicas.access()
     with pytest.raises(ConnectorError):
-        await stage.access(stage.there)
-    assert (await stage.refreshes()).total() <= asked + 1
+        await replicas.access(replicas.there)
+    assert (await replicas.refreshes()).total() <= asked + 1
 
-    await stage.control("DELETE", "/faults")
-    await stage.clock.move(61)
-    assert await stage.access()
+    await replicas.control("DELETE", "/faults")
+    await replicas.clock.move(61)
+    assert await replicas.access()
 
 
-async def test_missing_credentials_are_an_operators_matter(stage):
+async def test_missing_credentials_do_not_end_the_grant(replicas):
     config = VendorConfig("xero", BACK, "", "", "broad")
-    await stage.expire()
+    await replicas.expire()
     with pytest.raises(ConnectorError, match="client id and secret"):
-        await AccessTokens(stage.dbs[0], stage.sealer, stage.connector, config, stage.clock).access(stage.grant_id)
-    assert (await stage.grant())["state"] == "active"
+        await AccessTokens(replicas.dbs[0], replicas.sealer, replicas.connector, config, replicas.clock).access(
+            replicas.grant_id
+        )
+    assert (await replicas.grant())["state"] == "active"
 
 
-async def test_every_grant_is_refreshed_at_least_daily(stage):
-    await stage.clock.move(DAY - 60)
-    assert await stage.here.refresh_idle_grants() == 0
-    await stage.clock.move(120)
-    assert await stage.here.refresh_idle_grants() == 1
-    assert await stage.there.refresh_idle_grants() == 0
-    grant = await stage.grant()
+async def test_every_grant_is_refreshed_at_least_daily(replicas):
+    await replicas.clock.move(DAY - 60)
+    assert await replicas.here.refresh_idle_grants() == 0
+    await replicas.clock.move(120)
+    assert await replicas.here.refresh_idle_grants() == 1
+    assert await replicas.there.refresh_idle_grants() == 0
+    grant = await replicas.grant()
     assert (grant["refreshed_at"], grant["refresh_expires_at"]) == (
-        stage.clock.now(),
-        stage.clock.now() + timedelta(days=60),
+        replicas.clock.now(),
+        replicas.clock.now() + timedelta(days=60),
     )
-    await stage.clock.move(DAY + 60)
-    await stage.fault("server_error", times=1)
-    assert await stage.here.refresh_idle_grants() == 0
-    await stage.clock.move(60)
-    assert await stage.here.refresh_idle_grants() == 1
+    await replicas.clock.move(DAY + 60)
+    await replicas.fault("server_error", times=1)
+    assert await replicas.here.refresh_idle_grants() == 0
+    await replicas.clock.move(60)
+    assert await replicas.here.refresh_idle_grants() == 1
 
 
-async def test_expiry_is_told_at_seven_and_at_two_days_and_no_more_after_a_refresh(stage):
+async def test_expiry_has_a_banner_at_seven_and_at_two_days_and_none_after_a_refresh(replicas):
     async def warnings():
-        async with stage.dbs[0].transaction() as session:
+        async with replicas.dbs[0].transaction() as session:
             found = await grants.list_grants(session, "xero")
         app = App(APP.client_id, APP.client_secret, "broad", CredentialsSource.ENVIRONMENT)
         snapshot = ConnectionSnapshot(app, found, [], 0, None, None, "", "Xero")
-        return [(banner.code, banner.severity) for banner in list_banners(snapshot, stage.clock.now())]
+        return [(banner.code, banner.severity) for banner in list_banners(snapshot, replicas.clock.now())]
 
     assert await warnings() == []
-    await stage.clock.move(53 * DAY - 60)
+    await replicas.clock.move(53 * DAY - 60)
     assert await warnings() == []
-    await stage.clock.move(120)
+    await replicas.clock.move(120)
     assert await warnings() == [("token_expiring_7d", "warning")]
-    await stage.clock.move(5 * DAY)
+    await replicas.clock.move(5 * DAY)
     assert await warnings() == [("token_expiring_2d", "critical")]
-    await stage.here.refresh_idle_grants()
+    await replicas.here.refresh_idle_grants()
     assert await warnings() == []

@@ -1,4 +1,4 @@
-"""The connector against the pretend Xero, through the transport: every row equals what its books hold."""
+"""The connector against the simulated Xero, through the transport: every row equals what its books hold."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -44,7 +44,7 @@ APP = AppCredentials(OPTIONS.client_id, OPTIONS.client_secret)
 
 
 class Inbox(httpx.AsyncBaseTransport):
-    """Keeps what the pretend Xero posts to the service."""
+    """Keeps what the simulated Xero posts to the service."""
 
     def __init__(self):
         self.requests = []
@@ -63,7 +63,7 @@ def inbox():
 
 @pytest.fixture
 async def http(inbox):
-    """The network, on which there is nothing but the pretend Xero."""
+    """The network, on which there is nothing but the simulated Xero."""
     simulator = create_app(OPTIONS, webhook_transport=inbox)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(simulator), base_url=XERO) as client:
         yield client
@@ -140,7 +140,7 @@ async def test_either_scope_set_is_enough_for_everything_that_is_pulled(http, xe
         assert page.row_count
 
 
-async def test_a_refresh_rotates_and_a_dead_token_is_refused(xero, tokens):
+async def test_a_refresh_rotates_and_an_expired_token_is_refused(xero, tokens):
     newer = await xero.refresh(APP, tokens.refresh_token)
     assert newer.refresh_token != tokens.refresh_token
     assert newer.user_id == tokens.user_id
@@ -150,7 +150,7 @@ async def test_a_refresh_rotates_and_a_dead_token_is_refused(xero, tokens):
         await xero.refresh(APP, newer.refresh_token)
 
 
-async def test_a_wrong_secret_and_a_wrong_verifier_are_told_apart(http, xero, tokens):
+async def test_a_wrong_secret_and_a_wrong_verifier_are_different_errors(http, xero, tokens):
     with pytest.raises(AppRejected):
         await xero.refresh(AppCredentials(APP.client_id, "wrong"), tokens.refresh_token)
     request = ConsentRequest(APP.client_id, CALLBACK, "broad", "s", VERIFIER)
@@ -160,7 +160,7 @@ async def test_a_wrong_secret_and_a_wrong_verifier_are_told_apart(http, xero, to
         await xero.exchange_code(APP, code, CALLBACK, VERIFIER + "x")
 
 
-async def test_a_dropped_organisation_is_forbidden_and_the_others_stay(http, xero, tokens, access):
+async def test_a_disconnected_organisation_is_forbidden_and_the_others_stay(http, xero, tokens, access):
     before = await xero.list_organisations(tokens.access_token)
     gone = next(found for found in before if found.tenant_id == access.tenant_id)
     bearer = {"Authorization": f"Bearer {tokens.access_token}"}
@@ -392,7 +392,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("kind", "meaning"), FAULTS)
-async def test_each_fault_of_the_pretend_xero_is_one_error_and_the_next_call_is_well(http, xero, access, kind, meaning):
+async def test_each_fault_of_the_simulated_xero_is_one_error_and_the_next_call_succeeds(
+    http, xero, access, kind, meaning
+):
     await control(http, "POST", "/faults", {"kind": kind, "resource": "Invoices"})
     with pytest.raises(ConnectorError) as raised:
         await xero.fetch_page(access, PageRequest(Resource.INVOICES))
@@ -433,7 +435,7 @@ async def test_faults_of_the_token_endpoint_are_a_refusal_only_in_xeros_own_word
     assert (await xero.refresh(APP, tokens.refresh_token)).user_id == tokens.user_id
 
 
-async def test_limits_and_bytes_are_counted_as_the_pretend_xero_counts_them(http, xero, access):
+async def test_limits_and_bytes_are_counted_as_the_simulated_xero_counts_them(http, xero, access):
     await control(http, "PATCH", "/options", {"limits_enabled": True, "day_limit": 2})
     await control(http, "DELETE", "/limits")
     await control(http, "DELETE", "/ledger")
@@ -447,7 +449,7 @@ async def test_limits_and_bytes_are_counted_as_the_pretend_xero_counts_them(http
     assert raised.value.retry_after is not None
 
 
-async def test_a_signed_webhook_names_what_to_read_and_its_probes_are_told_apart(http, xero, access, inbox):
+async def test_a_signed_webhook_names_what_to_read_and_a_wrongly_signed_probe_is_refused(http, xero, access, inbox):
     await control(
         http, "PUT", "/webhook", {"url": "http://us.test/hook", "categories": ["CONTACT", "INVOICE", "CREDITNOTE"]}
     )

@@ -1,1 +1,1 @@
-"""Tests of the Xero room: no network, no database, no clock."""
+"""Tests of `app.xero` without network, database or clock."""

@@ -59,10 +59,10 @@ async def test_bytes_are_counted_before_and_after_decompression():
     assert answer.traffic.bytes_wire == len(packed) < len(body)
 
 
-async def test_a_gzip_bomb_is_dropped_before_it_fills_the_memory():
+async def test_a_decompression_bomb_is_dropped_before_it_fills_the_memory():
     stream = Stream(*[gzip.compress(b" " * 1_000_000)[:500]] * 3)
     with pytest.raises(AnswerUnreadable, match="larger than 100000 bytes") as raised:
-        await exchange(stream, {"Content-Encoding": "gzip"}, most_bytes=100_000)
+        await exchange(stream, {"Content-Encoding": "gzip"}, max_bytes=100_000)
     assert raised.value.traffic.calls == 1
     assert stream.is_closed
 
@@ -70,11 +70,11 @@ async def test_a_gzip_bomb_is_dropped_before_it_fills_the_memory():
 async def test_an_answer_that_never_ends_is_given_up():
     stream = Silence()
     with pytest.raises(VendorUnavailable, match="in time"):
-        await exchange(stream, most_seconds=0.02)
+        await exchange(stream, max_seconds=0.02)
     assert stream.is_closed
 
 
-async def test_a_connection_torn_within_the_body_is_an_outage():
+async def test_a_connection_that_breaks_within_the_body_is_an_outage():
     stream = Torn(b'{"Invoices":[')
     with pytest.raises(VendorUnavailable, match="ReadError"):
         await exchange(stream)

@@ -83,7 +83,7 @@ def test_each_status_of_a_document_has_one_meaning(vendors, ours):
 
 
 @pytest.mark.parametrize("status", ["VOIDED", "DELETED"])
-def test_nothing_is_left_to_settle_of_a_voided_or_deleted_document(status):
+def test_a_voided_or_deleted_document_has_no_open_amount(status):
     assert to_invoice(invoice(Status=status, AmountDue=46.0)).balance == 0
     assert to_invoice(without(invoice(Status=status), "AmountDue")).balance == 0
     assert to_memo(credit_note(Status=status, RemainingCredit=14.55)).remaining == 0
@@ -142,7 +142,7 @@ def test_an_allocation_marked_deleted_is_no_longer_applied():
     assert to_memo(credit_note(Allocations=gone)).allocations == ()
 
 
-def test_a_dropped_list_of_allocations_is_not_taken_for_an_empty_one():
+def test_a_missing_list_of_allocations_is_not_read_as_an_empty_one():
     with pytest.raises(Unreadable, match="Allocations"):
         to_memo(without(credit_note(), "Allocations"))
     assert to_memo(without(credit_note(RemainingCredit=34.50), "Allocations")).allocations == ()
@@ -293,6 +293,6 @@ def test_a_payment_that_cannot_be_read_says_why(changes, reason):
         to_payment(payment(**changes))
 
 
-def test_an_unknown_state_of_a_contact_is_not_guessed_at():
+def test_an_unknown_status_of_a_contact_is_rejected():
     with pytest.raises(Unreadable, match="ContactStatus 'FROZEN' is unknown"):
         to_contact(contact(ContactStatus="FROZEN"))

@@ -104,7 +104,7 @@ async def test_what_a_grant_lacks_is_named(granted, missing):
         assert xero.missing_scopes(frozenset(granted.split())) == set(missing.split())
 
 
-async def test_a_code_is_traded_with_the_secret_in_the_header_and_the_verifier_in_the_form():
+async def test_a_code_is_exchanged_with_the_secret_in_the_header_and_the_verifier_in_the_form():
     seen = []
 
     def handler(request):
@@ -204,7 +204,7 @@ HTML = "<html><body>invalid_grant</body></html>"
         (204, "", AnswerUnreadable),
     ],
 )
-async def test_only_xeros_own_word_means_a_dead_grant(status, body, meaning):
+async def test_only_the_oauth_error_of_xero_means_a_refused_grant(status, body, meaning):
     with pytest.raises(ConnectorError) as raised:
         await refresh(httpx.Response(status, text=body))
     assert type(raised.value) is meaning
@@ -239,7 +239,7 @@ async def test_revoking_posts_the_refresh_token_and_takes_an_empty_200():
     ("status", "body", "meaning"),
     [(500, "", VendorUnavailable), (400, '{"error":"invalid_client"}', AppRejected), (429, "", RateLimited)],
 )
-async def test_a_revocation_that_failed_is_told(status, body, meaning):
+async def test_a_revocation_that_failed_raises_an_error(status, body, meaning):
     async with connected(lambda _: httpx.Response(status, text=body)) as xero:
         with pytest.raises(meaning):
             await xero.revoke(APP, "refresh-1")

@@ -230,7 +230,7 @@ def test_of_a_row_delivered_twice_the_newest_stays(stamps):
     assert (len(page.keys), page.row_count) == (2, 2)
 
 
-def test_one_bad_row_is_set_aside_whole_and_the_page_goes_on():
+def test_one_bad_row_is_rejected_whole_and_the_others_are_read():
     bad = invoice(InvoiceID=SECOND_ID, AmountDue="a lot")
     page = read([invoice(), bad, invoice(InvoiceID=OTHER_ID)])
     assert [row.external_id for row in page.batch.invoices] == [INVOICE_ID, OTHER_ID]
@@ -240,26 +240,26 @@ def test_one_bad_row_is_set_aside_whole_and_the_page_goes_on():
     assert [key.external_id for key in page.keys] == [INVOICE_ID, SECOND_ID, OTHER_ID]
 
 
-def test_a_row_of_an_unknown_status_is_set_aside_with_its_reason():
+def test_a_row_of_an_unknown_status_is_rejected_with_its_reason():
     page = read([invoice(Status="HAUNTED")])
     assert [(row.external_id, row.reason) for row in page.rejected] == [(INVOICE_ID, "Status 'HAUNTED' is unknown")]
     assert page.keys == [RowKey(INVOICE_ID, STAMP)]
 
 
 @pytest.mark.parametrize("row", [None, 1, "row", [], {}, {"InvoiceID": 7}, {"InvoiceID": "\0"}])
-def test_what_is_no_row_at_all_is_set_aside_without_an_id(row):
+def test_what_is_no_row_at_all_is_rejected_without_an_id(row):
     page = read([row, invoice()])
     assert [rejected.external_id for rejected in page.rejected] == [None]
     assert [key.external_id for key in page.keys] == [INVOICE_ID]
 
 
-def test_a_suppliers_row_that_cannot_be_read_is_nobodys_loss():
+def test_a_suppliers_row_that_cannot_be_read_is_not_rejected():
     page = read([invoice(Type="ACCPAY", Total="NaN", Status="?"), invoice(Type="ACCPAY", AmountDue=[])])
     assert (page.rejected, page.batch.invoices) == ([], ())
     assert len(page.keys) == 2
 
 
-def test_the_payload_of_a_row_set_aside_has_an_end():
+def test_the_payload_of_a_rejected_row_is_limited():
     page = read([invoice(Status="HAUNTED", Reference="x" * 100_000)])
     assert len(page.rejected[0].payload) == 20_000
 
@@ -279,7 +279,7 @@ def test_the_payload_of_a_row_set_aside_has_an_end():
         ("naïve ☕".encode(), "naïve ☕"),
     ],
 )
-def test_characters_no_database_takes_cost_neither_the_page_nor_the_row(mark, reference):
+def test_characters_no_database_stores_fail_neither_the_page_nor_the_row(mark, reference):
     body = envelope("Invoices", [invoice(Reference="MARK"), invoice(InvoiceID=OTHER_ID)]).replace(b"MARK", mark)
     page = read_page(INVOICES, answer(body))
     assert [row.reference for row in page.batch.invoices] == [reference, "Red Fish, Blue Fish"]
@@ -312,7 +312,7 @@ ROWS = {
 # How long it takes to make an example depends on what else the machine does.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(resource=st.sampled_from(list(Resource)), data=st.data())
-def test_whatever_stands_in_a_field_a_page_is_read_and_every_row_accounted_for(resource, data):
+def test_whatever_a_field_holds_the_page_is_read_and_every_row_counted(resource, data):
     path, row = ROWS[resource]
     broken = row | data.draw(st.dictionaries(st.sampled_from(sorted(row)), JSON, max_size=3))
     body = json.dumps({"DateTimeUTC": "/Date(1588633397422)/", path: [row, broken]}, allow_nan=False)

@@ -58,7 +58,7 @@ def test_every_instant_of_our_calendar_survives_both_forms_to_the_millisecond(na
 
 
 @given(st.text(max_size=40))
-def test_no_text_makes_a_reader_fail_in_another_way(text):
+def test_no_text_makes_a_parser_fail_in_another_way(text):
     for read in (read_instant, read_date, lambda value: read_id(value, "id")):
         with suppress(Unreadable):
             read(text)

@@ -103,7 +103,7 @@ def test_an_event_tells_what_to_read_again():
     assert notice.payload == row
 
 
-def test_letter_case_is_nobodys_business():
+def test_letter_case_does_not_matter():
     notice = read_one(
         event(eventCategory="Contact", eventType="Update", tenantId=TENANT.upper(), resourceId=SUBJECT.upper())
     )
@@ -185,7 +185,7 @@ RAW_EVENTS = [
 
 
 @pytest.mark.parametrize("raw", RAW_EVENTS)
-def test_one_bad_event_is_kept_beside_the_good_ones(raw):
+def test_one_bad_event_is_returned_beside_the_good_ones(raw):
     body = b'{"events":[' + raw + b"," + json.dumps(event()).encode() + b"]}"
     bad, good = read_body(body)
     assert good.resource is Resource.INVOICES
@@ -210,12 +210,12 @@ def test_words_of_an_event_fit_an_index_however_long_they_are():
     assert [len(word) for word in words] == [100] * 4
 
 
-def test_bad_events_without_an_id_are_told_apart():
+def test_bad_events_without_an_id_are_different_events():
     first, second = read_body(b'{"events":[1,2]}')
     assert first.resource_id != second.resource_id
 
 
-def test_half_a_surrogate_pair_costs_its_event_nothing_and_the_others_neither():
+def test_half_a_surrogate_pair_fails_no_event():
     body = delivery(event(), event(eventType="MARK")).replace(b"MARK", rb"up\ud83d")
     _, odd = read_body(body)
     assert (odd.event_type, odd.resource) == ("UP\ufffd", Resource.INVOICES)
