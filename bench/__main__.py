@@ -33,8 +33,8 @@ def _print(measurements: list[Measurement]) -> None:
         table.add_row(
             row.benchmark, row.result, row.baseline, row.baseline_result, f"{row.ratio:.2f} ({row.better} is better)"
         )
-    console = Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH), soft_wrap=True)
+    # Printing at this width even into a pipe or a narrow terminal keeps each result on one line.
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
 
 
 if __name__ == "__main__":

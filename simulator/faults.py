@@ -46,7 +46,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     megabytes: int = 64
 
     def matches(self, request: Request) -> bool:
-        """Tell whether the request matches every given field."""
+        """Return whether the request matches every given field."""
         wanted = (
             (self.method, request.method),
             (self.resource, request.resource),

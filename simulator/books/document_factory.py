@@ -48,9 +48,9 @@ class DocumentFactory:
 
     def document_fields(self, instant: int, document_type: str, status: str, contact_id: str) -> dict[str, Any]:
         """Return the fields that every document has, as keyword arguments of its class."""
-        lines = tuple(self._line(document_type) for _ in range(self.rng.randrange(1, 4)))
+        lines = tuple(self._generate_line(document_type) for _ in range(self.rng.randrange(1, 4)))
         subtotal, tax = sum(line.amount for line in lines), sum(line.tax for line in lines)
-        currency, rate = self._currency()
+        currency, rate = self._draw_currency()
         return {
             "id": self.new_id(),
             "updated_at": instant,
@@ -67,7 +67,7 @@ class DocumentFactory:
             "total": subtotal + tax,
         }
 
-    def _line(self, document_type: str) -> Line:
+    def _generate_line(self, document_type: str) -> Line:
         is_sale = document_type in SALES_TYPES
         quantity = self.rng.choice(_QUANTITIES)
         unit = self.rng.randrange(5 * _CENTS, 400 * _CENTS)
@@ -78,7 +78,7 @@ class DocumentFactory:
         )
         return Line(self.new_id(), self.rng.choice(descriptions), quantity, unit, tax, amount, account, tax_type)
 
-    def _currency(self) -> tuple[str, Decimal | None]:
+    def _draw_currency(self) -> tuple[str, Decimal | None]:
         """Return a currency and its rate: mostly the base currency, for which some documents have no rate."""
         base = self.books.currency
         if self.draw(0.8):

@@ -24,7 +24,7 @@ D = TypeVar("D", bound=Document)
 
 
 def is_supplier(number: int) -> bool:
-    """Tell whether the contact with this number is a supplier only, as every fourth contact is."""
+    """Return whether the contact with this number is a supplier only, as every fourth contact is."""
     return number % SUPPLIER_EVERY == SUPPLIER_EVERY - 1
 
 
@@ -43,16 +43,16 @@ class HistoryGenerator:
 
     def generate(self, options: SimulatorOptions) -> None:
         """Generate exactly as many rows as the options say; fewer payments when nothing is left to pay."""
-        invoices = [self._invoice(number, options.invoices) for number in range(options.invoices)]
+        invoices = [self._generate_invoice(number, options.invoices) for number in range(options.invoices)]
         payable = [row for row in invoices if row.status == "AUTHORISED"]
-        credit_rows = self._credit_notes(options.credit_notes) + self._deposits(
+        credit_rows = self._generate_credit_notes(options.credit_notes) + self._generate_deposits(
             options.invoices // _INVOICES_PER_DEPOSIT
         )
         self._allocate_credits(credit_rows, payable)
         payments = PaymentWriter(self._factory).write(payable, credit_rows, options.payments)
         self._store(invoices, credit_rows, payments)
 
-    def _invoice(self, number: int, count: int) -> Invoice:
+    def _generate_invoice(self, number: int, count: int) -> Invoice:
         instant = self._factory.spread_instant(number, count)
         is_sale = self._factory.draw(0.7)
         contact = self._factory.rng.choice(self._customers if is_sale else self._suppliers)
@@ -60,7 +60,7 @@ class HistoryGenerator:
             number=self._books.next_number("INV" if is_sale else "BILL"),
             is_sent=True if is_sale and self._factory.draw(0.4) else None,
             **self._factory.document_fields(
-                instant, "ACCREC" if is_sale else "ACCPAY", self._status(instant), contact.id
+                instant, "ACCREC" if is_sale else "ACCPAY", self._draw_status(instant), contact.id
             ),
         )
         row.due_on = row.issued_on + self._factory.rng.choice(_TERMS) * DAY_MS
@@ -69,7 +69,7 @@ class HistoryGenerator:
         contact.documents.append(("Invoices", row.id))
         return self._with_final_update(row)
 
-    def _status(self, instant: int) -> str:
+    def _draw_status(self, instant: int) -> str:
         """Draw a status: drafts are mostly recent; a few documents of any age are voided or deleted."""
         weights = _RECENT_WEIGHTS if self._factory.now - instant < _RECENT_MS else _OLD_WEIGHTS
         return self._factory.rng.choices(_STATUSES, cum_weights=weights)[0]
@@ -80,18 +80,21 @@ class HistoryGenerator:
             row.updated_at = self._factory.later_instant(row.updated_at, 3)
         return row
 
-    def _credit_notes(self, count: int) -> list[Credit]:
-        return [self._credit("CreditNotes", number, count, is_sale=self._factory.draw(0.75)) for number in range(count)]
+    def _generate_credit_notes(self, count: int) -> list[Credit]:
+        return [
+            self._generate_credit("CreditNotes", number, count, is_sale=self._factory.draw(0.75))
+            for number in range(count)
+        ]
 
-    def _deposits(self, count: int) -> list[Credit]:
+    def _generate_deposits(self, count: int) -> list[Credit]:
         """Return `count` overpayments and `count` prepayments, all received from customers."""
         kinds: tuple[CreditKind, CreditKind] = ("Overpayments", "Prepayments")
-        return [self._credit(kind, number, count, is_sale=True) for kind in kinds for number in range(count)]
+        return [self._generate_credit(kind, number, count, is_sale=True) for kind in kinds for number in range(count)]
 
-    def _credit(self, kind: CreditKind, number: int, count: int, *, is_sale: bool) -> Credit:
+    def _generate_credit(self, kind: CreditKind, number: int, count: int, *, is_sale: bool) -> Credit:
         instant = self._factory.spread_instant(number, count)
         contact = self._factory.rng.choice(self._customers if is_sale else self._suppliers)
-        notes = ("ACCRECCREDIT" if is_sale else "ACCPAYCREDIT", self._status(instant))
+        notes = ("ACCRECCREDIT" if is_sale else "ACCPAYCREDIT", self._draw_status(instant))
         document_type, status = notes if kind == "CreditNotes" else (_DEPOSIT_TYPES[kind], "AUTHORISED")
         row = Credit(
             kind=kind,

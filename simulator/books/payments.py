@@ -24,15 +24,15 @@ class PaymentWriter:
 
     def write(self, payable: Sequence[Invoice], credit_rows: Sequence[Credit], count: int) -> list[Payment]:
         """Return `count` payments, refunds among them, and add them to their documents; fewer if too little is due."""
-        payments = self._refunds(credit_rows, count // _REFUND_EVERY)
-        payments += self._payments(payable, count - len(payments))
+        payments = self._refund_credits(credit_rows, count // _REFUND_EVERY)
+        payments += self._pay_invoices(payable, count - len(payments))
         for payment in payments[_DELETED_EVERY - 1 :: _DELETED_EVERY]:
             self._delete(payment)
         for first in range(0, len(payments) - _BATCH_SIZE, _BATCH_EVERY):
-            self._batch(payments[first : first + _BATCH_SIZE])
+            self._put_in_batch(payments[first : first + _BATCH_SIZE])
         return payments
 
-    def _refunds(self, credit_rows: Sequence[Credit], count: int) -> list[Payment]:
+    def _refund_credits(self, credit_rows: Sequence[Credit], count: int) -> list[Payment]:
         """Refund one credit of each type first, so that every type of refund occurs even in small books."""
         usable = [row for row in credit_rows if row.status == "AUTHORISED" and row.remaining > 0]
         kinds = list({row.type: row for row in usable}.values())
@@ -40,7 +40,7 @@ class PaymentWriter:
         rest = (row for row in usable if row.id not in first_ids)
         return [self._pay(row, row.remaining) for row in islice((*kinds, *rest), count)]
 
-    def _payments(self, payable: Sequence[Invoice], count: int) -> list[Payment]:
+    def _pay_invoices(self, payable: Sequence[Invoice], count: int) -> list[Payment]:
         """Pay about seven of eight invoices; where there are fewer payments than invoices, the newest stay open."""
         due = [row for row in payable if row.amount_due > 0 and not self._factory.draw(0.12)]
         if not due:
@@ -90,7 +90,7 @@ class PaymentWriter:
         add_paid_amount(document, -payment.amount)
         update_payment_status(document, payment.paid_on)
 
-    def _batch(self, payments: Sequence[Payment]) -> None:
+    def _put_in_batch(self, payments: Sequence[Payment]) -> None:
         """Put the active customer payments among these into one batch."""
         batch = Batch(
             id=self._factory.new_id(),

@@ -84,7 +84,7 @@ def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return Response(msgspec.json.encode(document), status, media_type="application/json")
 
 
-async def _list_operations(_ask: ControlRequest) -> object:
+async def _list_operations(_request: ControlRequest) -> object:
     """All operations, edits and faults."""
     return {
         "verbs": [

@@ -36,7 +36,7 @@ async def _handle(context: RequestContext) -> Response:
 
 
 def is_allowed_redirect(uri: str, registered: tuple[str, ...]) -> bool:
-    """Tell whether a redirect URI is allowed.
+    """Return whether a redirect URI is allowed.
 
     It must equal a registered one byte for byte; with none registered, any https address and http://localhost are
     allowed.

@@ -41,5 +41,5 @@ def find_scope_error(scopes: list[str], *, broad_allowed: bool) -> str | None:
 
 
 def can_read(granted: tuple[str, ...], resource: str) -> bool:
-    """Tell whether the granted scopes allow reading this resource."""
+    """Return whether the granted scopes allow reading this resource."""
     return any(scope in granted for scope in SCOPES_BY_RESOURCE[resource])

@@ -69,7 +69,7 @@ class TokenIssuer:
         return self._token_response(token.consent)
 
     def is_usable(self, token: RefreshToken) -> bool:
-        """Tell whether a refresh token is neither expired, revoked, nor superseded for longer than the grace period."""
+        """Return whether a token is neither expired, revoked, nor superseded for longer than the grace period."""
         now = self._clock.now()
         grace = timedelta(seconds=self.options.refresh_grace_seconds)
         is_within_grace = token.superseded_at is None or now - token.superseded_at < grace

@@ -80,12 +80,11 @@ def read_query(request: Request, resource: Resource, options: SimulatorOptions) 
 def select(books: Organisation, query: ListQuery, options: SimulatorOptions) -> Selection:
     """Filter, sort and page the rows. Raises XeroError for inefficient requests to high-volume organisations."""
     _reject_inefficient(books, query, options)
-    table = books.table(query.resource)
-    rows: list[Any] = table.modified_since(query.since or 0)
+    rows: list[Any] = books.table(query.resource).modified_since(query.since or 0)
     predicates = _predicates_of(books, query)
-    found = _sort_rows(
-        books, query, [row for row in rows if all(predicate(row) for predicate in predicates)] if predicates else rows
-    )
+    if predicates:
+        rows = [row for row in rows if all(predicate(row) for predicate in predicates)]
+    found = _sort_rows(books, query, rows)
     if query.paging is None:
         return Selection(found, "light", None)
     page, size = query.paging.page, query.paging.size

@@ -1,4 +1,4 @@
-"""A small Xero client for the simulator's own tests, written from Xero's documents alone."""
+"""A small Xero client for the tests of the simulator, written from Xero's documentation only."""
 
 from typing import Any
 
@@ -8,12 +8,13 @@ from simulator.main import Simulator
 
 CLIENT = ("SIMULATED-CLIENT", "simulated-secret")
 CALLBACK = "http://localhost:8000/callback"
+RESOURCES = ("Contacts", "Invoices", "Payments", "CreditNotes")
 BROAD = "openid profile email offline_access accounting.transactions.read accounting.contacts.read"
 GRANULAR = "openid offline_access accounting.invoices.read accounting.payments.read accounting.contacts.read"
 
 
-class Xero:
-    """Signs in once and reads the first organisation unless told otherwise."""
+class XeroClient:
+    """A client of the simulator in process; it reads the first organisation unless `tenant` is changed."""
 
     def __init__(self, http: httpx.AsyncClient, simulator: Simulator) -> None:
         self.http = http
@@ -36,7 +37,7 @@ class Xero:
         }
         return await self.http.get("/identity/connect/authorize", params=query | params)
 
-    async def sign_in(self, scope: str = BROAD, **params: str) -> "Xero":
+    async def sign_in(self, scope: str = BROAD, **params: str) -> "XeroClient":
         response = await self.authorize(scope, **params)
         self.tokens = (await self.redeem(outcome_of(response)["code"])).json()
         return self
@@ -60,7 +61,7 @@ class Xero:
         return await self.http.get(f"/api.xro/2.0/{path}", params=params, headers=self.headers(**(headers or {})))
 
     async def rows(self, resource: str, headers: dict[str, str] | None = None, **params: Any) -> list[dict[str, Any]]:
-        """The rows of a list, paged at 1,000 unless paging is given or turned off with page=None."""
+        """Return the rows of a list, by default its first page of 1,000; a parameter of None is left out."""
         query = {name: value for name, value in ({"page": 1, "pageSize": 1000} | params).items() if value is not None}
         response = await self.get(resource, headers, **query)
         assert response.status_code == 200, response.text
@@ -79,7 +80,7 @@ class Xero:
         return response.json()
 
     async def edit(self, edit: str, /, **fields: Any) -> list[dict[str, Any]]:
-        """One edit; the rows it changed, plainly."""
+        """Make one edit and return the rows it changed, as the control API represents them."""
         outcome = await self.control("POST", f"/tenants/{self.tenant}/edits", edit=edit, **fields)
         return [change["row"] for change in outcome["changes"]]
 
@@ -91,15 +92,15 @@ class Xero:
 
 
 def outcome_of(response: httpx.Response) -> dict[str, str]:
-    """The query of the redirect back to the app."""
+    """Return the query parameters of the redirect back to the app."""
     assert response.status_code == 302, response.text
     return dict(httpx.URL(response.headers["location"]).params)
 
 
-def sign_in_live(client: httpx.Client) -> dict[str, Any]:
-    """The token response of a pretend Xero behind a socket that consents by itself."""
+def sign_in_over_socket(client: httpx.Client) -> dict[str, Any]:
+    """Sign in to a simulator on a socket that consents automatically; return the token response."""
     query = {"response_type": "code", "client_id": CLIENT[0], "redirect_uri": CALLBACK, "scope": BROAD}
-    answer = client.get("/identity/connect/authorize", params=query)
-    form = {"grant_type": "authorization_code", "code": outcome_of(answer)["code"], "redirect_uri": CALLBACK}
+    response = client.get("/identity/connect/authorize", params=query)
+    form = {"grant_type": "authorization_code", "code": outcome_of(response)["code"], "redirect_uri": CALLBACK}
     tokens: dict[str, Any] = client.post("/connect/token", data=form, auth=CLIENT).json()
     return tokens

@@ -1,28 +1,15 @@
-"""A pretend Xero in process with a clock that stands still, and one behind a socket for real clients."""
+"""Fixtures: a simulator in process with a manual clock, a simulator on a socket, and clients of both."""
 
 import threading
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
 from simulator.main import Simulator, create_app, listen, make_server
 from simulator.options import SimulatorOptions
-from tests.simulator.client import Xero, sign_in_live
-
-
-class ManualClock:
-    """Moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 22, 10, 0, 0, 250_000, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+from tests.simulator.client import XeroClient, sign_in_over_socket
+from tests.simulator.clock import ManualClock
 
 
 @pytest.fixture
@@ -32,7 +19,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def options() -> SimulatorOptions:
-    """Small books; tests that need others override this fixture or reset the world."""
+    """Options for small books; tests that need others override this fixture or reset the simulator."""
     return SimulatorOptions(organisations=2, contacts=30, invoices=150, payments=110, credit_notes=14)
 
 
@@ -49,19 +36,27 @@ async def http(simulator: Simulator) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def anonymous(http: httpx.AsyncClient, simulator: Simulator) -> Xero:
+def anonymous(http: httpx.AsyncClient, simulator: Simulator) -> XeroClient:
     """A client that has not signed in."""
-    return Xero(http, simulator)
+    return XeroClient(http, simulator)
 
 
 @pytest.fixture
-async def xero(anonymous: Xero) -> Xero:
+async def xero(anonymous: XeroClient) -> XeroClient:
+    """A client that has signed in with the broad scopes."""
     return await anonymous.sign_in()
+
+
+@pytest.fixture
+async def contact_id(xero: XeroClient) -> str:
+    """The id of a contact that the generated books contain."""
+    row_id: str = (await xero.rows("Contacts"))[0]["ContactID"]
+    return row_id
 
 
 @pytest.fixture(scope="module")
 def live_url() -> Iterator[str]:
-    """A pretend Xero on a socket of its own, consenting by itself."""
+    """The address of a simulator on a socket, which consents automatically."""
     options = SimulatorOptions(auto_consent=True, organisations=2, limits_enabled=False)
     server, listener = make_server(options), listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -74,11 +69,11 @@ def live_url() -> Iterator[str]:
 
 @pytest.fixture
 def live_client(live_url: str) -> Iterator[httpx.Client]:
-    """A client of the socket, signed in, on books made anew, with the first tenant in its headers."""
+    """A signed-in client of the simulator on a socket, after a reset, with the first tenant in its headers."""
     with httpx.Client(base_url=live_url) as client:
         client.post("/_control/reset").raise_for_status()
         tenant_id = client.get("/_control/tenants").json()[0]["tenant_id"]
-        token = sign_in_live(client)["access_token"]
+        token = sign_in_over_socket(client)["access_token"]
         client.headers.update(
             {"Authorization": f"Bearer {token}", "Accept": "application/json", "xero-tenant-id": tenant_id}
         )

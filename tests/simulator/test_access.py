@@ -1,12 +1,10 @@
-"""Who may read: tokens, tenants, scopes, and the body of each refusal."""
+"""Authorization of the accounting API: tokens, tenants, scopes, and the body of each error."""
 
 from uuid import UUID
 
 import pytest
 
-from tests.simulator.client import BROAD, GRANULAR
-
-RESOURCES = ("Contacts", "Invoices", "Payments", "CreditNotes")
+from tests.simulator.client import BROAD, GRANULAR, RESOURCES
 
 
 def problem(response) -> tuple[int, str, str]:
@@ -18,7 +16,7 @@ def problem(response) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("authorization", ["Bearer nonsense", "Bearer", "", "Basic eDp5"])
-async def test_a_token_that_is_none_is_unsuccessful_authentication(xero, authorization):
+async def test_an_invalid_token_is_a_401(xero, authorization):
     response = await xero.get("Invoices", headers={"Authorization": authorization})
     assert problem(response) == (401, "Unauthorized", "AuthenticationUnsuccessful")
 
@@ -36,7 +34,7 @@ async def test_a_missing_tenant_header_is_forbidden(xero):
     assert problem(response) == (403, "Forbidden", "AuthenticationUnsuccessful")
 
 
-async def test_a_practice_is_connected_but_has_no_accounting(xero):
+async def test_a_practice_is_connected_but_its_accounting_is_forbidden(xero):
     xero.tenant = next(row["tenantId"] for row in await xero.connections() if row["tenantType"] == "PRACTICE")
     assert problem(await xero.get("Invoices"))[0] == 403
 
@@ -67,18 +65,18 @@ async def test_both_scope_sets_read_all_four_resources_but_not_the_organisation(
         ("openid profile email offline_access", set()),
     ],
 )
-async def test_each_scope_opens_its_resources_alone(anonymous, scope, readable):
+async def test_each_scope_allows_only_its_own_resources(anonymous, scope, readable):
     await anonymous.sign_in(scope)
     assert {name for name in RESOURCES if (await anonymous.get(name, page=1)).status_code == 200} == readable
 
 
-async def test_nothing_can_be_written(xero):
+async def test_a_write_is_not_implemented(xero):
     response = await xero.http.post("/api.xro/2.0/Invoices", json={}, headers=xero.headers())
     assert response.status_code == 501
     assert "<ErrorNumber>20</ErrorNumber>" in response.text
 
 
-async def test_an_offline_organisation_does_not_touch_the_others(xero):
+async def test_an_offline_organisation_does_not_affect_the_others(xero):
     await xero.control("PATCH", f"/tenants/{xero.tenant}", is_offline=True)
     response = await xero.get("Invoices", page=1)
     assert (response.status_code, response.text) == (503, "The Organisation is offline")

@@ -1,4 +1,4 @@
-"""The made-up books: what an MSP's organisations must hold, the same every time, and quickly."""
+"""The generated books: which rows, statuses and names they contain, that they are repeatable, and generated fast."""
 
 from collections import Counter
 from decimal import Decimal
@@ -10,7 +10,7 @@ from simulator.books.generator import generate_organisations
 from simulator.books.model import Credit
 from simulator.clock import DAY_MS, to_ms
 from simulator.options import SimulatorOptions
-from tests.simulator.conftest import ManualClock
+from tests.simulator.clock import ManualClock
 
 NOW = to_ms(ManualClock().now)
 
@@ -35,7 +35,7 @@ def test_the_default_is_three_organisations_and_a_practice(organisations):
 
 
 @pytest.mark.parametrize("sizes", [(0, 0, 0, 0), (5, 0, 0, 0), (5, 40, 30, 3), (30, 100, 250, 10), (2, 1000, 10, 0)])
-def test_sizes_are_as_asked_for(sizes):
+def test_the_row_counts_are_those_of_the_options(sizes):
     contacts, invoices, payments, notes = sizes
     options = SimulatorOptions(
         organisations=1, practices=0, contacts=contacts, invoices=invoices, payments=payments, credit_notes=notes
@@ -95,7 +95,7 @@ def test_currencies_have_foreign_units_per_base_unit(books):
     assert any(row.rate is None for row in books.invoices)
 
 
-def test_every_sum_holds(books):
+def test_totals_payments_and_allocations_add_up(books):
     payments = books.payments.by_id
     for row in books.invoices:
         assert row.total == row.subtotal + row.tax == sum(line.amount + line.tax for line in row.lines)
@@ -113,7 +113,7 @@ def test_every_sum_holds(books):
             assert credit.id in [applied.credit_id for applied in invoice.applied_credits]
 
 
-def test_stamps_lie_in_the_past_two_years_with_fractions_and_after_what_they_follow(books):
+def test_timestamps_lie_in_the_past_two_years_and_follow_the_order_of_events(books):
     for table in (books.contacts, books.invoices, books.payments, books.credit_notes):
         stamps = [row.updated_at for row in table]
         assert stamps == sorted(stamps)
@@ -133,7 +133,7 @@ def test_numbers_and_ids_are_unique(books):
     assert len(set(ids)) == len(ids)
 
 
-def test_some_names_recur_across_organisations_and_some_only_nearly(organisations):
+def test_some_names_recur_across_organisations_and_some_with_another_spelling(organisations):
     words = [{row.name.split()[0].casefold() for row in books.contacts} for books in organisations[:3]]
     assert {"harbour", "atlas", "northside"} <= words[0] & words[1] & words[2]
     dental = {row.name for books in organisations[:3] for row in books.contacts if "whai" in row.name}
@@ -150,11 +150,11 @@ def test_the_same_seed_makes_the_same_books_and_another_seed_others():
     assert names(1) != names(2)
 
 
-def test_twenty_thousand_invoices_are_there_within_two_seconds():
+def test_twenty_thousand_invoices_are_generated_within_two_seconds():
     options = SimulatorOptions(
         organisations=1, practices=0, contacts=2000, invoices=20_000, payments=16_000, credit_notes=800
     )
     started = process_time()
     generate_organisations(options, NOW)
-    # Twice the promise, for machines slower than the one it was measured on (0.8 s).
+    # Twice the two seconds, for machines slower than the one that took 0.8 s.
     assert process_time() - started < 4

@@ -1,4 +1,4 @@
-"""GET and DELETE of connections: whose they are, how they are dated, what a consent changes."""
+"""GET and DELETE of connections: their owners, their dates, and what a consent changes."""
 
 import re
 
@@ -43,7 +43,7 @@ async def test_each_consent_has_its_own_event_and_the_filter_finds_it(xero, cloc
     assert len(await xero.connections(authEventId=before[0]["authEventId"])) == 2
 
 
-async def test_dropping_one_connection_takes_that_tenant_alone_and_keeps_the_tokens(xero):
+async def test_deleting_a_connection_removes_only_that_tenant_and_keeps_the_tokens(xero):
     first, *others = await xero.connections()
     response = await xero.http.delete(f"/connections/{first['id']}", headers=xero.headers())
     assert (response.status_code, response.content) == (204, b"")
@@ -67,7 +67,7 @@ async def test_a_connection_of_another_user_is_not_found(xero):
     assert (await xero.http.delete(f"/connections/{mine}", headers=xero.headers())).status_code == 404
 
 
-async def test_reconnecting_after_a_disconnect_shows_in_the_dates(xero, clock):
+async def test_a_reconnected_tenant_keeps_its_creation_date(xero, clock):
     first = (await xero.connections())[0]
     await xero.http.delete(f"/connections/{first['id']}", headers=xero.headers())
     clock.advance(3600)
@@ -83,7 +83,7 @@ async def test_an_administrator_can_remove_the_app_within_xero(xero):
     assert (await xero.get("Invoices", page=1)).status_code == 403
 
 
-async def test_connections_need_a_live_token(xero, clock):
+async def test_connections_need_a_valid_token(xero, clock):
     clock.advance(1800)
     response = await xero.http.get("/connections", headers=xero.headers())
     assert (response.status_code, response.json()["Title"]) == (401, "Unauthorized")

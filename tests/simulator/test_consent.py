@@ -1,4 +1,4 @@
-"""The login page: who may ask for what, what the user ticks, what goes back to the app."""
+"""The login page: which requests it accepts, what the user selects, and the redirect to the app."""
 
 import re
 
@@ -26,7 +26,7 @@ async def test_without_a_state_none_comes_back(anonymous):
     assert set(outcome_of(response)) == {"code", "scope"}
 
 
-async def test_the_page_lists_every_tenant_and_refuses_to_be_framed(anonymous):
+async def test_the_login_page_lists_every_tenant_and_forbids_framing(anonymous):
     response = await anonymous.authorize(auto="0")
     assert response.status_code == 200
     assert response.headers["x-frame-options"] == "DENY"
@@ -35,16 +35,16 @@ async def test_the_page_lists_every_tenant_and_refuses_to_be_framed(anonymous):
         assert organisation.name in response.text
 
 
-async def test_only_ticked_organisations_are_connected(anonymous):
+async def test_only_selected_organisations_are_connected(anonymous):
     page = (await anonymous.authorize(auto="0")).text
     fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
     fields.pop("auto")
-    ticked = list(anonymous.state.organisations)[1]
-    answer = await anonymous.http.post(
-        "/identity/connect/authorize", data=fields | {"tenant": ticked, "decision": "allow"}
+    selected = list(anonymous.state.organisations)[1]
+    response = await anonymous.http.post(
+        "/identity/connect/authorize", data=fields | {"tenant": selected, "decision": "allow"}
     )
-    anonymous.tokens = (await anonymous.redeem(outcome_of(answer)["code"])).json()
-    assert [row["tenantId"] for row in await anonymous.connections()] == [ticked]
+    anonymous.tokens = (await anonymous.redeem(outcome_of(response)["code"])).json()
+    assert [row["tenantId"] for row in await anonymous.connections()] == [selected]
 
 
 async def test_cancel_is_access_denied_and_connects_nothing(anonymous):
@@ -55,12 +55,12 @@ async def test_cancel_is_access_denied_and_connects_nothing(anonymous):
         "scope": BROAD,
         "state": "s",
     }
-    answer = await anonymous.http.post("/identity/connect/authorize", data=fields | {"decision": "cancel"})
-    assert outcome_of(answer) == {"error": "access_denied", "state": "s"}
+    response = await anonymous.http.post("/identity/connect/authorize", data=fields | {"decision": "cancel"})
+    assert outcome_of(response) == {"error": "access_denied", "state": "s"}
     assert anonymous.state.connections.list_all() == []
 
 
-async def test_the_control_api_can_cancel_or_choose_for_the_user(anonymous):
+async def test_the_control_api_can_cancel_or_select_for_the_user(anonymous):
     await anonymous.control("PUT", "/consent", automatic=True, decision="cancel")
     assert outcome_of(await anonymous.authorize(auto="0"))["error"] == "access_denied"
     await anonymous.control("PUT", "/consent", tenants=[anonymous.tenant])
@@ -78,7 +78,7 @@ async def test_the_control_api_can_cancel_or_choose_for_the_user(anonymous):
         ({"code_challenge": "x", "code_challenge_method": "plain"}, "invalid_request"),
     ],
 )
-async def test_a_request_that_cannot_be_granted_goes_back_with_its_error(anonymous, change, error):
+async def test_a_request_that_cannot_be_granted_redirects_with_its_error(anonymous, change, error):
     assert outcome_of(await anonymous.authorize(**change)) == {"error": error, "state": "s"}
 
 
@@ -99,28 +99,28 @@ async def test_a_new_app_may_not_ask_for_broad_scopes(anonymous, scope):
         {"redirect_uri": ""},
     ],
 )
-async def test_an_unknown_client_or_address_gets_a_page_and_never_a_redirect(anonymous, change):
+async def test_an_unknown_client_or_redirect_uri_gets_an_error_page_and_no_redirect(anonymous, change):
     response = await anonymous.authorize(**change)
     assert response.status_code == 400
     assert "location" not in response.headers
     assert "unauthorized_client" in response.text
 
 
-async def test_registered_addresses_are_compared_byte_for_byte(anonymous):
+async def test_registered_redirect_uris_are_compared_byte_for_byte(anonymous):
     await anonymous.control("PATCH", "/options", redirect_uris=[CALLBACK])
     assert (await anonymous.authorize()).status_code == 302
     assert (await anonymous.authorize(redirect_uri=f"{CALLBACK}/")).status_code == 400
     assert (await anonymous.authorize(redirect_uri=CALLBACK.upper())).status_code == 400
 
 
-async def test_another_user_at_the_browser_connects_only_what_this_user_may(anonymous):
+async def test_a_user_connects_only_the_tenants_allowed_to_this_user(anonymous):
     second = list(anonymous.state.organisations)[1]
     await anonymous.control("PUT", "/user", id="6f1c1cf4-0000-4000-8000-000000000001", name="Cam", tenants=[second])
     await anonymous.sign_in()
     assert [row["tenantId"] for row in await anonymous.connections()] == [second]
 
 
-async def test_later_consents_add_scopes_and_take_none_away(anonymous):
+async def test_later_consents_add_scopes_and_remove_none(anonymous):
     await anonymous.sign_in("offline_access accounting.contacts.read")
     await anonymous.sign_in("offline_access accounting.invoices.read")
     assert set(anonymous.tokens["scope"].split()) == {

@@ -1,4 +1,4 @@
-"""The control API itself: its list of verbs, state, ledger, stats, clock, options, reset."""
+"""The control API: its list of operations, the state, call log, stats, clock, options and reset."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from simulator.control.routes import OPERATIONS
 from simulator.options import SimulatorOptions
 
 
-async def test_the_list_names_every_verb_edit_and_fault_with_what_it_does(anonymous):
+async def test_the_list_describes_every_operation_edit_and_fault(anonymous):
     listed = await anonymous.control("GET", "")
     assert [(operation["method"], operation["path"]) for operation in listed["verbs"]] == [
         (method, f"/_control{path}") for method, path, _ in OPERATIONS
@@ -23,7 +23,7 @@ async def test_the_list_names_every_verb_edit_and_fault_with_what_it_does(anonym
     assert "retry_after" in listed["fault"]["fields"]
 
 
-async def test_the_state_is_what_the_api_shows_in_plainer_words(xero):
+async def test_the_state_equals_what_the_accounting_api_shows(xero):
     state = await xero.control("GET", f"/tenants/{xero.tenant}/state")
     assert list(state) == ["Contacts", "Invoices", "Payments", "CreditNotes", "Overpayments", "Prepayments"]
     shown = {row["InvoiceID"]: row for row in await xero.rows("Invoices")}
@@ -45,19 +45,19 @@ async def test_one_resource_of_the_state_can_be_read_alone(xero):
     assert (response.status_code, "There is no resource Cats" in response.text) == (400, True)
 
 
-async def test_an_unknown_tenant_is_told(anonymous):
+async def test_an_unknown_tenant_is_named_in_the_error(anonymous):
     response = await anonymous.http.get("/_control/tenants/none/state")
     assert (response.status_code, "There is no tenant none" in response.text) == (400, True)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"'])
-async def test_a_body_that_is_no_object_is_told(anonymous, body):
+async def test_a_body_that_is_not_a_json_object_is_an_error(anonymous, body):
     response = await anonymous.http.post("/_control/clock", content=body)
     assert response.status_code == 400
     assert response.json()["error"]
 
 
-async def test_the_ledger_keeps_every_call_and_leaves_out_the_control_api(xero):
+async def test_the_call_log_has_every_call_except_those_to_the_control_api(xero):
     await xero.control("DELETE", "/ledger")
     await xero.get("Invoices", headers={"If-Modified-Since": "2026-11-01T00:00:00"}, page=1)
     await xero.connections()
@@ -90,13 +90,13 @@ async def test_stats_count_per_tenant(xero, clock):
     assert stats["violations"] == 1
 
 
-async def test_a_429_that_was_ordered_is_no_violation(xero):
+async def test_an_injected_429_is_not_counted_as_a_violation(xero):
     await xero.control("POST", "/faults", kind="limit_minute")
     await xero.get("Contacts", page=1)
     assert (await xero.control("GET", "/stats"))["violations"] == 0
 
 
-async def test_calls_in_progress_are_counted_as_they_arrive(xero):
+async def test_calls_in_progress_are_counted_when_a_call_arrives(xero):
     await xero.control("PATCH", "/options", latency_ms=20)
     await xero.control("DELETE", "/ledger")
     await asyncio.gather(*(xero.get("CreditNotes", page=1) for _ in range(3)))
@@ -107,16 +107,16 @@ async def test_calls_in_progress_are_counted_as_they_arrive(xero):
 @pytest.mark.parametrize(
     ("seconds", "most"), [([], 0), ([1], 1), ([0, 59.999], 2), ([0, 60], 1), ([0, 30, 60, 61, 89, 90], 4)]
 )
-def test_the_most_within_a_minute_is_taken_over_every_rolling_minute(seconds, most):
+def test_the_most_calls_in_a_minute_are_those_of_any_rolling_minute(seconds, most):
     assert max_calls_in_a_minute(int(second * 1000) for second in seconds) == most
 
 
-async def test_the_clock_can_jump(xero):
+async def test_the_clock_can_be_advanced(xero):
     assert await xero.control("POST", "/clock", advance_seconds=1800) == {"now": "2026-11-22T10:30:00.250Z"}
     assert (await xero.get("Invoices", page=1)).status_code == 401
 
 
-def test_a_clock_that_runs_faster_goes_on_from_where_it_was(clock):
+def test_a_change_of_the_clock_rate_does_not_change_the_time(clock):
     mine = Clock(clock, rate=10)
     start = mine.now()
     clock.advance(6)
@@ -130,7 +130,7 @@ def test_a_clock_that_runs_faster_goes_on_from_where_it_was(clock):
     assert (mine.now() - start).total_seconds() == 160
 
 
-async def test_options_can_be_read_and_changed_but_not_invented(anonymous):
+async def test_options_can_be_changed_and_unknown_or_invalid_ones_are_errors(anonymous):
     before = await anonymous.control("GET", "/options")
     assert before["minute_limit"] == 60
     assert (await anonymous.control("PATCH", "/options", minute_limit=5))["minute_limit"] == 5
@@ -140,7 +140,7 @@ async def test_options_can_be_read_and_changed_but_not_invented(anonymous):
     assert (await anonymous.control("GET", "/options"))["minute_limit"] == 5
 
 
-async def test_a_reset_begins_again_with_the_options_given(xero):
+async def test_a_reset_forgets_everything_and_takes_the_given_options(xero):
     await xero.edit("create_contact", name="Gone soon")
     await xero.control("POST", "/faults", kind="html", times=None)
     await xero.control("POST", "/clock", advance_seconds=99)
@@ -169,7 +169,7 @@ async def test_users_and_tokens_can_be_listed(xero):
     assert len(tokens["connections"]) == 3
 
 
-def test_options_say_what_xero_is_like_today():
+def test_the_default_options_are_xeros_limits_and_token_lifetimes():
     options = SimulatorOptions()
     assert (options.minute_limit, options.day_limit, options.concurrent_limit) == (60, 5000, 5)
     assert (options.access_token_seconds, options.refresh_token_days, options.refresh_grace_seconds) == (1800, 60, 1800)

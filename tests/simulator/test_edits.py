@@ -1,4 +1,4 @@
-"""Edits: what each does to the rows, to the sums, and to UpdatedDateUTC, which Xero does not always move."""
+"""Edits: what each does to rows, to totals, and to UpdatedDateUTC, which Xero does not change for every edit."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def sums(row):
     return row["status"], row["amount_due"], row["amount_paid"], row["amount_credited"]
 
 
-async def test_a_payment_settles_its_invoice_and_shares_its_stamp(xero, invoice):
+async def test_a_payment_pays_its_invoice_and_has_the_same_timestamp(xero, invoice):
     payment, paid = await xero.edit("pay", invoice_id=invoice["id"], reference="Thanks")
     assert sums(paid) == ("PAID", "0.00", "110.00", "0.00")
     assert paid["paid_on"] == "2026-11-22"
@@ -41,7 +41,7 @@ async def test_a_part_payment_leaves_the_rest_open(xero, invoice):
     assert paid["paid_on"] is None
 
 
-async def test_a_deleted_payment_stays_as_deleted_and_opens_the_invoice_again(xero, invoice, clock):
+async def test_a_deleted_payment_is_kept_and_its_invoice_is_due_again(xero, invoice, clock):
     payment, paid = await xero.edit("pay", invoice_id=invoice["id"])
     clock.advance(60)
     deleted, reopened = await xero.edit("delete_payment", payment_id=payment["id"])
@@ -74,7 +74,7 @@ async def test_a_fully_credited_invoice_is_paid_with_nothing_paid(xero, contact,
     assert (used["status"], used["remaining"]) == ("PAID", "0.00")
 
 
-async def test_a_removed_allocation_leaves_no_trace(xero, contact, invoice):
+async def test_a_removed_allocation_disappears_from_credit_and_invoice(xero, contact, invoice):
     (note,) = await xero.edit("create_credit_note", contact_id=contact, total="110.00")
     used, _ = await xero.edit("allocate", credit_id=note["id"], invoice_id=invoice["id"])
     restored, reopened = await xero.edit("deallocate", allocation_id=used["allocations"][0]["id"])
@@ -85,19 +85,19 @@ async def test_a_removed_allocation_leaves_no_trace(xero, contact, invoice):
 
 
 @pytest.mark.parametrize(
-    ("rule", "moves"), [("always", (True, True)), ("status", (False, True)), ("never", (False, False))]
+    ("rule", "updates"), [("always", (True, True)), ("status", (False, True)), ("never", (False, False))]
 )
-async def test_whether_an_allocation_moves_the_invoice_is_an_option(xero, invoice, clock, rule, moves):
-    """First a part is allocated, then the rest."""
+async def test_an_option_decides_whether_an_allocation_updates_the_invoice(xero, invoice, clock, rule, updates):
+    """A part is allocated first, then the rest."""
     await xero.control("PATCH", "/options", allocation_moves_invoice=rule)
-    for amount, is_moved in zip(("10.00", "100.00"), moves, strict=True):
+    for amount, is_updated in zip(("10.00", "100.00"), updates, strict=True):
         before = (await state(xero, "Invoices", invoice["id"]))["updated_at"]
         clock.advance(60)
         (note,) = await xero.edit("create_credit_note", contact_id=invoice["contact_id"], total=amount)
         changed = await xero.edit("allocate", credit_id=note["id"], invoice_id=invoice["id"])
         after = await state(xero, "Invoices", invoice["id"])
-        assert (after["updated_at"] > before) is is_moved
-        assert [row["id"] for row in changed] == ([note["id"], invoice["id"]] if is_moved else [note["id"]])
+        assert (after["updated_at"] > before) is is_updated
+        assert [row["id"] for row in changed] == ([note["id"], invoice["id"]] if is_updated else [note["id"]])
     shown = await xero.row("Invoices", invoice["id"])
     assert (shown["Status"], shown["AmountCredited"]) == ("PAID", 110)
 
@@ -120,13 +120,13 @@ async def test_a_refund_is_a_payment_of_the_credit(xero, contact, make, types):
     assert (shown["Invoice"]["Type"], shown["Invoice"]["InvoiceID"]) == (nested, credit["id"])
 
 
-async def test_a_refund_of_a_purchase_credit_is_of_the_other_side(xero, contact):
+async def test_a_refund_of_a_purchase_credit_is_a_payable_payment(xero, contact):
     (credit,) = await xero.edit("create_credit_note", contact_id=contact, type="ACCPAYCREDIT")
     payment, _ = await xero.edit("refund", id=credit["id"])
     assert payment["type"] == "APCREDITPAYMENT"
 
 
-async def test_the_first_invoice_makes_a_customer_without_moving_the_contact(xero, contact, clock):
+async def test_the_first_invoice_makes_a_customer_without_updating_the_contact(xero, contact, clock):
     before = await state(xero, "Contacts", contact)
     shown = await xero.row("Contacts", contact)
     assert (shown["IsCustomer"], shown["IsSupplier"]) == (False, False)
@@ -148,7 +148,7 @@ async def test_the_first_bill_makes_a_supplier(xero, contact):
     assert shown["Balances"]["AccountsPayable"]["Outstanding"] == 20
 
 
-async def test_balances_follow_the_invoices_and_vanish_with_them(xero, contact, clock):
+async def test_balances_follow_the_open_invoices(xero, contact, clock):
     await xero.edit("create_invoice", contact_id=contact, total="60.00", issued_on="2026-10-01", due_on="2026-10-10")
     (second,) = await xero.edit("create_invoice", contact_id=contact, total="40.00", due_on="2026-11-23")
     shown = (await xero.row("Contacts", contact))["Balances"]["AccountsReceivable"]
@@ -172,9 +172,9 @@ async def test_balances_may_be_net_of_unapplied_credit(xero, contact):
     assert (await xero.row("Contacts", contact))["Balances"]["AccountsReceivable"]["Outstanding"] == 35
 
 
-async def test_a_due_date_moves_the_stamp_but_not_of_a_part_paid_invoice(xero, invoice, clock):
-    (moved,) = await xero.edit("change_due_date", invoice_id=invoice["id"], due_on="2027-01-31")
-    assert moved["updated_at"] > invoice["updated_at"]
+async def test_a_new_due_date_updates_an_invoice_unless_it_is_part_paid(xero, invoice, clock):
+    (updated,) = await xero.edit("change_due_date", invoice_id=invoice["id"], due_on="2027-01-31")
+    assert updated["updated_at"] > invoice["updated_at"]
     _, paid = await xero.edit("pay", invoice_id=invoice["id"], amount="1.00")
     clock.advance(60)
     assert await xero.edit("change_due_date", invoice_id=invoice["id"], due_on="2027-02-28") == []
@@ -183,7 +183,7 @@ async def test_a_due_date_moves_the_stamp_but_not_of_a_part_paid_invoice(xero, i
     assert (await xero.row("Invoices", invoice["id"]))["DueDateString"] == "2027-02-28T00:00:00"
 
 
-async def test_a_rename_shows_in_documents_whose_stamps_stay(xero, contact, invoice):
+async def test_a_rename_shows_in_documents_without_updating_them(xero, contact, invoice):
     payment, paid = await xero.edit("pay", invoice_id=invoice["id"])
     await xero.row("Invoices", invoice["id"])
     await xero.row("Payments", payment["id"])
@@ -194,7 +194,7 @@ async def test_a_rename_shows_in_documents_whose_stamps_stay(xero, contact, invo
     assert (await state(xero, "Invoices", invoice["id"]))["updated_at"] == paid["updated_at"]
 
 
-async def test_archiving_and_restoring_move_the_contact(xero, contact, clock):
+async def test_archiving_and_restoring_update_the_contact(xero, contact, clock):
     clock.advance(60)
     (archived,) = await xero.edit("archive", contact_id=contact)
     since = {"If-Modified-Since": "2026-11-22T10:00:30"}
@@ -206,22 +206,22 @@ async def test_archiving_and_restoring_move_the_contact(xero, contact, clock):
     assert (restored["status"], restored["updated_at"] > archived["updated_at"]) == ("ACTIVE", True)
 
 
-@pytest.mark.parametrize("moves", [False, True])
-async def test_a_merge_archives_the_loser_and_hands_over_its_documents(xero, contact, invoice, moves):
-    await xero.control("PATCH", "/options", merge_moves_documents=moves)
-    (winner,) = await xero.edit("create_contact", name="Winner")
+@pytest.mark.parametrize("updates", [False, True])
+async def test_a_merge_archives_one_contact_and_moves_its_documents_to_the_other(xero, contact, invoice, updates):
+    await xero.control("PATCH", "/options", merge_moves_documents=updates)
+    (target,) = await xero.edit("create_contact", name="Winner")
     before = await xero.row("Invoices", invoice["id"])
-    changed = await xero.edit("merge", contact_id=contact, into=winner["id"])
-    assert [row["id"] for row in changed] == [contact, winner["id"], *([invoice["id"]] if moves else [])]
-    loser = await xero.row("Contacts", contact)
-    assert (loser["ContactStatus"], loser["MergedToContactID"]) == ("ARCHIVED", winner["id"])
-    assert (await xero.row("Contacts", winner["id"]))["IsCustomer"] is True
+    changed = await xero.edit("merge", contact_id=contact, into=target["id"])
+    assert [row["id"] for row in changed] == [contact, target["id"], *([invoice["id"]] if updates else [])]
+    merged = await xero.row("Contacts", contact)
+    assert (merged["ContactStatus"], merged["MergedToContactID"]) == ("ARCHIVED", target["id"])
+    assert (await xero.row("Contacts", target["id"]))["IsCustomer"] is True
     after = await xero.row("Invoices", invoice["id"])
-    assert (after["Contact"]["ContactID"], after["Contact"]["Name"]) == (winner["id"], "Winner")
-    assert (after["UpdatedDateUTC"] != before["UpdatedDateUTC"]) is moves
+    assert (after["Contact"]["ContactID"], after["Contact"]["Name"]) == (target["id"], "Winner")
+    assert (after["UpdatedDateUTC"] != before["UpdatedDateUTC"]) is updates
 
 
-async def test_stamps_can_arrive_late(xero, invoice):
+async def test_a_row_can_be_updated_with_a_past_timestamp(xero, invoice):
     (row,) = await xero.edit("stamp", resource="Invoices", id=invoice["id"], at="2026-11-22T09:00:00.123Z")
     assert row["updated_at"] == "2026-11-22T09:00:00.123Z"
     stamps = {row["InvoiceID"]: row["UpdatedDateUTC"] for row in await xero.rows("Invoices")}
@@ -229,14 +229,14 @@ async def test_stamps_can_arrive_late(xero, invoice):
     assert stamps[invoice["id"]] == "/Date(1795338000123+0000)/"
 
 
-async def test_a_spoiled_row_is_written_wrong_until_it_is_healed(xero, invoice):
+async def test_overridden_fields_are_sent_until_the_override_is_removed(xero, invoice):
     target = {"resource": "Invoices", "id": invoice["id"]}
     await xero.edit("spoil", **target, fields={"Status": "EXPLODED", "Total": None, "Extra": {"a": [1]}})
     (row,) = await xero.rows("Invoices", IDs=invoice["id"])
     assert (row["Status"], row["Total"], row["Extra"]) == ("EXPLODED", None, {"a": [1]})
     assert row["InvoiceNumber"] == invoice["number"]
-    (healed,) = await xero.edit("spoil", **target, fields={})
-    assert healed["status"] == "AUTHORISED"
+    (restored,) = await xero.edit("spoil", **target, fields={})
+    assert restored["status"] == "AUTHORISED"
     (row,) = await xero.rows("Invoices", IDs=invoice["id"])
     assert (row["Status"], row["Total"], "Extra" in row) == ("AUTHORISED", 110, False)
 
@@ -251,25 +251,25 @@ async def test_many_rows_can_share_one_second(xero):
 
 
 @pytest.mark.parametrize("resource", ["Contacts", "Invoices", "Payments", "CreditNotes"])
-async def test_bulk_insert_and_bulk_edit_know_every_resource(xero, resource):
+async def test_bulk_insert_and_bulk_edit_support_every_resource(xero, resource):
     before = len(await xero.rows(resource, includeArchived="true"))
     await xero.edit("bulk_insert", resource=resource, count=5)
     assert len(await xero.rows(resource, includeArchived="true")) == before + 5
     changed = await xero.edit("bulk_edit", resource=resource, count=20)
     since = {"If-Modified-Since": "2026-11-22T10:00:00"}
-    moved = await xero.rows(resource, headers=since, includeArchived="true")
-    assert len(moved) >= min(20, before)
+    updated = await xero.rows(resource, headers=since, includeArchived="true")
+    assert len(updated) >= min(20, before)
     assert {row["updated_at"] for row in changed} == {"2026-11-22T10:00:00.250Z"}
 
 
 @pytest.mark.parametrize("resource", ["Invoices", "Payments", "CreditNotes"])
-async def test_sums_hold_after_a_storm_of_edits(xero, resource):
+async def test_totals_add_up_after_many_edits(xero, resource):
     for _ in range(3):
         for kind in ("Contacts", "Invoices", "Payments", "CreditNotes", resource):
             await xero.edit("bulk_edit", resource=kind, count=40)
     for row in await xero.rows("Invoices"):
-        touched = row["AmountDue"] + row["AmountPaid"] + row["AmountCredited"]
-        assert round(touched, 2) == (0 if row["Status"] == "VOIDED" else row["Total"])
+        total = row["AmountDue"] + row["AmountPaid"] + row["AmountCredited"]
+        assert round(total, 2) == (0 if row["Status"] == "VOIDED" else row["Total"])
         assert round(sum(payment["Amount"] for payment in row["Payments"]), 2) == row["AmountPaid"]
         if row["Status"] in ("PAID", "AUTHORISED"):
             assert (row["AmountDue"] == 0) == (row["Status"] == "PAID")
@@ -291,13 +291,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("body", "message"), REFUSED)
-async def test_an_edit_that_cannot_be_done_says_why(xero, body, message):
+async def test_an_invalid_edit_is_an_error_that_says_why(xero, body, message):
     response = await xero.http.post(f"/_control/tenants/{xero.tenant}/edits", json=body)
     assert response.status_code == 400
     assert message in response.json()["error"]
 
 
-async def refusal(xero, **body) -> str:
+async def refused_edit(xero, **body) -> str:
     response = await xero.http.post(f"/_control/tenants/{xero.tenant}/edits", json=body)
     assert response.status_code == 400
     error: str = response.json()["error"]
@@ -306,26 +306,26 @@ async def refusal(xero, **body) -> str:
 
 async def test_what_xero_would_not_allow_is_refused(xero, contact, invoice):
     row_id = invoice["id"]
-    assert "up to what is due, 110.00" in await refusal(xero, edit="pay", invoice_id=row_id, amount="110.01")
-    assert "two decimal places" in await refusal(xero, edit="pay", invoice_id=row_id, amount="1.001")
-    assert "Void it instead" in await refusal(xero, edit="delete", id=row_id)
-    assert "Only a draft" in await refusal(xero, edit="approve", id=row_id)
+    assert "up to what is due, 110.00" in await refused_edit(xero, edit="pay", invoice_id=row_id, amount="110.01")
+    assert "two decimal places" in await refused_edit(xero, edit="pay", invoice_id=row_id, amount="1.001")
+    assert "Void it instead" in await refused_edit(xero, edit="delete", id=row_id)
+    assert "Only a draft" in await refused_edit(xero, edit="approve", id=row_id)
     (bill_credit,) = await xero.edit("create_credit_note", contact_id=contact, type="ACCPAYCREDIT")
     sides = {"edit": "allocate", "invoice_id": row_id, "credit_id": bill_credit["id"]}
-    assert "its own side" in await refusal(xero, **sides)
+    assert "its own side" in await refused_edit(xero, **sides)
     (foreign,) = await xero.edit("create_credit_note", contact_id=contact, currency="JPY")
-    assert "own currency" in await refusal(xero, **sides | {"credit_id": foreign["id"]})
+    assert "own currency" in await refused_edit(xero, **sides | {"credit_id": foreign["id"]})
     payment, _ = await xero.edit("pay", invoice_id=row_id)
-    assert "Only AUTHORISED documents can be voided" in await refusal(xero, edit="void", id=row_id)
+    assert "Only AUTHORISED documents can be voided" in await refused_edit(xero, edit="void", id=row_id)
     await xero.edit("delete_payment", payment_id=payment["id"])
-    assert "deleted already" in await refusal(xero, edit="delete_payment", payment_id=payment["id"])
+    assert "deleted already" in await refused_edit(xero, edit="delete_payment", payment_id=payment["id"])
     await xero.edit("pay", invoice_id=row_id, amount="1.00")
-    assert "payments and allocations first" in await refusal(xero, edit="void", id=row_id)
-    assert "exists already" in await refusal(xero, edit="create_invoice", contact_id=contact, id=row_id)
-    assert "into itself" in await refusal(xero, edit="merge", contact_id=contact, into=contact)
+    assert "payments and allocations first" in await refused_edit(xero, edit="void", id=row_id)
+    assert "exists already" in await refused_edit(xero, edit="create_invoice", contact_id=contact, id=row_id)
+    assert "into itself" in await refused_edit(xero, edit="merge", contact_id=contact, into=contact)
 
 
-async def test_edits_can_come_as_a_list(xero, contact):
+async def test_several_edits_can_be_sent_in_one_request(xero, contact):
     outcome = await xero.control(
         "POST",
         f"/tenants/{xero.tenant}/edits",

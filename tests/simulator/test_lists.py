@@ -1,11 +1,12 @@
-"""Lists: pages, sizes, order, If-Modified-Since, ids and the other list parameters, what each level of detail drops."""
+"""Lists: pages, sizes, order, If-Modified-Since, ids and the other filters, the fields of each level of detail."""
 
 from time import process_time
 from uuid import uuid4
 
 import pytest
 
-RESOURCES = ("Contacts", "Invoices", "Payments", "CreditNotes")
+from tests.simulator.client import RESOURCES
+
 IDS = {"Contacts": "ContactID", "Invoices": "InvoiceID", "Payments": "PaymentID", "CreditNotes": "CreditNoteID"}
 
 
@@ -14,7 +15,7 @@ def timestamp_ms(row) -> int:
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-async def test_rows_come_by_stamp_then_id(xero, resource):
+async def test_rows_are_sorted_by_timestamp_then_id(xero, resource):
     rows = await xero.rows(resource)
     keys = [(timestamp_ms(row), row[IDS[resource]]) for row in rows]
     assert keys == sorted(keys)
@@ -46,7 +47,7 @@ async def test_the_page_size_is_clamped(xero, asked, given):
     assert len(document["Invoices"]) == min(given, 150)
 
 
-async def test_a_page_that_is_no_number_is_a_validation_error(xero):
+async def test_a_page_that_is_not_a_number_is_a_validation_error(xero):
     response = await xero.get("Invoices", page="one")
     assert (response.status_code, response.json()["ErrorNumber"]) == (400, 10)
 
@@ -58,14 +59,14 @@ async def test_without_a_page_the_whole_list_comes_and_no_pagination(xero, resou
     assert len(document[resource]) == len(await xero.rows(resource)) > 0
 
 
-async def test_without_a_page_documents_are_light(xero):
+async def test_without_a_page_documents_have_no_line_items(xero):
     for resource in ("Invoices", "CreditNotes"):
         light, full = (await xero.rows(resource, page=None, pageSize=None))[0], (await xero.rows(resource))[0]
         assert set(full) - set(light) == {"LineItems"}
         assert set(light["Contact"]) < set(full["Contact"])
 
 
-async def test_without_a_page_contacts_lose_their_balances_and_merge(xero):
+async def test_without_a_page_contacts_have_neither_balances_nor_merge(xero):
     contacts = await xero.rows("Contacts")
     owing = next(row for row in contacts if "Balances" in row)
     other = next(row for row in contacts if row is not owing)
@@ -80,7 +81,7 @@ async def test_without_a_page_contacts_lose_their_balances_and_merge(xero):
     assert light[owing["ContactID"]]["IsCustomer"] == paged[owing["ContactID"]]["IsCustomer"]
 
 
-async def test_summary_drops_exactly_the_documented_fields_and_enforces_paging(xero):
+async def test_summary_omits_exactly_the_documented_fields_and_enforces_paging(xero):
     invoices = (await xero.get("Invoices", summaryOnly="true")).json()
     assert invoices["pagination"]["pageSize"] == 100
     full = await xero.rows("Invoices", pageSize=100)
@@ -97,7 +98,7 @@ async def test_summary_drops_exactly_the_documented_fields_and_enforces_paging(x
 
 
 @pytest.mark.parametrize("resource", ["Payments", "CreditNotes"])
-async def test_summary_means_nothing_elsewhere(xero, resource):
+async def test_summary_is_ignored_for_other_resources(xero, resource):
     assert await xero.rows(resource, summaryOnly="true") == await xero.rows(resource)
     assert "pagination" not in (await xero.get(resource, summaryOnly="true")).json()
 
@@ -128,7 +129,7 @@ async def test_if_modified_since_counts_whole_seconds(xero, header, bound, milli
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-async def test_if_modified_since_cuts_every_resource(xero, resource):
+async def test_if_modified_since_filters_every_resource(xero, resource):
     rows = await xero.rows(resource)
     middle = rows[len(rows) // 2]
     second = timestamp_ms(middle) // 1000 * 1000
@@ -138,13 +139,13 @@ async def test_if_modified_since_cuts_every_resource(xero, resource):
     assert await xero.rows(resource, headers={"If-Modified-Since": "2027-01-01T00:00:00"}) == []
 
 
-async def test_a_since_that_is_no_date_is_told(xero):
+async def test_an_invalid_if_modified_since_is_an_error(xero):
     response = await xero.get("Invoices", headers={"If-Modified-Since": "yesterday"}, page=1)
     assert response.status_code == 400
 
 
 @pytest.mark.parametrize("resource", ["Contacts", "Invoices"])
-async def test_ids_pick_rows_of_contacts_and_invoices(xero, resource):
+async def test_ids_filter_contacts_and_invoices(xero, resource):
     rows = await xero.rows(resource)
     picked = rows[3:8]
     ids = ",".join(row[IDS[resource]] for row in picked)
@@ -153,7 +154,7 @@ async def test_ids_pick_rows_of_contacts_and_invoices(xero, resource):
 
 
 @pytest.mark.parametrize("resource", ["Payments", "CreditNotes"])
-async def test_ids_mean_nothing_elsewhere(xero, resource):
+async def test_ids_are_ignored_for_other_resources(xero, resource):
     rows = await xero.rows(resource)
     assert await xero.rows(resource, IDs=rows[0][IDS[resource]]) == rows
 
@@ -161,7 +162,7 @@ async def test_ids_mean_nothing_elsewhere(xero, resource):
 @pytest.mark.parametrize(
     ("count", "comma", "status"), [(55, ",", 200), (56, ",", 404), (52, "%2C", 200), (53, "%2C", 404)]
 )
-async def test_too_many_ids_are_not_found(xero, count, comma, status):
+async def test_too_many_ids_are_a_404(xero, count, comma, status):
     ids = comma.join(str(uuid4()) for _ in range(count))
     response = await xero.http.get(f"/api.xro/2.0/Invoices?IDs={ids}", headers=xero.headers())
     assert response.status_code == status
@@ -170,7 +171,7 @@ async def test_too_many_ids_are_not_found(xero, count, comma, status):
         assert response.text == "The resource you're looking for cannot be found"
 
 
-async def test_numbers_contacts_and_statuses_pick_invoices(xero):
+async def test_numbers_contacts_and_statuses_filter_invoices(xero):
     rows = await xero.rows("Invoices")
     numbers = f"{rows[0]['InvoiceNumber']},{rows[5]['InvoiceNumber']}"
     assert await xero.rows("Invoices", InvoiceNumbers=numbers) == [rows[0], rows[5]]
@@ -210,14 +211,14 @@ async def test_order_sorts_by_the_named_field(xero, order, field):
     assert len(set(values)) > 1
 
 
-async def test_an_order_that_cannot_be_read_is_a_query_error(xero):
+async def test_an_invalid_order_is_a_query_error(xero):
     for order in ("Colour", "Date SIDEWAYS"):
         response = await xero.get("Invoices", page=1, order=order)
         assert (response.status_code, response.json()["Type"]) == (400, "QueryParseException")
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-async def test_a_single_row_is_the_paged_one(xero, resource):
+async def test_a_single_row_has_the_fields_of_a_paged_one(xero, resource):
     row = (await xero.rows(resource))[2]
     document = (await xero.get(f"{resource}/{row[IDS[resource]]}")).json()
     assert "pagination" not in document
@@ -232,14 +233,14 @@ async def test_an_invoice_can_be_read_by_its_number(xero):
 @pytest.mark.parametrize(
     "path", ["Invoices/00000000-0000-0000-0000-000000000000", "Invoices/x/History", "Nonsense", ""]
 )
-async def test_what_is_not_there_is_a_404_in_plain_words(xero, path):
+async def test_what_does_not_exist_is_a_404_with_xeros_text(xero, path):
     response = await xero.get(path)
     assert response.status_code == 404
     assert response.text == "The resource you're looking for cannot be found"
 
 
 async def test_a_row_edited_while_paging_shifts_the_rest(xero):
-    # The trap that offset paging over a moving sort key sets; the simulator must have it.
+    # Offset paging by a sort key that changes skips rows; the simulator must behave so, because Xero does.
     first = await xero.rows("Invoices", page=1, pageSize=10)
     would_be_next = (await xero.rows("Invoices", page=2, pageSize=10))[0]
     await xero.edit("change_reference", id=first[0]["InvoiceID"], reference="Moved")
@@ -252,6 +253,6 @@ async def test_a_thousand_invoices_are_served_quickly_once_rendered(xero):
     await xero.get("Invoices", page=1, pageSize=1000)
     started = process_time()
     response = await xero.get("Invoices", headers={"Accept-Encoding": "gzip"}, page=1, pageSize=1000)
-    # Measured at 15 ms, the client's own unpacking included; the bar allows for slow and busy machines.
+    # It took 15 ms, the client's decompression included; the bound allows for slow and busy machines.
     assert process_time() - started < 0.15
     assert len(response.json()["Invoices"]) == 1000

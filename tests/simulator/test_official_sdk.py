@@ -1,4 +1,4 @@
-"""Xero's own Python client reads the pretend Xero over a socket."""
+"""Xero's own Python SDK reads the simulator over a socket."""
 
 import datetime as dt
 from decimal import Decimal
@@ -12,16 +12,16 @@ from xero_python.api_client.oauth2 import OAuth2Token, TokenApi
 from xero_python.exceptions import AccountingBadRequestException, HTTPStatusException, RateLimitException
 from xero_python.identity import IdentityApi
 
-from tests.simulator.client import CLIENT, sign_in_live
+from tests.simulator.client import CLIENT, sign_in_over_socket
 
 
 class Session:
-    """The official client, signed in; `token` is what its getter and saver share."""
+    """The SDK's client, signed in; `token` is shared by its token getter and saver."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url)
         self.http.post("/_control/reset").raise_for_status()
-        self.token = sign_in_live(self.http) | {"expires_at": None}
+        self.token = sign_in_over_socket(self.http) | {"expires_at": None}
         credentials = OAuth2Token(client_id=CLIENT[0], client_secret=CLIENT[1])
         self.client = ApiClient(
             Configuration(oauth2_token=credentials),
@@ -63,7 +63,7 @@ def test_the_sdk_lists_connections(sdk):
     assert len(sdk.identity.get_connections(auth_event_id=event)) == len(connections)
 
 
-def test_the_sdk_drops_a_connection(sdk):
+def test_the_sdk_deletes_a_connection(sdk):
     first, *others = sdk.identity.get_connections()
     sdk.identity.delete_connection(first.id)
     assert [row.id for row in sdk.identity.get_connections()] == [row.id for row in others]
@@ -85,7 +85,7 @@ def test_the_sdk_reads_contacts_invoices_and_credit_notes(sdk):
 
 
 def test_the_sdk_reads_payments(sdk):
-    # The SDK stumbles over the text that Xero's own example shows here.
+    # The SDK cannot parse the strings that Xero's own example has here.
     sdk.control("PATCH", "/options", batch_payment_as_text=False)
     state = sdk.control("GET", f"/tenants/{sdk.tenant}/state?resource=Payments")["Payments"]
     payments = sdk.accounting.get_payments(sdk.tenant, page=1, page_size=1000).payments
@@ -93,7 +93,7 @@ def test_the_sdk_reads_payments(sdk):
     assert [row.amount for row in payments] == [Decimal(row["amount"]) for row in state]
 
 
-def test_the_sdk_asks_for_changes_since_a_moment(sdk):
+def test_the_sdk_reads_changes_since_a_time(sdk):
     state = sdk.control("GET", f"/tenants/{sdk.tenant}/state?resource=Invoices")["Invoices"]
     middle = dt.datetime.fromisoformat(state[200]["updated_at"])
     found = sdk.accounting.get_invoices(sdk.tenant, if_modified_since=middle, page=1, page_size=1000).invoices

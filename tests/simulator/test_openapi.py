@@ -1,4 +1,4 @@
-"""Answers against Xero's published OpenAPI documents, where these are right."""
+"""Responses validated against Xero's published OpenAPI documents, except where these are known to be wrong."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 RESOURCES = ("Contacts", "Invoices", "Payments", "CreditNotes", "Overpayments", "Prepayments")
-# Xero sends these and recorded traffic has them; the document does not know them.
+# Xero sends these fields, as recorded traffic shows; the document lacks them.
 UNDOCUMENTED = {"DateString", "DueDateString", "HasErrors", "ID"}
 
 
@@ -33,7 +33,7 @@ def errors_of(document: Any, schema: str, instance: object) -> list[str]:
     registry = Registry().with_resource("urn:xero", DRAFT4.create_resource(document))
     validator = OAS30Validator({"$ref": f"urn:xero#/components/schemas/{schema}"}, registry=registry)
     found = ((list(error.absolute_path), error.message) for error in validator.iter_errors(instance))
-    # The document calls these a number and a boolean; its own example, and Xero, write text.
+    # The schema says number and boolean; its own example, and Xero, have strings.
     return [
         f"{path}: {message}"
         for path, message in found
@@ -42,7 +42,7 @@ def errors_of(document: Any, schema: str, instance: object) -> list[str]:
 
 
 def unknown_fields(document: Any, schema: str, row: Any) -> set[str]:
-    """The names in a row, however deep, that the schema does not have."""
+    """Return the names in a row, at any depth, that the schema lacks."""
     properties = document["components"]["schemas"][schema].get("properties", {})
     found: set[str] = set()
     for name, value in row.items():
@@ -58,18 +58,17 @@ def unknown_fields(document: Any, schema: str, row: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-async def test_lists_fit_the_accounting_document(xero, accounting, resource):
-    contact = (await xero.rows("Contacts"))[0]["ContactID"]
+async def test_lists_fit_the_accounting_document(xero, accounting, resource, contact_id):
     for kind in ("create_overpayment", "create_prepayment"):
-        await xero.edit(kind, contact_id=contact)
-    answer = (await xero.get(resource, page=1, pageSize=1000, includeArchived="true")).json()
-    assert answer[resource]
-    assert errors_of(accounting, resource, answer) == []
-    unknown = set().union(*(unknown_fields(accounting, resource.removesuffix("s"), row) for row in answer[resource]))
+        await xero.edit(kind, contact_id=contact_id)
+    response = (await xero.get(resource, page=1, pageSize=1000, includeArchived="true")).json()
+    assert response[resource]
+    assert errors_of(accounting, resource, response) == []
+    unknown = set().union(*(unknown_fields(accounting, resource.removesuffix("s"), row) for row in response[resource]))
     assert {name.rpartition(".")[2] for name in unknown} <= UNDOCUMENTED, unknown
 
 
-async def test_a_wrong_row_would_be_noticed(accounting):
+async def test_the_validation_finds_an_invalid_row(accounting):
     assert errors_of(accounting, "Invoices", {"Invoices": [{"Type": "ACCRECEIVABLE"}]})
     assert unknown_fields(accounting, "Invoice", {"Colour": 1, "Contact": {"Shoe": 2}}) == {
         "Invoice.Colour",
@@ -89,12 +88,11 @@ async def test_connections_fit_the_identity_document(xero):
         assert set(row) == set(document["components"]["schemas"]["Connection"]["properties"])
 
 
-async def test_events_fit_the_webhook_document(xero):
+async def test_events_fit_the_webhook_document(xero, contact_id):
     document = load("xero-webhooks.yaml")
     registry = Registry().with_resource("urn:xero", DRAFT202012.create_resource(document))
-    contact = (await xero.rows("Contacts"))[0]["ContactID"]
     for schema, edit in (("WebhookEvent", "create_invoice"), ("CreditNoteWebhookEvent", "create_credit_note")):
-        await xero.edit(edit, contact_id=contact, webhook=True)
+        await xero.edit(edit, contact_id=contact_id, webhook=True)
         delivery = xero.state.webhooks.deliveries[-1]
         first, last = delivery.sequences
         payload = {"events": delivery.events, "firstEventSequence": first, "lastEventSequence": last, "entropy": "X"}

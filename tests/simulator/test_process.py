@@ -1,4 +1,4 @@
-"""`python -m simulator`: the address it prints, the options it takes, and that it does not outlive its parent."""
+"""`python -m simulator`: the address it prints, its options, and that it exits with its parent."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """A process that does not end by itself is a failure, and must not stop the tests that follow."""
+def wait_for_exit(process: subprocess.Popen[str]) -> None:
+    """Wait for a process to exit; kill it and fail if it does not, so that it cannot disturb later tests."""
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:
@@ -18,8 +18,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def running(*arguments: str):
-    """A simulator in a process of its own, ended with its standard input."""
+def run_simulator(*arguments: str):
+    """Run the simulator in a separate process until its standard input is closed."""
     command = [sys.executable, "-m", "simulator", "--port", "0", "--until-stdin-closes", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own module
         assert process.stdin
@@ -28,12 +28,12 @@ def running(*arguments: str):
             yield process, process.stdout.readline()
         finally:
             process.stdin.close()
-            end(process)
+            wait_for_exit(process)
 
 
-def test_it_prints_its_address_and_serves_what_was_asked_for():
+def test_it_prints_its_address_and_takes_its_options():
     sizes = ["--organisations", "1", "--contacts", "5", "--invoices", "12", "--payments", "4", "--credit-notes", "2"]
-    with running(*sizes, "--seed", "7", "--client-id", "ME", "--granular-only", "--no-limits") as (_, line):
+    with run_simulator(*sizes, "--seed", "7", "--client-id", "ME", "--granular-only", "--no-limits") as (_, line):
         start, _, url = line.strip().rpartition(" ")
         assert start == "simulator listening on"
         assert url.startswith("http://127.0.0.1:")
@@ -45,17 +45,17 @@ def test_it_prints_its_address_and_serves_what_was_asked_for():
         assert options["auto_consent"] is False
 
 
-def test_it_ends_when_its_parent_does():
-    with running("--invoices", "1", "--payments", "0") as (process, line):
+def test_it_exits_when_its_standard_input_closes():
+    with run_simulator("--invoices", "1", "--payments", "0") as (process, line):
         assert line
         process.stdin.close()
-        end(process)
+        wait_for_exit(process)
         with pytest.raises(httpx.ConnectError):
             httpx.get(line.split()[-1])
 
 
-def test_a_port_in_use_is_an_error_and_no_address():
-    with running("--invoices", "1", "--payments", "0") as (_, line):
+def test_a_port_in_use_is_an_error_and_prints_no_address():
+    with run_simulator("--invoices", "1", "--payments", "0") as (_, line):
         port = line.strip().rpartition(":")[2]
         command = [sys.executable, "-m", "simulator", "--port", port]
         second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - as above

@@ -1,4 +1,4 @@
-"""The token endpoint: codes, rotation with its grace, revocation, and every refusal."""
+"""The token endpoint: codes, rotation and its grace period, revocation, and every error."""
 
 from base64 import urlsafe_b64encode
 from hashlib import sha256
@@ -38,7 +38,7 @@ async def test_without_openid_and_offline_access_there_is_neither_id_nor_refresh
     assert "refresh_token" not in anonymous.tokens
 
 
-async def test_credentials_may_stand_in_the_form(anonymous):
+async def test_client_credentials_may_be_sent_in_the_form(anonymous):
     code = outcome_of(await anonymous.authorize())["code"]
     form = {
         "grant_type": "authorization_code",
@@ -58,7 +58,7 @@ async def test_a_code_works_once(anonymous):
 
 
 @pytest.mark.parametrize(("age", "status"), [(5 * MINUTE - 1, 200), (5 * MINUTE, 400)])
-async def test_a_code_lives_five_minutes(anonymous, clock, age, status):
+async def test_a_code_is_valid_for_five_minutes(anonymous, clock, age, status):
     code = outcome_of(await anonymous.authorize())["code"]
     clock.advance(age)
     assert (await anonymous.redeem(code)).status_code == status
@@ -71,11 +71,11 @@ async def test_the_redirect_uri_must_be_the_one_of_the_consent(anonymous):
 
 
 @pytest.mark.parametrize(("verifier", "status"), [("right-verifier", 200), ("wrong", 400), (None, 400)])
-async def test_a_challenged_code_needs_its_verifier(anonymous, verifier, status):
+async def test_a_code_with_a_challenge_needs_its_verifier(anonymous, verifier, status):
     code_challenge = urlsafe_b64encode(sha256(b"right-verifier").digest()).rstrip(b"=").decode()
-    answer = await anonymous.authorize(code_challenge=code_challenge, code_challenge_method="S256")
+    response = await anonymous.authorize(code_challenge=code_challenge, code_challenge_method="S256")
     form = {} if verifier is None else {"code_verifier": verifier}
-    assert (await anonymous.redeem(outcome_of(answer)["code"], **form)).status_code == status
+    assert (await anonymous.redeem(outcome_of(response)["code"], **form)).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ async def test_a_challenged_code_needs_its_verifier(anonymous, verifier, status)
         (CLIENT, "refresh_token", "invalid_grant"),
     ],
 )
-async def test_the_token_endpoint_refuses_with_one_word(anonymous, auth, grant_type, error):
+async def test_the_token_endpoint_refuses_with_an_error_code_alone(anonymous, auth, grant_type, error):
     response = await anonymous.http.post("/connect/token", data={"grant_type": grant_type}, auth=auth)
     assert (response.status_code, response.json()) == (400, {"error": error})
 
@@ -99,7 +99,7 @@ async def test_broken_basic_authorization_is_an_invalid_client(anonymous):
     assert response.json() == {"error": "invalid_client"}
 
 
-async def test_every_refresh_hands_out_a_new_pair(xero):
+async def test_every_refresh_returns_a_new_pair_of_tokens(xero):
     first = xero.tokens
     second = (await xero.refresh()).json()
     assert second["refresh_token"] != first["refresh_token"]
@@ -111,13 +111,13 @@ async def test_every_refresh_hands_out_a_new_pair(xero):
 
 
 @pytest.mark.parametrize(("later", "status"), [(30 * MINUTE - 1, 200), (30 * MINUTE, 400)])
-async def test_the_old_refresh_token_has_thirty_minutes_of_grace(xero, clock, later, status):
+async def test_a_superseded_refresh_token_is_valid_for_another_thirty_minutes(xero, clock, later, status):
     assert (await xero.refresh()).status_code == 200
     clock.advance(later)
     assert (await xero.refresh()).status_code == status
 
 
-async def test_using_the_grace_does_not_prolong_it(xero, clock):
+async def test_using_a_superseded_refresh_token_does_not_extend_its_grace(xero, clock):
     await xero.refresh()
     clock.advance(20 * MINUTE)
     assert (await xero.refresh()).status_code == 200
@@ -126,12 +126,12 @@ async def test_using_the_grace_does_not_prolong_it(xero, clock):
 
 
 @pytest.mark.parametrize(("age", "status"), [(60 * DAY - 1, 200), (60 * DAY, 400)])
-async def test_an_unused_refresh_token_lives_sixty_days(xero, clock, age, status):
+async def test_an_unused_refresh_token_is_valid_for_sixty_days(xero, clock, age, status):
     clock.advance(age)
     assert (await xero.refresh()).status_code == status
 
 
-async def test_an_access_token_lives_thirty_minutes(xero, clock):
+async def test_an_access_token_is_valid_for_thirty_minutes(xero, clock):
     clock.advance(30 * MINUTE - 1)
     assert (await xero.get("Invoices", page=1)).status_code == 200
     clock.advance(1)
@@ -140,17 +140,17 @@ async def test_an_access_token_lives_thirty_minutes(xero, clock):
     assert response.json()["Detail"] == "TokenExpired: token expired at 11/22/2026 10:30:00"
 
 
-async def test_control_can_expire_access_tokens_and_kill_refresh_tokens(xero):
+async def test_the_control_api_can_expire_access_tokens_and_revoke_refresh_tokens(xero):
     await xero.control("POST", "/tokens/expire")
     assert (await xero.get("Invoices", page=1)).json()["Detail"].startswith("TokenExpired")
     xero.tokens = (await xero.refresh()).json()
     assert (await xero.get("Invoices", page=1)).status_code == 200
     await xero.control("POST", "/tokens/revoke")
     assert (await xero.refresh()).json() == {"error": "invalid_grant"}
-    assert len(await xero.connections()) == 3, "dead tokens do not remove connections"
+    assert len(await xero.connections()) == 3, "revoked tokens do not remove connections"
 
 
-async def test_revocation_is_empty_and_takes_tokens_and_connections(xero):
+async def test_a_revocation_has_no_body_and_removes_tokens_and_connections(xero):
     other = (await xero.refresh()).json()
     response = await xero.http.post("/connect/revocation", data={"token": xero.tokens["refresh_token"]}, auth=CLIENT)
     assert (response.status_code, response.content) == (200, b"")
@@ -159,7 +159,7 @@ async def test_revocation_is_empty_and_takes_tokens_and_connections(xero):
     assert (await xero.get("Invoices", page=1)).status_code == 403
 
 
-async def test_revoking_one_user_leaves_the_other(xero):
+async def test_revoking_one_user_does_not_affect_the_other(xero):
     first = dict(xero.tokens)
     second_user = list(xero.state.users)[1]
     await xero.control("PUT", "/user", id=second_user)
@@ -169,13 +169,13 @@ async def test_revoking_one_user_leaves_the_other(xero):
     assert (await xero.refresh()).status_code == 200
 
 
-async def test_revocation_needs_the_client(xero):
+async def test_a_revocation_needs_client_credentials(xero):
     response = await xero.http.post("/connect/revocation", data={"token": xero.tokens["refresh_token"]})
     assert response.json() == {"error": "invalid_client"}
     assert (await xero.refresh()).status_code == 200
 
 
-async def test_the_ledger_tells_each_token_call_and_its_outcome(xero):
+async def test_the_stats_count_each_token_call_by_its_outcome(xero):
     await xero.refresh()
     await xero.refresh("nonsense")
     assert (await xero.control("GET", "/stats"))["token_calls"] == {

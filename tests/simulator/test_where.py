@@ -1,4 +1,4 @@
-"""The `where` language: what is found, what cannot be read, what is inefficient."""
+"""The `where` expressions: the rows they find, invalid ones, and those that are not optimised."""
 
 import pytest
 
@@ -55,7 +55,7 @@ async def test_guids_compare_without_letter_case(xero):
         assert {row["Contact"]["ContactID"] for row in found} == {contact}
 
 
-async def test_a_condition_and_a_since_both_hold(xero):
+async def test_where_and_if_modified_since_apply_together(xero):
     since = {"If-Modified-Since": "2026-06-01T00:00:00"}
     found = await xero.rows("Invoices", headers=since, where='Type=="ACCPAY"')
     later = await xero.rows("Invoices", headers=since)
@@ -82,7 +82,7 @@ async def test_a_condition_and_a_since_both_hold(xero):
         "Type~1",
     ],
 )
-async def test_a_condition_that_cannot_be_read_is_a_query_error(xero, condition):
+async def test_an_invalid_condition_is_a_query_error(xero, condition):
     response = await xero.get("Invoices", page=1, where=condition)
     assert response.status_code == 400
     assert (response.json()["ErrorNumber"], response.json()["Type"]) == (16, "QueryParseException")
@@ -110,7 +110,7 @@ GUID = "00000000-0000-0000-0000-000000000001"
         ("CreditNotes", 'Type=="ACCRECCREDIT"', 200),
     ],
 )
-async def test_high_volume_organisations_take_only_optimised_conditions(xero, resource, condition, status):
+async def test_high_volume_organisations_accept_only_optimised_conditions(xero, resource, condition, status):
     assert (await xero.get(resource, page=1, where=condition)).status_code == 200
     await xero.control("PATCH", f"/tenants/{xero.tenant}", is_high_volume=True)
     response = await xero.get(resource, page=1, where=condition)
@@ -121,7 +121,7 @@ async def test_high_volume_organisations_take_only_optimised_conditions(xero, re
         assert error["Message"].startswith(f"Your request is not filtering {resource} efficiently, given the extremely")
 
 
-async def test_high_volume_organisations_refuse_everything_at_once_but_not_page_by_page(xero):
+async def test_high_volume_organisations_refuse_lists_without_paging_or_filter(xero):
     await xero.control("PATCH", "/options", high_volume_rows=100)
     assert (await xero.get("Invoices")).status_code == 400
     assert (await xero.get("Invoices", page=1)).status_code == 200

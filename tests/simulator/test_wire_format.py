@@ -1,18 +1,18 @@
-"""The bytes of an answer: envelope, line ends, slashes, dates, decimals, what is left out, compression."""
+"""The bytes of a response: envelope, line ends, slashes, dates, decimals, omitted fields, compression."""
 
 import gzip
 import json
 import re
 from decimal import Decimal
 
-from tests.simulator.client import Xero
+from tests.simulator.client import XeroClient
 
 
-async def text_of(xero: Xero, path: str, **params) -> str:
+async def text_of(xero: XeroClient, path: str, **params) -> str:
     return (await xero.get(path, **params)).content.decode()
 
 
-async def test_the_envelope_stands_as_recorded(xero):
+async def test_the_envelope_has_the_recorded_bytes(xero):
     text = await text_of(xero, "Invoices", page=1, pageSize=2)
     assert re.match(
         r'\{\r\n  "Id": "[0-9a-f-]{36}",\r\n  "Status": "OK",\r\n  "ProviderName": "Vectis",\r\n'
@@ -50,7 +50,7 @@ async def test_decimals_keep_their_trailing_zeros(xero):
     assert row["SubTotal"] + row["TotalTax"] == row["Total"] == Decimal("40.00")
 
 
-async def test_dates_are_midnight_with_an_offset_and_a_readable_companion(xero):
+async def test_dates_are_midnight_with_an_offset_beside_a_readable_string(xero):
     (contact,) = await xero.edit("create_contact", name="Dates")
     (invoice,) = await xero.edit(
         "create_invoice", contact_id=contact["id"], issued_on="2018-10-20", due_on="2018-12-30"
@@ -64,7 +64,7 @@ async def test_dates_are_midnight_with_an_offset_and_a_readable_companion(xero):
     )
 
 
-async def test_the_readable_stamp_is_on_documents_and_payments_but_not_on_contacts(xero):
+async def test_documents_and_payments_have_a_readable_timestamp_but_contacts_have_none(xero):
     for resource in ("Invoices", "CreditNotes", "Payments"):
         assert all("UpdatedDateUTCString" in row for row in await xero.rows(resource))
     assert not any("UpdatedDateUTCString" in row for row in await xero.rows("Contacts"))
@@ -81,25 +81,25 @@ async def test_the_correlation_id_is_the_envelopes_id(xero):
     assert response.headers["content-type"] == "application/json; charset=utf-8"
 
 
-async def test_only_who_asks_for_json_gets_it(xero):
+async def test_a_client_that_does_not_accept_json_gets_xml(xero):
     for accept in ("*/*", "application/xml", ""):
         response = await xero.get("Invoices", headers={"Accept": accept}, page=1)
         assert response.headers["content-type"].startswith("text/xml")
         assert response.text.startswith("<Response")
 
 
-async def test_answers_are_compressed_for_who_can_read_them(xero):
+async def test_responses_are_compressed_for_clients_that_accept_gzip(xero):
     async with xero.http.stream(
         "GET", "/api.xro/2.0/Invoices?page=1", headers=xero.headers(**{"Accept-Encoding": "gzip"})
     ) as response:
-        packed = b"".join([chunk async for chunk in response.aiter_raw()])
+        compressed = b"".join([chunk async for chunk in response.aiter_raw()])
     plain = await xero.get("Invoices", headers={"Accept-Encoding": "identity"}, page=1)
     assert response.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in plain.headers
-    assert len(packed) < len(plain.content) / 4
-    assert json.loads(gzip.decompress(packed))["Invoices"] == plain.json()["Invoices"]
+    assert len(compressed) < len(plain.content) / 4
+    assert json.loads(gzip.decompress(compressed))["Invoices"] == plain.json()["Invoices"]
     entries = xero.state.call_log.entries
-    assert entries[-2].bytes_wire == len(packed)
+    assert entries[-2].bytes_wire == len(compressed)
     assert entries[-1].bytes_wire == entries[-1].bytes_raw == len(plain.content)
 
 
@@ -131,8 +131,8 @@ async def test_a_refund_names_its_credit_as_the_invoice(xero):
         assert row["PaymentID"] in [payment["PaymentID"] for payment in note["Payments"]]
 
 
-async def test_what_touched_an_invoice_is_told_without_allocation_ids(xero):
-    (contact,) = await xero.edit("create_contact", name="Touched")
+async def test_credits_applied_to_an_invoice_have_no_allocation_ids(xero):
+    (contact,) = await xero.edit("create_contact", name="Credited")
     where = {"contact_id": contact["id"], "currency": "EUR"}
     (invoice,) = await xero.edit("create_invoice", total="100.00", **where)
     (note,) = await xero.edit("create_credit_note", total="30.00", issued_on="2026-01-05", number="CN-T", **where)
@@ -151,7 +151,7 @@ async def test_what_touched_an_invoice_is_told_without_allocation_ids(xero):
     assert row["Overpayments"][0]["OverpaymentID"] == over["id"]
     assert row["Prepayments"][0]["AppliedAmount"] == 10
     assert row["FullyPaidOnDate"] == "/Date(1795305600000+0000)/"
-    # Xero confirmed as a bug of its own that single reads date the touch by the allocation, lists by the credit.
+    # A confirmed bug of Xero: single reads date an applied credit by its allocation, lists by the credit.
     single = await xero.row("Invoices", invoice["id"])
     assert applied["DateString"] == "2026-01-05T00:00:00"
     assert single["CreditNotes"][0]["DateString"] == "2026-03-09T00:00:00"
@@ -170,7 +170,7 @@ async def test_a_credit_note_shows_its_allocations_with_their_ids(xero):
     assert allocation["Invoice"]["InvoiceID"] == invoice["id"]
 
 
-async def test_organisation_answers_who_may_read_settings(anonymous):
+async def test_organisation_can_be_read_with_the_settings_scope(anonymous):
     await anonymous.sign_in("accounting.settings.read")
     (row,) = (await anonymous.get("Organisation")).json()["Organisations"]
     assert (row["OrganisationID"], row["BaseCurrency"]) == (anonymous.tenant, "AUD")
