@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.errors import NoTenantSelected, UnknownTenant
 from app.connections.tables import Grant, Tenant
 from app.connector import Organisation
 from app.db import Session
+from app.paging import ByName, PagePosition
 
 TRANSIENT = {"reason_code": None, "reason_message": None, "reason_since": None, "paused_until": None}
+TENANT_ORDER = ByName(Tenant.name, Tenant.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +26,6 @@ class TenantProblem:
     code: str
     message: str
     until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TenantKey:
-    """Where a list page goes on: names may repeat, ids do not."""
-
-    name: str
-    tenant_id: str
 
 
 async def save_organisations(
@@ -113,16 +107,11 @@ async def grant_at_work(session: Session, vendor: str, tenant_id: str) -> UUID |
 
 
 async def list_tenants(
-    session: Session, vendor: str, search: str | None, after: TenantKey | None, limit: int
-) -> list[Tenant]:
-    """Return organisations by name, at most `limit`, those after a key when one is given."""
+    session: Session, vendor: str, search: str | None, after: PagePosition | None, limit: int
+) -> Sequence[Tenant]:
+    """Return the organisations after a position, by name; the position holds a name and a tenant id."""
     statement = select(Tenant).where(Tenant.vendor == vendor, *_matching(search))
-    if after:
-        place = tuple_(func.lower(Tenant.name), Tenant.tenant_id)
-        # Lowered by the database, whose letters are not always Python's: what it sorts by is what it compares with.
-        statement = statement.where(place > tuple_(func.lower(after.name), after.tenant_id))
-    statement = statement.order_by(func.lower(Tenant.name), Tenant.tenant_id).limit(limit)
-    return list((await session.scalars(statement)).all())
+    return (await session.scalars(TENANT_ORDER.page_after(statement, after, limit))).all()
 
 
 async def tenants_of(session: Session, vendor: str) -> list[Tenant]:

@@ -4,7 +4,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from urllib.parse import urlencode
 
-from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord, Resource
+from app.billing.records import (
+    Batch,
+    ContactRecord,
+    CreditMemoRecord,
+    DocumentStatus,
+    InvoiceRecord,
+    PaymentRecord,
+    PaymentStatus,
+    Resource,
+)
 from app.connector import BadSignature, Notice, Organisation, Page, RowKey, TokenSet, Traffic
 
 STAMP = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -15,7 +24,7 @@ INVOICE = InvoiceRecord(
     contact=ACME,
     number="P1",
     reference=None,
-    status="open",
+    status=DocumentStatus.OPEN,
     vendor_status="outstanding",
     currency="CHF",
     exchange_rate=None,
@@ -40,7 +49,7 @@ PAYMENT = PaymentRecord(
     exchange_rate=None,
     paid_on=date(2026, 11, 2),
     reference=None,
-    status="active",
+    status=PaymentStatus.ACTIVE,
     vendor_updated_at=STAMP,
 )
 MEMO = CreditMemoRecord(
@@ -48,7 +57,7 @@ MEMO = CreditMemoRecord(
     contact=ACME,
     number="M1",
     reference=None,
-    status="open",
+    status=DocumentStatus.OPEN,
     vendor_status="outstanding",
     currency="CHF",
     exchange_rate=None,

@@ -11,7 +11,7 @@ from app.api.errors import documented
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import ResponseModel
 from app.audit import append_audit_entry
-from app.connections.tenants import TenantKey, list_tenants, select_tenants
+from app.connections.tenants import TENANT_ORDER, list_tenants, select_tenants
 
 router = APIRouter(tags=["integration"])
 
@@ -70,10 +70,9 @@ async def get_tenants(
     search: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Page[TenantAnswer]:
     """List the organisations the connection reaches, by name."""
-    after = TenantKey(str(paging.after[0]), str(paging.after[1])) if paging.after else None
-    rows = await list_tenants(session, engine.vendor, search, after, paging.limit + 1)
+    rows = await list_tenants(session, engine.vendor, search, paging.after, paging.limit + 1)
     views = await engine.views(session, rows)
-    return paging.page(views, lambda view: (view.name, view.tenant_id), TenantAnswer.model_validate)
+    return paging.page(views, TENANT_ORDER.position, TenantAnswer.model_validate)
 
 
 @router.put("/tenants", responses=documented("no_tenant_selected"))

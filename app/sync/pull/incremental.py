@@ -99,9 +99,9 @@ async def _store(session: Session, job: PullRequest, walk: CursorState, after: C
     )
 
 
-def _own(counts: dict[str, Counts], resource: Resource) -> Counts:
+def _own(counts: dict[Resource, Counts], resource: Resource) -> Counts:
     """Return what the page did to its own kind; the contacts a document brings along are not its rows."""
-    return counts.get(resource.value, Counts())
+    return counts.get(resource, Counts())
 
 
 async def _load(session: Session, job: PullRequest) -> Cursor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 
 from app.billing.mirror import absence
 from app.billing.mirror.absence import ResourceScope
@@ -18,6 +18,7 @@ from app.billing.records import Counts
 from app.billing.store import upsert
 from app.connector import NotFound, PageRequest
 from app.db import Session
+from app.paging import NewestFirst, PagePosition
 from app.sync import progress, runs
 from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
@@ -29,6 +30,7 @@ from app.sync.tables import Cursor, Reconciliation, Run
 
 # Absent rows are looked up one by one where the vendor knows no other way; more than this are reported and left.
 MOST_LOOKUPS = 50
+FINDING_ORDER = NewestFirst(Reconciliation.finished_at, Reconciliation.id)
 
 
 @dataclass
@@ -78,14 +80,11 @@ async def open_nightly(session: Session, vendor: str, every: timedelta, tenant_i
 
 
 async def list_findings(
-    session: Session, vendor: str, after: tuple[datetime, UUID] | None, limit: int
-) -> list[Reconciliation]:
-    """Return what comparisons found, the newest first, those after a key when one is given."""
+    session: Session, vendor: str, after: PagePosition | None, limit: int
+) -> Sequence[Reconciliation]:
+    """Return the findings of reconciliations after a position, newest first."""
     statement = select(Reconciliation).join(Run, Run.id == Reconciliation.run_id).where(Run.vendor == vendor)
-    if after:
-        statement = statement.where(tuple_(Reconciliation.finished_at, Reconciliation.id) < after)
-    statement = statement.order_by(Reconciliation.finished_at.desc(), Reconciliation.id.desc()).limit(limit)
-    return list((await session.scalars(statement)).all())
+    return (await session.scalars(FINDING_ORDER.page_after(statement, after, limit))).all()
 
 
 async def _is_filtered(session: Session, job: PullRequest) -> bool:
@@ -101,7 +100,7 @@ async def _heal_page(session: Session, job: PullRequest, fetched: Fetched, found
     stamps = {key.external_id: key.changed_at for key in page.keys}
     await absence.clear_implausible_stamps(session, _scope_of(job), stamps, page.read_at)
     counted = await upsert(session, held.vendor, held.tenant_id, page.batch, page.read_at)
-    counts = counted.get(job.resource.value, Counts())
+    counts = counted.get(job.resource, Counts())
     await quarantine.quarantine_rejected(session, held, job.resource, page)
     await record_traffic(session, held.vendor, held.tenant_id, page.traffic)
     await runs.add_page_counts(session, job.run_id, held.tenant_id, job.resource, page, counts)
@@ -139,11 +138,11 @@ async def _known(desk: FencedDatabase, caller: TenantClient, job: PullRequest, a
     async with desk.write_transaction() as session:
         await upsert(session, job.held.vendor, job.held.tenant_id, page.batch, page.read_at)
         await record_traffic(session, job.held.vendor, job.held.tenant_id, page.traffic)
-    return {record.external_id for record in getattr(page.batch, job.resource.value)}
+    return {record.external_id for record in page.batch.records_of(job.resource)}
 
 
 def _scope_of(job: PullRequest) -> ResourceScope:
-    return ResourceScope(job.held.vendor, job.held.tenant_id, job.resource.value)
+    return ResourceScope(job.held.vendor, job.held.tenant_id, job.resource)
 
 
 async def _record_run(session: Session, job: PullRequest, found: Findings) -> None:

@@ -160,13 +160,13 @@ async def _process_batch(
     totals.failed += unread
     totals.calls += page.traffic.calls
     totals.bytes += page.traffic.bytes_raw
-    totals.counts += counts.get(resource.value, Counts())
+    totals.counts += counts.get(resource, Counts())
 
 
 async def _close_batch(session: Session, batch: Sequence[DueEvent], page: Page, resource: Resource) -> int:
     """Close the events whose rows came; return how many did not."""
     await _lock(session, [event.id for event in batch])
-    kept = {record.external_id for record in getattr(page.batch, resource.value)}
+    kept = {record.external_id for record in page.batch.records_of(resource)}
     delivered = {key.external_id for key in page.keys} - {row.external_id for row in page.rejected}
     done = [event.id for event in batch if event.resource_id in kept]
     payable = [event.id for event in batch if event.resource_id in delivered - kept]

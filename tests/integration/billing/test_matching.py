@@ -10,7 +10,7 @@ import pytest
 from app.billing.alerts import AlertPolicy
 from app.billing.maintenance import refresh_derived
 from app.billing.matching import review
-from app.billing.matching.review import CustomerMissing, UnknownCustomer, UnknownLink
+from app.billing.matching.review import CustomerMissing, MatchAction, UnknownCustomer, UnknownLink
 from app.billing.psa import PsaCustomer, PsaService, upsert_customers, upsert_services
 from tests.support.factories import Ledger, at, contact, invoice, memo, payment
 
@@ -48,7 +48,7 @@ class Desk(Ledger):
     async def candidates(self, external_id="c1"):
         link = await self.link(external_id)
         async with self.db.transaction() as session:
-            return (await review.candidates(session, [link["id"]]))[link["id"]]
+            return (await review.find_candidates(session, [link["id"]]))[link["id"]]
 
     async def refresh_derived(self, minute=60):
         async with self.db.transaction() as session:
@@ -370,7 +370,7 @@ async def test_another_vendors_link_is_moved_by_hand_with_rows_that_name_no_cont
     await write_quickbooks(desk)
     qb = await desk.row("customer_links")
     async with desk.db.transaction() as session:
-        await review.decide(session, qb["id"], "link", await desk.customer("p1"), "an analyst")
+        await review.decide(session, qb["id"], MatchAction.LINK, await desk.customer("p1"), "an analyst")
 
     assert await desk.owners("billing_invoices") == {await desk.customer("p1")}
     assert await desk.count("customers") == 1
@@ -385,7 +385,7 @@ async def test_rows_that_name_no_contact_stay_when_it_cannot_be_told_whose_they_
     )
     qb = await desk.link("7", "q1")
     async with desk.db.transaction() as session:
-        await review.decide(session, qb["id"], "link", await desk.customer("p1"), "an analyst")
+        await review.decide(session, qb["id"], MatchAction.LINK, await desk.customer("p1"), "an analyst")
 
     assert await desk.owners("billing_invoices") == {(await desk.link("8", "q1"))["customer_id"]}
 
@@ -497,7 +497,7 @@ async def test_what_is_not_there_cannot_be_decided_about(desk):
     ):
         with pytest.raises(error):
             async with desk.db.transaction() as session:
-                await review.decide(session, link_id, "link", to, "an analyst")
+                await review.decide(session, link_id, MatchAction.LINK, to, "an analyst")
 
     assert await desk.standing() == OWN
     assert await desk.count("audit_entries") == 0

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from app.billing.psa import (
-    MOST_ITEMS,
+    MAX_ITEMS,
     PsaCustomer,
     PsaEvent,
     PsaService,
     TooManyItems,
     UnknownPsaCustomer,
-    Upserted,
+    UpsertCounts,
     upsert_customers,
     upsert_services,
     upsert_timeline_events,
@@ -76,12 +76,12 @@ async def test_the_same_again_is_unchanged_and_costs_no_write_and_a_change_is_an
     unwritten = await wrote(feed, table) == before
     changed = await feed.send(make("x1", **change), make("x2"), make("x3"))
 
-    assert (first, again, changed) == (Upserted(2, 0, 0), Upserted(0, 0, 2), Upserted(1, 1, 1))
+    assert (first, again, changed) == (UpsertCounts(2, 0, 0), UpsertCounts(0, 0, 2), UpsertCounts(1, 1, 1))
     assert unwritten
 
 
 async def test_of_an_id_that_comes_twice_the_last_stands(feed):
-    assert await feed.send(service(name="Old"), service(name="New")) == Upserted(1, 0, 0)
+    assert await feed.send(service(name="Old"), service(name="New")) == UpsertCounts(1, 0, 0)
     assert (await feed.row("billing_services"))["name"] == "New"
 
 
@@ -97,9 +97,9 @@ async def test_an_item_of_an_unknown_customer_is_named_and_nothing_is_written(fe
 @pytest.mark.parametrize("make", [customer, service, event])
 async def test_a_call_carries_a_thousand_items_and_not_one_more(feed, make):
     with pytest.raises(TooManyItems, match=r"1001"):
-        await feed.send(*(make(f"x{number}") for number in range(MOST_ITEMS + 1)))
+        await feed.send(*(make(f"x{number}") for number in range(MAX_ITEMS + 1)))
 
-    assert await feed.send(*(make(f"x{number}") for number in range(MOST_ITEMS))) == Upserted(MOST_ITEMS, 0, 0)
+    assert await feed.send(*(make(f"x{number}") for number in range(MAX_ITEMS))) == UpsertCounts(MAX_ITEMS, 0, 0)
 
 
 async def test_money_and_instants_arrive_exactly(feed):

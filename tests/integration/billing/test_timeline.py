@@ -28,9 +28,9 @@ class Story(Ledger):
     async def event(self, kind):
         return await self.row("timeline_events", f"kind = '{kind}'")
 
-    async def tell_others(self, **limit):
+    async def record_others(self, **limit):
         async with self.db.transaction() as session:
-            return await timeline.record_other_vendors(session, **limit)
+            return await timeline.record_events_of_other_services(session, **limit)
 
 
 @pytest.fixture
@@ -164,9 +164,9 @@ async def test_rows_of_other_vendors_are_told_of_once_and_again_when_they_change
     await story.write(invoice())
     await story.run(QUICKBOOKS_INVOICE)
     await story.run(QUICKBOOKS_PAYMENT)
-    told = [await story.tell_others(), await story.tell_others()]
+    told = [await story.record_others(), await story.record_others()]
     await story.run("UPDATE billing_invoices SET status = 'paid', paid_on = '2026-10-03' WHERE source = 'quickbooks'")
-    told += [await story.tell_others(), await story.tell_others()]
+    told += [await story.record_others(), await story.record_others()]
 
     titles = {row["title"] for row in await story.rows("timeline_events", "source = 'quickbooks'")}
     assert told == [2, 0, 1, 0]
@@ -178,4 +178,4 @@ async def test_a_flood_of_other_vendors_rows_is_told_of_in_portions(story):
     await story.run(QUICKBOOKS_INVOICE)
     await story.run("UPDATE billing_invoices SET status = 'paid', paid_on = '2026-10-03' WHERE source = 'quickbooks'")
 
-    assert [await story.tell_others(most=1) for _ in range(3)] == [1, 1, 0]
+    assert [await story.record_others(limit=1) for _ in range(3)] == [1, 1, 0]

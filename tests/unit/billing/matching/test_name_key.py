@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.billing.matching.candidates import SIMILAR_FROM, compare_names
+from app.billing.matching.candidates import MIN_SIMILARITY, compare_names
 from app.billing.matching.name_key import name_key
 
 EQUAL = [
@@ -107,12 +107,12 @@ def test_names_that_differ_have_two_keys(one, other):
 @pytest.mark.parametrize(("one", "other"), AMBIGUOUS)
 def test_names_that_are_only_near_are_proposed_and_not_taken_for_equal(one, other):
     assert name_key(one) != name_key(other)
-    assert compare_names(name_key(one), name_key(other)) >= SIMILAR_FROM
+    assert compare_names(name_key(one), name_key(other)) >= MIN_SIMILARITY
 
 
 @pytest.mark.parametrize(("one", "other"), [("Acme", "Zenith"), ("Kiwi Print", "Tui Brewing"), ("Acme", "\u0410cme")])
 def test_names_that_have_nothing_in_common_are_not_proposed(one, other):
-    assert compare_names(name_key(one), name_key(other)) < SIMILAR_FROM
+    assert compare_names(name_key(one), name_key(other)) < MIN_SIMILARITY
 
 
 @pytest.mark.parametrize("blank", ["", "   ", "\u200b", "\u00a0\t"])
