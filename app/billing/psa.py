@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -37,11 +38,18 @@ from app.billing.matching.automatic import WILDCARD, follow_merges, rematch
 from app.billing.matching.name_key import name_key
 from app.billing.records import UpsertOutcome
 from app.billing.recordset import column_types, core_table, encode_rows, json_recordset
-from app.billing.tables import PSA_SOURCE, Customer, PsaEventKind, Service, TimelineEvent
+from app.billing.tables import PSA_SOURCE, Customer, Service, TimelineEvent, TimelineEventKind
 from app.db import Session, Table
 from app.paging import AnySelect
 
 MAX_ITEMS = 1000
+
+
+class PsaEventKind(StrEnum):
+    """The kinds of timeline events that the PSA sends."""
+
+    TICKET = TimelineEventKind.TICKET
+    DEVICE_ALERT = TimelineEventKind.DEVICE_ALERT
 
 
 class PsaError(ValueError):

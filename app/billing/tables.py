@@ -1,7 +1,4 @@
-"""The vendor-neutral tables and the enums of their states.
-
-Other services may read these tables, and write rows of their own vendors by the columns that the contract names.
-"""
+"""The vendor-neutral tables and their states. Other services may read them, and write by the contract's columns."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -85,13 +82,6 @@ class AlertStatus(StrEnum):
     RESOLVED = "resolved"
 
 
-class PsaEventKind(StrEnum):
-    """The kinds of timeline events that the PSA sends."""
-
-    TICKET = "ticket"
-    DEVICE_ALERT = "device_alert"
-
-
 class TimelineEventKind(StrEnum):
     """Every kind of timeline event: those derived from documents and payments, and those of the PSA."""
 
@@ -101,8 +91,8 @@ class TimelineEventKind(StrEnum):
     PAYMENT_RECEIVED = "payment_received"
     PAYMENT_DELETED = "payment_deleted"
     CREDIT_MEMO_ISSUED = "credit_memo_issued"
-    TICKET = PsaEventKind.TICKET
-    DEVICE_ALERT = PsaEventKind.DEVICE_ALERT
+    TICKET = "ticket"
+    DEVICE_ALERT = "device_alert"
 
 
 def _one_of(column: str, states: type[StrEnum]) -> str:
@@ -208,14 +198,11 @@ class Invoice(Table):
     def is_overdue(
         cls, today: date | BindParameter[date], grace_days: BindParameter[int] | None = None
     ) -> ColumnElement[bool]:
-        """Return the definition of "overdue": open, with a balance, and due before today.
+        """Return the definition of "overdue": open, with a balance, and due before today; null without a due date.
 
         Args:
             today: in `BILLING_TIMEZONE`.
             grace_days: days after the due date for which the invoice is not overdue yet; None for none.
-
-        Returns:
-            The condition; null, not false, for an invoice without a due date.
         """
         is_past_due = cls.due_on < today if grace_days is None else today - cls.due_on > grace_days
         return and_(cls.status == DocumentStatus.OPEN, cls.balance > 0, is_past_due)

@@ -11,7 +11,6 @@ from app.api.deps import ServiceWriter, SessionDep
 from app.api.errors import FieldError, Problem, documented
 from app.api.schemas import ResponseModel
 from app.billing import psa
-from app.billing.tables import PsaEventKind
 
 # An instant outside of these is a mistake; those at the ends of the calendar cannot be converted to another time zone.
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
@@ -57,7 +56,7 @@ class PsaTimelineEvent(Item):
     external_id: ExternalId
     customer_external_id: ExternalId
     at: Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
-    kind: PsaEventKind
+    kind: psa.PsaEventKind
     title: Name
     detail: Annotated[str | None, Field(max_length=5000)] = None
     link: Annotated[str | None, Field(pattern="^https?://", max_length=2000)] = None
