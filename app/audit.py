@@ -1,15 +1,11 @@
-"""The audit trail: who did what, kept for good; the table refuses every change."""
+"""The audit trail: who did what and when; entries are appended and never changed or deleted."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    Text,
-    func,
-    text,
-)
+from sqlalchemy import Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,21 +15,21 @@ from app.db import NEW_ID, Instant, Session, Table
 async def append_audit_entry(
     session: Session, actor: str, action: str, target: str, details: Mapping[str, object]
 ) -> None:
-    """Append one entry in the caller's transaction, so that it stands exactly when the deed does.
+    """Append one entry in the caller's transaction, so that it is stored exactly when the action is.
 
     Args:
-        session: the transaction of the deed itself.
-        actor: the subject of the token, or `system`.
+        session: the transaction of the action itself.
+        actor: the subject of the access token, or `system`.
         action: snake_case, in the past tense.
-        target: what it was done to.
-        details: JSON; never a secret.
+        target: the id of what the action changed.
+        details: JSON values; never a secret.
     """
     session.add(AuditEntry(actor=actor, action=action, target=target, details=dict(details)))
     await session.flush()
 
 
 class AuditEntry(Table):
-    """Who did what, append-only: a trigger refuses every change."""
+    """An entry of the audit trail. A trigger of the database rejects every UPDATE, DELETE and TRUNCATE."""
 
     __tablename__ = "audit_entries"
 

@@ -1,4 +1,4 @@
-"""Lists in pages: one shape, and cursors that nobody can forge or carry to another list."""
+"""Pages of a list in the API: one response model, and signed cursors that are valid for one list and its filters."""
 
 import base64
 import hashlib
@@ -6,22 +6,19 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Generic, TypeVar
-from uuid import UUID
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.errors import Problem
+from app.paging import PagePosition
 
 DEFAULT_LIMIT = 50
 HIGHEST_LIMIT = 200
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-# Where a page ended, as text: the value the list is ordered by, and the key that tells equals apart.
-Position = tuple[str | None, str]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -37,25 +34,25 @@ class CursorSigner:
     """Writes and reads cursors of the form `<position>.<signature>`, both base64url.
 
     Args:
-        secret: any bytes that all replicas share; a key for this purpose alone is derived from it.
+        secret: bytes that all replicas share; the signing key is derived from it and used for nothing else.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._key = hmac.digest(secret, b"vectis list cursors v1", hashlib.sha256)
 
-    def write(self, scope: str, position: Position) -> str:
-        """Return the cursor of a position in the list that `scope` names, filters included."""
+    def write(self, scope: str, position: PagePosition) -> str:
+        """Return the cursor of a position; `scope` identifies the list with its filters."""
         payload = _encode(json.dumps(position, separators=(",", ":")).encode())
         return f"{payload}.{self._sign(scope, payload)}"
 
-    def read(self, scope: str, cursor: str) -> Position:
-        """Return the position.
+    def read(self, scope: str, cursor: str) -> PagePosition:
+        """Return the position that a cursor holds.
 
         Raises:
-            Problem: `invalid_cursor`, when it was altered or is of another list or other filters.
+            Problem: `invalid_cursor`, when it was altered, or written for another list or other filters.
         """
         payload, _, signature = cursor.partition(".")
-        # As text, so that the spare bits of base64's last letter cannot be changed either.
+        # The text is compared, not the decoded bytes: the last letter of base64 has unused bits that could be changed.
         if not hmac.compare_digest(self._sign(scope, payload).encode(), signature.encode("utf-8", "replace")):
             raise Problem("invalid_cursor", "Take `next_cursor` as it came, with the same filters, or start again.")
         value, key = json.loads(base64.urlsafe_b64decode(payload + "=="))
@@ -68,28 +65,23 @@ class CursorSigner:
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Which page is asked for.
+    """The page that a request asks for.
 
     Attributes:
-        limit: items a page.
+        limit: the most items of the page.
         after: where the page before ended, or None for the first page.
+        scope: the list with its filters, which the cursors are valid for.
     """
 
     limit: int
-    after: Position | None
+    after: PagePosition | None
     scope: str
     signer: CursorSigner
 
-    @property
-    def after_instant(self) -> tuple[datetime, UUID] | None:
-        """Where the page before ended, of a list that is ordered by an instant and an id."""
-        if self.after is None:
-            return None
-        instant, row_id = self.after
-        return datetime.fromisoformat(str(instant)), UUID(str(row_id))
-
-    def page(self, rows: Sequence[Row], position: Callable[[Row], Position], item: Callable[[Row], Item]) -> Page[Item]:
-        """Make the page of rows that were fetched with one more than the limit, to know whether another follows."""
+    def page(
+        self, rows: Sequence[Row], position: Callable[[Row], PagePosition], item: Callable[[Row], Item]
+    ) -> Page[Item]:
+        """Return the page of rows fetched with `limit` + 1; the extra row tells whether another page follows."""
         kept = rows[: self.limit]
         more = len(rows) > self.limit
         return Page[Item](

@@ -1,42 +1,73 @@
-"""Alerts: what is overdue and what is not being billed, found by comparing the tables with the day.
+"""Alerts: overdue invoices and services without an invoice, found by comparing the tables with the day.
 
-An alert is one row per trigger and subject, for good. While its condition holds it is `open`, or what a person made of
-it: `acknowledged`, `muted` for some hours, `resolved`. When the condition ends it is resolved by itself, and when it
-comes back the alert opens again and counts one more occurrence. Resolved by hand, an alert stays so for as long as the
-same condition lasts. Acknowledging lasts as long as the condition does; muting ends with its hour, whatever happens
-meanwhile.
+There is one alert row per trigger and subject. While its condition holds it is `open`, or what a person set it to:
+`acknowledged`, `muted` for some hours, or `resolved`. When the condition ends, the alert is resolved automatically;
+when it recurs, the same alert opens again and counts one more occurrence. An alert that a person resolved stays
+resolved as long as the same condition lasts. An acknowledgement lasts as long as the condition; muting ends with its
+hours, whatever happens to the condition meanwhile.
 
 AlertError
-├── UnknownAlert      no such alert
-└── AlertIsResolved   there is nothing left to acknowledge or mute
+├── UnknownAlert      there is no such alert
+└── AlertIsResolved   a resolved alert cannot be acknowledged or muted
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
 from functools import cache
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Date, Integer, Text, bindparam, case, cast, func, literal, or_, select, tuple_, union_all, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Date,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app import audit
 from app.billing.locks import lock_all_tenants, lock_shared
-from app.billing.recordset import Clause, Query, Relation, plain
-from app.billing.tables import Alert, Invoice, Service
+from app.billing.records import DocumentStatus
+from app.billing.recordset import core_table
+from app.billing.tables import Alert, AlertSeverity, AlertStatus, AlertSubject, AlertTrigger, Invoice, Service
 from app.db import Instant, Session
+from app.paging import AnySelect
 
-INVOICE_OVERDUE = "invoice_overdue"
-SERVICE_WITHOUT_INVOICE = "service_without_invoice"
-ISSUED = ("open", "paid")
-CONDITION = ("trigger", "severity", "customer_id", "subject_type", "subject_id", "title", "detail")
-# What a lasting condition may say anew from day to day.
-SAID = ("severity", "customer_id", "title", "detail")
+# What a customer was billed: the invoices that end a service's time without one.
+BILLED_STATUSES = (DocumentStatus.OPEN, DocumentStatus.PAID)
+KEY_COLUMNS = ("trigger", "subject_id")
+# The columns of the alert that a condition determines, and those of them that may change while it lasts.
+CONDITION_COLUMNS = ("trigger", "severity", "customer_id", "subject_type", "subject_id", "title", "detail")
+VARYING_COLUMNS = ("severity", "customer_id", "title", "detail")
+
+
+class Change(StrEnum):
+    """What an evaluation does with the alert of a condition that holds; the first three are fields of `AlertCounts`."""
+
+    OPENED = "opened"
+    REOPENED = "reopened"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
 
 
 class AlertError(LookupError):
-    """What was asked of an alert cannot be done; nothing was changed."""
+    """An alert cannot be changed as asked; nothing was changed."""
 
 
 class UnknownAlert(AlertError):
@@ -52,10 +83,10 @@ class AlertPolicy:
     """When an alert is due.
 
     Attributes:
-        timezone: an IANA name; says when a day begins.
-        grace_days: an invoice is overdue from the day after its due date plus these.
-        critical_days: days past the due date from which an overdue invoice is critical.
-        gap_days: a service may go that many days without an invoice of its customer, or from its start.
+        timezone: an IANA name; determines when a day begins.
+        grace_days: days after the due date for which no alert about an overdue invoice is opened.
+        critical_days: days after the due date from which an overdue invoice is critical.
+        gap_days: days that a service may go without an invoice of its customer, or from its start without one.
     """
 
     timezone: str = "UTC"
@@ -73,7 +104,7 @@ class AlertCounts:
 
 
 async def evaluate(session: Session, now: datetime, policy: AlertPolicy) -> AlertCounts:
-    """Compare every open invoice and active service with the day; alerts about which nothing is new cost no write.
+    """Open, update and resolve alerts, so that they equal the conditions that hold today; others are not written.
 
     Args:
         session: a transaction that has written no billing rows before; writers of them wait until it ends.
@@ -88,187 +119,197 @@ async def evaluate(session: Session, now: datetime, policy: AlertPolicy) -> Aler
         "critical_days": policy.critical_days,
         "gap_days": policy.gap_days,
     }
-    resolved = await session.scalar(_end(), parameters) or 0
-    verdicts = {row.verdict: row.rows for row in await session.execute(_begin(), parameters)}
-    counted = {verdict: verdicts.get(verdict, 0) for verdict in ("opened", "reopened", "updated")}
-    return AlertCounts(**counted, resolved=resolved)
+    resolved = await session.scalar(_resolve_statement(), parameters) or 0
+    rows_by_change = {row.change: row.rows for row in await session.execute(_open_statement(), parameters)}
+    return AlertCounts(
+        opened=rows_by_change.get(Change.OPENED, 0),
+        reopened=rows_by_change.get(Change.REOPENED, 0),
+        updated=rows_by_change.get(Change.UPDATED, 0),
+        resolved=resolved,
+    )
 
 
 async def acknowledge(session: Session, alert_id: UUID, actor: str) -> None:
-    """Say that somebody looks after it; lasts until the condition ends.
+    """Record that somebody takes care of the condition; lasts until the condition ends.
 
     Raises:
-        UnknownAlert: no such alert.
-        AlertIsResolved: it is over.
+        UnknownAlert: there is no such alert.
+        AlertIsResolved: it is resolved already.
     """
-    await _change(session, alert_id, actor, "acknowledged", {"status": "acknowledged", "muted_until": None})
+    await _change(session, alert_id, actor, {"status": AlertStatus.ACKNOWLEDGED, "muted_until": None})
 
 
 async def resolve(session: Session, alert_id: UUID, actor: str, now: datetime) -> None:
-    """Say that it is dealt with; it comes back only when the condition has ended and recurs.
+    """Resolve an alert by hand; it opens again only when the condition has ended and recurs.
 
     Raises:
-        UnknownAlert: no such alert.
+        UnknownAlert: there is no such alert.
     """
-    values = {"status": "resolved", "muted_until": None, "resolved_at": now}
-    await _change(session, alert_id, actor, "resolved", values)
+    values = {"status": AlertStatus.RESOLVED, "muted_until": None, "resolved_at": now}
+    await _change(session, alert_id, actor, values)
 
 
 async def mute(session: Session, alert_id: UUID, hours: int, actor: str, now: datetime) -> None:
-    """Silence it for some hours.
+    """Mute an alert for some hours.
 
     Raises:
-        UnknownAlert: no such alert.
-        AlertIsResolved: it is over.
+        UnknownAlert: there is no such alert.
+        AlertIsResolved: it is resolved already.
     """
-    values = {"status": "muted", "muted_until": now + timedelta(hours=hours)}
-    await _change(session, alert_id, actor, "muted", values)
+    values = {"status": AlertStatus.MUTED, "muted_until": now + timedelta(hours=hours)}
+    await _change(session, alert_id, actor, values)
 
 
-async def _change(session: Session, alert_id: UUID, actor: str, deed: str, values: Mapping[str, object]) -> None:
-    # An evaluation under way has read the alert as it was, and would write that back over ours.
+async def _change(session: Session, alert_id: UUID, actor: str, values: Mapping[str, object]) -> None:
+    """Set the values, among them `status`, and append the change to the audit trail under the new status."""
+    # An evaluation under way has read the alert before this change, and would overwrite it.
     await lock_shared(session)
-    alert = plain(Alert)
+    alert = core_table(Alert)
     status = await session.scalar(select(alert.c.status).where(alert.c.id == alert_id).with_for_update())
     if status is None:
         raise UnknownAlert("There is no alert of this id.")
-    if status == "resolved":
-        if deed == "resolved":
+    if status == AlertStatus.RESOLVED:
+        if values["status"] == AlertStatus.RESOLVED:
             return
         raise AlertIsResolved("The alert is resolved; there is nothing left to look after.")
     await session.execute(update(alert).where(alert.c.id == alert_id).values(**values, changed_by=actor))
-    await audit.append_audit_entry(
-        session, actor, f"alert_{deed}", str(alert_id), {key: str(value) for key, value in values.items()}
-    )
+    details = {key: str(value) for key, value in values.items()}
+    await audit.append_audit_entry(session, actor, f"alert_{values['status']}", str(alert_id), details)
 
 
-def _conditions() -> Relation:
-    return union_all(_overdue_invoices(), _services_without_invoice()).cte("conditions")
+def _conditions_cte() -> CTE:
+    """Return the conditions that hold, one row per alert that should be there, as `CONDITION_COLUMNS`."""
+    return union_all(_overdue_invoices_statement(), _services_without_invoice_statement()).cte("conditions")
 
 
-def _overdue_invoices() -> Query:
-    row, today = Invoice, bindparam("today", type_=Date())
-    days = today - row.due_on
-    is_critical = days >= bindparam("critical_days", type_=Integer())
-    overdue = days.cast(Text) + case((days == 1, " day overdue, "), else_=" days overdue, ")
+def _overdue_invoices_statement() -> AnySelect:
+    today = bindparam("today", type_=Date())
+    days_overdue = today - Invoice.due_on
+    is_critical = days_overdue >= bindparam("critical_days", type_=Integer())
+    days_text = days_overdue.cast(Text) + case((days_overdue == 1, " day overdue, "), else_=" days overdue, ")
     values = {
-        "trigger": literal(INVOICE_OVERDUE, Text()),
-        "severity": case((is_critical, "critical"), else_="warning"),
-        "customer_id": row.customer_id,
-        "subject_type": literal("invoice", Text()),
-        "subject_id": row.id,
-        "title": func.coalesce(literal("Invoice ") + row.number, "An invoice") + " is overdue",
-        "detail": overdue + _money(row.balance, row.currency) + " outstanding",
+        "trigger": literal(AlertTrigger.INVOICE_OVERDUE, Text()),
+        "severity": case((is_critical, AlertSeverity.CRITICAL.value), else_=AlertSeverity.WARNING.value),
+        "customer_id": Invoice.customer_id,
+        "subject_type": literal(AlertSubject.INVOICE, Text()),
+        "subject_id": Invoice.id,
+        "title": func.coalesce(literal("Invoice ") + Invoice.number, "An invoice") + " is overdue",
+        "detail": days_text + _money_text(Invoice.balance, Invoice.currency) + " outstanding",
     }
-    return select(*(values[name].label(name) for name in CONDITION)).where(
-        row.status == "open", row.balance > 0, days > bindparam("grace_days", type_=Integer())
-    )
+    is_overdue = Invoice.is_overdue(today, bindparam("grace_days", type_=Integer()))
+    return select(*(values[name].label(name) for name in CONDITION_COLUMNS)).where(is_overdue)
 
 
-def _services_without_invoice() -> Query:
-    row, invoice, today = Service, Invoice, bindparam("today", type_=Date())
-    its_invoices = (invoice.customer_id == row.customer_id) & invoice.status.in_(ISSUED)
-    last = select(func.max(invoice.issued_on).label("issued_on")).where(its_invoices).correlate(row).lateral("last")
-    since = func.greatest(last.c.issued_on, row.starts_on)
-    spoken = case(
-        (last.c.issued_on.is_(None), literal("Never invoiced; active since ") + row.starts_on.cast(Text)),
-        else_=literal("Last invoice issued on ") + last.c.issued_on.cast(Text),
+def _services_without_invoice_statement() -> AnySelect:
+    service, today = Service, bindparam("today", type_=Date())
+    is_of_customer = (Invoice.customer_id == service.customer_id) & Invoice.status.in_(BILLED_STATUSES)
+    last_invoice = (
+        select(func.max(Invoice.issued_on).label("issued_on")).where(is_of_customer).correlate(service).lateral("last")
     )
-    amount = literal("; ") + _money(row.monthly_amount, row.currency) + " a month is contracted"
+    unbilled_since = func.greatest(last_invoice.c.issued_on, service.starts_on)
+    last_invoice_text = case(
+        (last_invoice.c.issued_on.is_(None), literal("Never invoiced; active since ") + service.starts_on.cast(Text)),
+        else_=literal("Last invoice issued on ") + last_invoice.c.issued_on.cast(Text),
+    )
+    amount_text = literal("; ") + _money_text(service.monthly_amount, service.currency) + " a month is contracted"
     values = {
-        "trigger": literal(SERVICE_WITHOUT_INVOICE, Text()),
-        "severity": literal("warning", Text()),
-        "customer_id": row.customer_id,
-        "subject_type": literal("service", Text()),
-        "subject_id": row.id,
-        "title": literal("No invoice for ") + row.name,
-        "detail": spoken + amount,
+        "trigger": literal(AlertTrigger.SERVICE_WITHOUT_INVOICE, Text()),
+        "severity": literal(AlertSeverity.WARNING, Text()),
+        "customer_id": service.customer_id,
+        "subject_type": literal(AlertSubject.SERVICE, Text()),
+        "subject_id": service.id,
+        "title": literal("No invoice for ") + service.name,
+        "detail": last_invoice_text + amount_text,
     }
-    is_active = (row.starts_on <= today) & or_(row.ends_on.is_(None), row.ends_on >= today)
+    is_active = (service.starts_on <= today) & or_(service.ends_on.is_(None), service.ends_on >= today)
     return (
-        select(*(values[name].label(name) for name in CONDITION))
-        .select_from(row)
-        .join(last, literal(value=True))
-        .where(is_active, today - since > bindparam("gap_days", type_=Integer()))
+        select(*(values[name].label(name) for name in CONDITION_COLUMNS))
+        .select_from(service)
+        .join(last_invoice, literal(value=True))
+        .where(is_active, today - unbilled_since > bindparam("gap_days", type_=Integer()))
     )
 
 
-def _money(amount: Clause, currency: Clause) -> Clause:
-    """Write an amount with at least two decimals and no digit lost."""
+def _money_text(amount: InstrumentedAttribute[Decimal], currency: InstrumentedAttribute[str]) -> ColumnElement[str]:
+    """Return an amount as text with its currency: at least two decimals, and as many more as it has."""
     return func.round(amount, func.greatest(2, func.min_scale(amount))).cast(Text) + " " + currency
 
 
 @cache
-def _end() -> Query:
-    """Resolve what no longer holds. Who resolved it by hand is forgotten with the condition: it may come back."""
-    alert, conditions = plain(Alert), _conditions()
+def _resolve_statement() -> Select[int]:
+    """Return the statement that resolves the alerts whose condition has ended, and returns how many were not before.
+
+    `changed_by` is cleared, also on alerts that a person resolved: the condition may recur and open them again.
+    """
+    alert, conditions = core_table(Alert), _conditions_cte()
     holds = select(conditions).where(
         conditions.c.trigger == alert.c.trigger, conditions.c.subject_id == alert.c.subject_id
     )
-    over = (
-        select(alert.c.id, alert.c.status)
-        .where(or_(alert.c.status != "resolved", alert.c.changed_by.is_not(None)), ~holds.exists())
-        .cte("over")
-    )
+    has_state_to_clear = or_(alert.c.status != AlertStatus.RESOLVED, alert.c.changed_by.is_not(None))
+    ended = select(alert.c.id, alert.c.status).where(has_state_to_clear, ~holds.exists()).cte("ended")
     now = cast(bindparam("now"), Instant)
-    resolved_at = case((alert.c.status == "resolved", alert.c.resolved_at), else_=now)
-    ended = (
+    resolved_at = case((alert.c.status == AlertStatus.RESOLVED, alert.c.resolved_at), else_=now)
+    resolved = (
         update(alert)
-        .where(alert.c.id == over.c.id)
-        .values(status="resolved", resolved_at=resolved_at, changed_by=None)
-        .cte("ended")
+        .where(alert.c.id == ended.c.id)
+        .values(status=AlertStatus.RESOLVED, resolved_at=resolved_at, changed_by=None)
+        .cte("resolved")
     )
-    return select(func.count()).select_from(over).where(over.c.status != "resolved").add_cte(ended)
+    count = select(func.count()).select_from(ended).where(ended.c.status != AlertStatus.RESOLVED)
+    return count.add_cte(resolved)
 
 
 @cache
-def _begin() -> Query:
-    """Open what holds and is not open, and say anew what has changed about the rest."""
-    judged = _judge()
-    says_something = judged.c.verdict != "unchanged"
-    names = [*CONDITION, "status", "muted_until", "occurrences", "last_seen_at", "resolved_at", "changed_by"]
-    writing = insert(plain(Alert)).from_select(
+def _open_statement() -> AnySelect:
+    """Return the statement that opens and updates the alerts of conditions that hold; it counts rows by `Change`."""
+    compared = _compare_cte()
+    names = [column.name for column in compared.c if column.name != "change"]
+    statement = insert(core_table(Alert)).from_select(
         [*names, "first_seen_at"],
-        select(*(judged.c[name] for name in names), judged.c.last_seen_at).where(says_something),
+        select(*(compared.c[name] for name in names), compared.c.last_seen_at).where(
+            compared.c.change != Change.UNCHANGED
+        ),
     )
-    changes = {name: writing.excluded[name] for name in names if name not in {"trigger", "subject_id"}}
-    written = writing.on_conflict_do_update(index_elements=["trigger", "subject_id"], set_=changes).cte("written")
-    return select(judged.c.verdict, func.count().label("rows")).group_by(judged.c.verdict).add_cte(written)
+    updates = {name: statement.excluded[name] for name in names if name not in KEY_COLUMNS}
+    written = statement.on_conflict_do_update(index_elements=list(KEY_COLUMNS), set_=updates).cte("written")
+    return select(compared.c.change, func.count().label("rows")).group_by(compared.c.change).add_cte(written)
 
 
-def _judge() -> Relation:
-    alert, conditions, now = Alert, _conditions(), cast(bindparam("now"), Instant)
-    is_muted, is_over = alert.muted_until > now, alert.status == "resolved"
-    is_new = tuple_(*(conditions.c[name] for name in SAID)).is_distinct_from(
-        tuple_(*(getattr(alert, name) for name in SAID))
+def _compare_cte() -> CTE:
+    """Return each condition with its `Change`, and with the values its alert has from now on."""
+    alert, conditions, now = core_table(Alert).c, _conditions_cte(), cast(bindparam("now"), Instant)
+    is_new, is_resolved = alert.id.is_(None), alert.status == AlertStatus.RESOLVED
+    is_mute_running = alert.muted_until > now
+    is_mute_over = (alert.status == AlertStatus.MUTED) & ~is_mute_running
+    is_different = tuple_(*(conditions.c[name] for name in VARYING_COLUMNS)).is_distinct_from(
+        tuple_(*(alert[name] for name in VARYING_COLUMNS))
     )
-    is_mute_over = (alert.status == "muted") & ~is_muted
-    verdict = case(
-        (alert.id.is_(None), "opened"),
-        (is_over & alert.changed_by.is_(None), "reopened"),
-        (is_over, "unchanged"),
-        (or_(is_mute_over, is_new), "updated"),
-        else_="unchanged",
+    change = case(
+        (is_new, Change.OPENED.value),
+        (is_resolved & alert.changed_by.is_(None), Change.REOPENED.value),
+        (is_resolved, Change.UNCHANGED.value),
+        (or_(is_mute_over, is_different), Change.UPDATED.value),
+        else_=Change.UNCHANGED.value,
     )
     status = case(
-        (alert.id.is_(None), "open"),
-        (is_over & is_muted, "muted"),
-        (or_(is_over, is_mute_over), "open"),
+        (is_new, AlertStatus.OPEN.value),
+        (is_resolved & is_mute_running, AlertStatus.MUTED.value),
+        (or_(is_resolved, is_mute_over), AlertStatus.OPEN.value),
         else_=alert.status,
     )
-    adds_one = case((verdict.in_(("opened", "reopened")), 1), else_=0)
+    new_occurrences = case((change.in_((Change.OPENED, Change.REOPENED)), 1), else_=0)
     columns = {
-        "verdict": verdict,
+        "change": change,
         "status": status,
-        "muted_until": case((is_muted, alert.muted_until)),
-        "occurrences": func.coalesce(alert.occurrences, 0) + adds_one,
+        "muted_until": case((is_mute_running, alert.muted_until)),
+        "occurrences": func.coalesce(alert.occurrences, 0) + new_occurrences,
         "last_seen_at": now,
         "resolved_at": cast(None, Instant),
         "changed_by": case((~is_mute_over, alert.changed_by)),
     }
-    is_its = (alert.trigger == conditions.c.trigger) & (alert.subject_id == conditions.c.subject_id)
+    is_of_condition = (alert.trigger == conditions.c.trigger) & (alert.subject_id == conditions.c.subject_id)
     return (
         select(*conditions.c, *(value.label(name) for name, value in columns.items()))
-        .select_from(conditions.outerjoin(alert, is_its))
-        .cte("judged")
+        .select_from(conditions.outerjoin(core_table(Alert), is_of_condition))
+        .cte("compared")
     )

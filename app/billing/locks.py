@@ -1,32 +1,33 @@
-"""Who may write billing rows when: writers of one organisation take turns, and some work waits for all of them.
+"""The locks that order writers of billing rows: one writer per tenant, and some work that excludes every writer.
 
-The locks end with the transaction, so they need no session of their own and survive a transaction pooler. They are
-what makes the rest simple: a payment and its invoice cannot arrive at the same moment and miss each other, a contact
-cannot change its customer while a document of it is being written, and no two writers can deadlock over rows.
+They are transaction-level advisory locks: released at commit or rollback, and safe behind a transaction pooler. Because
+of them a payment and its invoice cannot be written at the same time and miss each other, a contact cannot change its
+customer while one of its documents is being written, and no two writers can deadlock over rows.
 """
 
 from sqlalchemy import func, select
 
 from app.db import Session
 
-EVERYONE = 0x62696C6C696E67
+# The bytes of "billing": the advisory lock that every writer shares and `lock_all_tenants` takes exclusively.
+ALL_TENANTS_KEY = 0x62696C6C696E67
 
 
 async def lock_tenant(session: Session, source: str, tenant_id: str) -> None:
-    """Be the one writer of that organisation's rows until the transaction ends."""
-    organisation = func.pg_advisory_xact_lock(func.hashtextextended(f"{source}:{tenant_id}", 0))
+    """Make the transaction the only writer of the tenant's rows until it ends; waits for the one before it."""
+    tenant_key = func.hashtextextended(f"{source}:{tenant_id}", 0)
     await lock_shared(session)
-    await session.execute(select(organisation))
+    await session.execute(select(func.pg_advisory_xact_lock(tenant_key)))
 
 
 async def lock_all_tenants(session: Session) -> None:
-    """Be the one writer of billing rows until the transaction ends, after every writer under way has ended.
+    """Make the transaction the only writer of billing rows until it ends; waits for every writer under way.
 
-    A transaction that took a turn before must not call this: two such would wait for each other.
+    A transaction that called `lock_tenant` or `lock_shared` before must not call this: two of them would deadlock.
     """
-    await session.execute(select(func.pg_advisory_xact_lock(EVERYONE)))
+    await session.execute(select(func.pg_advisory_xact_lock(ALL_TENANTS_KEY)))
 
 
 async def lock_shared(session: Session) -> None:
-    """Write beside the others until the transaction ends, but not while somebody has every turn."""
-    await session.execute(select(func.pg_advisory_xact_lock_shared(EVERYONE)))
+    """Allow other writers beside the transaction, but none that holds `lock_all_tenants`, until it ends."""
+    await session.execute(select(func.pg_advisory_xact_lock_shared(ALL_TENANTS_KEY)))

@@ -1,32 +1,32 @@
-"""What is due after a tick and once a day, whatever vendor wrote the rows."""
+"""Refreshing what is derived from the tables, after every tick and once a day, whichever service wrote the rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.billing import alerts, timeline
 from app.billing.matching import review
-from app.billing.mirror.base_currency import infer_unknown
+from app.billing.mirror.base_currency import infer_missing_base_currencies
 from app.db import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
-    """What it came to: events written for other vendors' rows, contacts whose state changed, and alerts."""
+class RefreshResult:
+    """What a refresh changed: timeline events written, links whose review state changed, and alerts."""
 
     events: int
-    restated: int
+    restated_links: int
     alerts: alerts.AlertCounts
 
 
-async def refresh_derived(session: Session, now: datetime, policy: alerts.AlertPolicy) -> Upkeep:
-    """Tell of other vendors' rows, keep the review queue and the alerts equal to the tables.
+async def refresh_derived(session: Session, now: datetime, policy: alerts.AlertPolicy) -> RefreshResult:
+    """Refresh the timeline and base currencies of other services' rows, the match review queue, and the alerts.
 
     Args:
-        session: a transaction of its own; at its end, writers of billing rows wait for it.
+        session: a transaction of its own; writers of billing rows wait for its last part.
         now: aware.
         policy: when an alert is due.
     """
-    events = await timeline.record_other_vendors(session)
-    await infer_unknown(session)
-    restated = await review.review(session)
-    return Upkeep(events, restated, await alerts.evaluate(session, now, policy))
+    events = await timeline.record_events_of_other_services(session)
+    await infer_missing_base_currencies(session)
+    restated_links = await review.refresh_review_states(session)
+    return RefreshResult(events, restated_links, await alerts.evaluate(session, now, policy))

@@ -1,37 +1,59 @@
-"""The PSA's feed: its customers, which are the spine of matching, their contracted services, their tickets and alerts.
+"""The feed of the PSA: its customers, which contacts are matched to, its contracted services, its tickets and alerts.
 
-Every upsert may be repeated: what is already so is left alone. Where an id comes twice in one call, the last stands.
+Every upsert can be repeated: rows that are equal already are not written. Where an id comes twice in one call, the last
+item counts.
 
 PsaError
-├── TooManyItems         more than one call may carry
+├── TooManyItems         more items than one call may have
 └── UnknownPsaCustomer   an item names a customer that the PSA has not sent; nothing of the call was written
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Date, Integer, Text, and_, case, func, literal, select, tuple_
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    FromClause,
+    Integer,
+    TableValuedAlias,
+    Text,
+    and_,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.orm import aliased
 
 from app.billing.locks import lock_all_tenants
 from app.billing.matching import review
-from app.billing.matching.automatic import ANYWHERE, follow_merges, rematch
+from app.billing.matching.automatic import WILDCARD, follow_merges, rematch
 from app.billing.matching.name_key import name_key
-from app.billing.recordset import Clause, Query, Relation, Types, encode, plain, rowset
-from app.billing.tables import Customer, Money, Service, TimelineEvent
-from app.db import Instant, Session, Table
+from app.billing.records import UpsertOutcome
+from app.billing.recordset import column_types, core_table, encode_rows, json_recordset
+from app.billing.tables import PSA_SOURCE, Customer, Service, TimelineEvent, TimelineEventKind
+from app.db import Session, Table
+from app.paging import AnySelect
 
-SOURCE = "psa"
-MOST_ITEMS = 1000
+MAX_ITEMS = 1000
+
+
+class PsaEventKind(StrEnum):
+    """The kinds of timeline events that the PSA sends."""
+
+    TICKET = TimelineEventKind.TICKET
+    DEVICE_ALERT = TimelineEventKind.DEVICE_ALERT
 
 
 class PsaError(ValueError):
-    """The feed sent something that cannot be taken; nothing of the call was written."""
+    """A call cannot be accepted; nothing of it was written."""
 
 
 class TooManyItems(PsaError):
@@ -39,11 +61,11 @@ class TooManyItems(PsaError):
 
 
 class UnknownPsaCustomer(PsaError):
-    """An item names a customer the PSA has not sent.
+    """An item names a customer that the PSA has not sent.
 
     Args:
-        position: of the item, from 0.
-        external_id: the customer it names.
+        position: the item's, from 0.
+        external_id: the customer's id in the PSA.
     """
 
     def __init__(self, position: int, external_id: str) -> None:
@@ -82,24 +104,26 @@ class PsaEvent:
     external_id: str
     customer_external_id: str
     at: datetime
-    kind: str
+    kind: PsaEventKind
     title: str
     detail: str | None = None
     link: str | None = None
 
 
-class Upserted(NamedTuple):
+class UpsertCounts(NamedTuple):
+    """How many items had each outcome; the fields are the outcomes' values."""
+
     created: int
     updated: int
     unchanged: int
 
 
-async def upsert_customers(session: Session, items: Sequence[PsaCustomer]) -> Upserted:
-    """Write customers of the PSA, then match the contacts that carry their names.
+async def upsert_customers(session: Session, items: Sequence[PsaCustomer]) -> UpsertCounts:
+    """Write customers of the PSA, then match the contacts that have their names.
 
     Args:
         session: a transaction that has written no billing rows before; writers of them wait until it ends.
-        items: at most 1,000.
+        items: at most `MAX_ITEMS`.
 
     Raises:
         TooManyItems: more than that.
@@ -108,141 +132,149 @@ async def upsert_customers(session: Session, items: Sequence[PsaCustomer]) -> Up
     await lock_all_tenants(session)
     newest = {item.external_id: item for item in items}
     rows = [{**asdict(item), "name_key": name_key(item.name)} for _, item in sorted(newest.items())]
-    written = (await session.execute(_write_customers(), {"page": encode(rows)})).all()
-    keys = {key for row in written for key in (*row.keys, *row.old_keys) if key}
-    if keys:
-        await rematch(session, ANYWHERE, ANYWHERE, keys, is_merging=True)
-        await follow_merges(session, ANYWHERE, ANYWHERE)
-    if any(row.verdict != "unchanged" for row in written):
-        await review.review(session)
-    return _count({row.verdict: row.rows for row in written})
+    written = (await session.execute(_customers_upsert_statement(), {"page": encode_rows(rows)})).all()
+    changed_keys = {key for row in written for key in (*row.keys, *row.old_keys) if key}
+    if changed_keys:
+        await rematch(session, WILDCARD, WILDCARD, changed_keys, is_merging=True)
+        await follow_merges(session, WILDCARD, WILDCARD)
+    if any(row.outcome != UpsertOutcome.UNCHANGED for row in written):
+        await review.refresh_review_states(session)
+    return _count({row.outcome: row.rows for row in written})
 
 
-async def upsert_services(session: Session, items: Sequence[PsaService]) -> Upserted:
+async def upsert_services(session: Session, items: Sequence[PsaService]) -> UpsertCounts:
     """Write contracted services.
 
     Raises:
-        TooManyItems: more than 1,000.
-        UnknownPsaCustomer: an item's customer was never sent.
+        TooManyItems: more than `MAX_ITEMS`.
+        UnknownPsaCustomer: an item names a customer that the PSA has not sent.
     """
-    return await _write(session, _write_services(), items)
+    return await _upsert(session, _services_upsert_statement(), items)
 
 
-async def upsert_timeline_events(session: Session, items: Sequence[PsaEvent]) -> Upserted:
+async def upsert_timeline_events(session: Session, items: Sequence[PsaEvent]) -> UpsertCounts:
     """Write tickets and device alerts.
 
     Raises:
-        TooManyItems: more than 1,000.
-        UnknownPsaCustomer: an item's customer was never sent.
+        TooManyItems: more than `MAX_ITEMS`.
+        UnknownPsaCustomer: an item names a customer that the PSA has not sent.
     """
-    return await _write(session, _write_events(), items)
+    return await _upsert(session, _events_upsert_statement(), items)
 
 
-async def _write(session: Session, statement: Query, items: Sequence[PsaService | PsaEvent]) -> Upserted:
+async def _upsert(session: Session, statement: AnySelect, items: Sequence[PsaService | PsaEvent]) -> UpsertCounts:
     _check_size(items)
     named = [{"position": at, "customer_external_id": one.customer_external_id} for at, one in enumerate(items)]
-    unknown = (await session.execute(_first_unknown(), {"named": encode(named)})).one_or_none()
+    unknown = (await session.execute(_first_unknown_statement(), {"named": encode_rows(named)})).one_or_none()
     if unknown is not None:
         raise UnknownPsaCustomer(unknown.position, unknown.customer_external_id)
     newest = {item.external_id: asdict(item) for item in items}
     rows = [newest[external_id] for external_id in sorted(newest)]
-    written = await session.execute(statement, {"page": encode(rows)})
-    return _count({row.verdict: row.rows for row in written})
+    written = await session.execute(statement, {"page": encode_rows(rows)})
+    return _count({row.outcome: row.rows for row in written})
 
 
 def _check_size(items: Sequence[object]) -> None:
-    if len(items) > MOST_ITEMS:
-        raise TooManyItems(f"A call may carry {MOST_ITEMS} items; this one carries {len(items)}. Send them in parts.")
+    if len(items) > MAX_ITEMS:
+        raise TooManyItems(f"A call may carry {MAX_ITEMS} items; this one carries {len(items)}. Send them in parts.")
 
 
-def _count(verdicts: dict[str, int]) -> Upserted:
-    return Upserted(*(verdicts.get(verdict, 0) for verdict in Upserted._fields))
+def _count(rows_by_outcome: Mapping[str, int]) -> UpsertCounts:
+    return UpsertCounts(*(rows_by_outcome.get(outcome, 0) for outcome in UpsertCounts._fields))
 
 
 @cache
-def _first_unknown() -> Query:
-    named = rowset("named", {"position": Integer(), "customer_external_id": Text()})
+def _first_unknown_statement() -> AnySelect:
+    """Return the first item whose customer is not stored."""
+    named = json_recordset("named", {"position": Integer(), "customer_external_id": Text()})
+    customer = core_table(Customer)
     return (
         select(named.c.position, named.c.customer_external_id)
-        .select_from(named.outerjoin(Customer, Customer.psa_external_id == named.c.customer_external_id))
-        .where(Customer.id.is_(None))
+        .select_from(named.outerjoin(customer, customer.c.psa_external_id == named.c.customer_external_id))
+        .where(customer.c.id.is_(None))
         .order_by(named.c.position)
         .limit(1)
     )
 
 
 @cache
-def _write_customers() -> Query:
-    page = rowset("page", {"external_id": Text(), "name": Text(), "name_key": Text(), "email": Text()})
-    values = {"psa_external_id": page.c.external_id, **{name: page.c[name] for name in ("name", "name_key", "email")}}
-    judged = _judge(page, Customer, values, ("psa_external_id",))
-    is_renamed = judged.c.name_key.is_distinct_from(judged.c.old_name_key)
+def _customers_upsert_statement() -> AnySelect:
+    """Return the upsert of customers; it also returns the old and the new name keys of those renamed."""
+    columns = column_types(Customer, ["name", "name_key", "email"])
+    page = json_recordset("page", {"external_id": Text(), **columns})
+    values = {"psa_external_id": page.c.external_id, **{name: page.c[name] for name in columns}}
+    compared = _compare_cte(page, Customer, values, ("psa_external_id",))
+    is_renamed = compared.c.name_key.is_distinct_from(compared.c.old_name_key)
     keys, old_keys = (
         func.coalesce(func.array_agg(key).filter(is_renamed), literal([], ARRAY(Text())))
-        for key in (judged.c.name_key, judged.c.old_name_key)
+        for key in (compared.c.name_key, compared.c.old_name_key)
     )
-    return _upsert(judged, Customer, values, ("psa_external_id",)).add_columns(
-        keys.label("keys"), old_keys.label("old_keys")
-    )
+    statement = _upsert_statement(compared, Customer, values, ("psa_external_id",))
+    return statement.add_columns(keys.label("keys"), old_keys.label("old_keys"))
 
 
 @cache
-def _write_services() -> Query:
-    types: Types = {
-        "external_id": Text(),
-        "name": Text(),
-        "monthly_amount": Money,
-        "currency": Text(),
-        "starts_on": Date(),
-        "ends_on": Date(),
-    }
-    page = rowset("page", {**types, "customer_external_id": Text()})
-    values = {"source": literal(SOURCE, Text()), "customer_id": Customer.id, **{name: page.c[name] for name in types}}
-    judged = _judge(_with_customer(page), Service, values, ("source", "external_id"))
-    return _upsert(judged, Service, values, ("source", "external_id"))
-
-
-@cache
-def _write_events() -> Query:
-    types: Types = {"at": Instant, "kind": Text(), "title": Text(), "detail": Text(), "link": Text()}
-    page = rowset("page", {**types, "external_id": Text(), "customer_external_id": Text()})
+def _services_upsert_statement() -> AnySelect:
+    columns = column_types(Service, [field.name for field in fields(PsaService)])
+    page = json_recordset("page", {**columns, "customer_external_id": Text()})
     values = {
-        "source": literal(SOURCE, Text()),
-        "dedupe_key": literal(f"{SOURCE}:", Text()) + page.c.external_id,
-        "customer_id": Customer.id,
-        **{name: page.c[name] for name in types},
+        "source": literal(PSA_SOURCE, Text()),
+        "customer_id": core_table(Customer).c.id,
+        **{name: page.c[name] for name in columns},
     }
-    judged = _judge(_with_customer(page), TimelineEvent, values, ("dedupe_key",))
-    return _upsert(judged, TimelineEvent, values, ("dedupe_key",))
+    key = ("source", "external_id")
+    return _upsert_statement(_compare_cte(_with_customer(page), Service, values, key), Service, values, key)
 
 
-def _with_customer(page: Relation) -> Relation:
-    return page.join(Customer, Customer.psa_external_id == page.c.customer_external_id)
+@cache
+def _events_upsert_statement() -> AnySelect:
+    columns = column_types(TimelineEvent, [field.name for field in fields(PsaEvent)])
+    page = json_recordset("page", {**columns, "external_id": Text(), "customer_external_id": Text()})
+    values = {
+        "source": literal(PSA_SOURCE, Text()),
+        "dedupe_key": literal(f"{PSA_SOURCE}:", Text()) + page.c.external_id,
+        "customer_id": core_table(Customer).c.id,
+        **{name: page.c[name] for name in columns},
+    }
+    key = ("dedupe_key",)
+    compared = _compare_cte(_with_customer(page), TimelineEvent, values, key)
+    return _upsert_statement(compared, TimelineEvent, values, key)
 
 
-def _judge(page: Relation, table: Relation, values: Mapping[str, Clause], key: tuple[str, ...]) -> Relation:
-    """Say of each row whether it is new, changed or as it was, beside what it was."""
-    known = aliased(table)
-    is_same_row = and_(*(getattr(known, name) == values[name] for name in key))
-    before = {name: getattr(known, name) for name in values}
-    verdict = case(
-        (known.id.is_(None), "created"),
-        (tuple_(*values.values()).is_distinct_from(tuple_(*before.values())), "updated"),
-        else_="unchanged",
+def _with_customer(page: TableValuedAlias) -> FromClause:
+    customer = core_table(Customer)
+    return page.join(customer, customer.c.psa_external_id == page.c.customer_external_id)
+
+
+def _compare_cte(
+    page: FromClause, model: type[Table], values: Mapping[str, ColumnElement[Any]], key: tuple[str, ...]
+) -> CTE:
+    """Return each row's values, the stored values as `old_…`, and an `UpsertOutcome`."""
+    stored = core_table(model).alias()
+    is_same_row = and_(*(stored.c[name] == values[name] for name in key))
+    old_values = {name: stored.c[name] for name in values}
+    outcome = case(
+        (stored.c.id.is_(None), UpsertOutcome.CREATED.value),
+        (tuple_(*values.values()).is_distinct_from(tuple_(*old_values.values())), UpsertOutcome.UPDATED.value),
+        else_=UpsertOutcome.UNCHANGED.value,
     )
     columns = [
         *(value.label(name) for name, value in values.items()),
-        *(value.label(f"old_{name}") for name, value in before.items()),
+        *(value.label(f"old_{name}") for name, value in old_values.items()),
     ]
-    joined = page.outerjoin(known, is_same_row)
-    return select(*columns, verdict.label("verdict")).select_from(joined).cte("judged")
+    joined = page.outerjoin(stored, is_same_row)
+    return select(*columns, outcome.label("outcome")).select_from(joined).cte("compared")
 
 
-def _upsert(judged: Relation, table: type[Table], values: Mapping[str, Clause], key: tuple[str, ...]) -> Query:
-    chosen = select(*(judged.c[name] for name in values)).where(judged.c.verdict != "unchanged")
-    writing = insert(plain(table)).from_select(list(values), chosen.order_by(*(judged.c[name] for name in key)))
-    changes: dict[str, Clause] = {name: writing.excluded[name] for name in values if name not in key}
-    if table is not TimelineEvent:
-        changes["updated_at"] = func.now()
-    written = writing.on_conflict_do_update(index_elements=list(key), set_=changes).cte("written")
-    return select(judged.c.verdict, func.count().label("rows")).group_by(judged.c.verdict).add_cte(written)
+def _upsert_statement(
+    compared: CTE, model: type[Table], values: Mapping[str, ColumnElement[Any]], key: tuple[str, ...]
+) -> AnySelect:
+    """Return the statement that writes the rows that are new or changed; it counts rows by outcome."""
+    chosen = select(*(compared.c[name] for name in values)).where(compared.c.outcome != UpsertOutcome.UNCHANGED)
+    table = core_table(model)
+    statement = insert(table).from_select(list(values), chosen.order_by(*(compared.c[name] for name in key)))
+    updates: dict[str, ColumnElement[Any]] = {name: statement.excluded[name] for name in values if name not in key}
+    if "updated_at" in table.c:
+        updates["updated_at"] = func.now()
+    written = statement.on_conflict_do_update(index_elements=list(key), set_=updates).cte("written")
+    return select(compared.c.outcome, func.count().label("rows")).group_by(compared.c.outcome).add_cte(written)

@@ -1,26 +1,68 @@
-"""What any vendor must be translated into: plain, frozen, exact."""
+"""The records a connector translates a vendor's rows into: plain, immutable, and without a database."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
 
 from msgspec import Struct
 
-DocumentStatus = Literal["draft", "open", "paid", "void", "deleted"]
-PaymentStatus = Literal["active", "deleted"]
+
+class Resource(StrEnum):
+    """A list of the vendor that is mirrored.
+
+    The order is the order of a run: a document finds its customer, and a payment its invoice, already stored.
+    """
+
+    CONTACTS = "contacts"
+    INVOICES = "invoices"
+    CREDIT_MEMOS = "credit_memos"
+    PAYMENTS = "payments"
+
+
+class DocumentStatus(StrEnum):
+    """The state of an invoice or a credit memo, the same for every vendor."""
+
+    DRAFT = "draft"
+    OPEN = "open"
+    PAID = "paid"
+    VOID = "void"
+    DELETED = "deleted"
+
+
+class PaymentStatus(StrEnum):
+    """Whether a payment counts."""
+
+    ACTIVE = "active"
+    DELETED = "deleted"
+
+
+class CreditKind(StrEnum):
+    """The kind of credit that an allocation is taken from."""
+
+    CREDIT_MEMO = "credit_memo"
+    OVERPAYMENT = "overpayment"
+    PREPAYMENT = "prepayment"
+
+
+class UpsertOutcome(StrEnum):
+    """What an upsert did with one row; `skipped` rows are older than the stored one, or not mirrored at all."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
 
 
 class ContactRecord(Struct, frozen=True, kw_only=True):
-    """A party in the vendor's books.
+    """A contact of the vendor.
 
     Attributes:
-        is_customer: whether the vendor says it buys; None where the answer did not carry the fact.
+        is_customer: whether the vendor marks it as a customer; None where the response did not say.
         is_archived: hidden in the vendor's lists, still readable.
-        merged_into: the contact this one was merged into, when the vendor says so.
-        receivable: what the vendor itself says is outstanding, in its base currency; None where nothing is said.
-        vendor_updated_at: the vendor's stamp; None when only seen inside a document.
+        merged_into: external id of the contact this one was merged into, when the vendor says so.
+        receivable: the vendor's own outstanding amount in its base currency; None where the response had none.
+        vendor_updated_at: the vendor's time of the last change; None for a contact seen inside a document only.
     """
 
     external_id: str
@@ -37,11 +79,11 @@ class AllocationRecord(Struct, frozen=True, kw_only=True):
     """A part of a credit applied to an invoice.
 
     Attributes:
-        credit_external_id: the credit memo, overpayment or prepayment it is taken from.
-        external_id: the vendor's own id of the allocation, where it gives one.
+        credit_external_id: external id of the credit memo, overpayment or prepayment.
+        external_id: the vendor's id of the allocation, where it has one.
     """
 
-    kind: Literal["credit_memo", "overpayment", "prepayment"] = "credit_memo"
+    kind: CreditKind = CreditKind.CREDIT_MEMO
     credit_external_id: str
     invoice_external_id: str
     amount: Decimal
@@ -50,11 +92,11 @@ class AllocationRecord(Struct, frozen=True, kw_only=True):
 
 
 class InvoiceRecord(Struct, frozen=True, kw_only=True):
-    """A receivable. Money in `currency`; `exchange_rate` is foreign units per base unit, as it comes.
+    """A receivable. Amounts are in `currency`; `exchange_rate` is units of it per unit of the base currency.
 
     Attributes:
-        applied_credits: overpayments and prepayments applied to it, as seen from the invoice; None where the answer
-            did not carry them. Credit memos are left out: their own record lists their allocations.
+        applied_credits: the overpayments and prepayments applied to it; None where the response did not list them.
+            Credit memos are not among them: their own record lists their allocations.
     """
 
     external_id: str
@@ -80,7 +122,7 @@ class InvoiceRecord(Struct, frozen=True, kw_only=True):
 
 
 class PaymentRecord(Struct, frozen=True, kw_only=True):
-    """One payment-invoice settlement touch."""
+    """A payment of one invoice."""
 
     external_id: str
     contact: ContactRecord | None
@@ -95,7 +137,7 @@ class PaymentRecord(Struct, frozen=True, kw_only=True):
 
 
 class CreditMemoRecord(Struct, frozen=True, kw_only=True):
-    """A credit to a customer. `allocations` is the whole set: what is not in it is no longer applied."""
+    """A credit to a customer. `allocations` is complete: an allocation that is missing is no longer applied."""
 
     external_id: str
     contact: ContactRecord
@@ -114,16 +156,29 @@ class CreditMemoRecord(Struct, frozen=True, kw_only=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """The rows of one answer, each id once."""
+    """The records of one response of the vendor."""
 
     contacts: Sequence[ContactRecord] = ()
     invoices: Sequence[InvoiceRecord] = ()
     payments: Sequence[PaymentRecord] = ()
     credit_memos: Sequence[CreditMemoRecord] = ()
 
+    def records_of(
+        self, resource: Resource
+    ) -> Sequence[ContactRecord] | Sequence[InvoiceRecord] | Sequence[PaymentRecord] | Sequence[CreditMemoRecord]:
+        match resource:
+            case Resource.CONTACTS:
+                return self.contacts
+            case Resource.INVOICES:
+                return self.invoices
+            case Resource.CREDIT_MEMOS:
+                return self.credit_memos
+            case Resource.PAYMENTS:
+                return self.payments
+
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """What a write did to the rows of a batch; `skipped` are older than what was there, or no customer's."""
+    """How many rows of a batch had each `UpsertOutcome`."""
 
     created: int = 0
     updated: int = 0
@@ -137,12 +192,3 @@ class Counts(Struct, frozen=True, kw_only=True):
             unchanged=self.unchanged + other.unchanged,
             skipped=self.skipped + other.skipped,
         )
-
-
-class Resource(StrEnum):
-    """What is pulled, in the order that joins best: documents find their customers, payments their invoices."""
-
-    CONTACTS = "contacts"
-    INVOICES = "invoices"
-    CREDIT_MEMOS = "credit_memos"
-    PAYMENTS = "payments"

@@ -1,4 +1,4 @@
-"""Writing what a vendor says into the neutral tables: idempotent, newest wins, in the caller's transaction."""
+"""Writing a vendor's records into the neutral tables: idempotent, the newest version wins."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -6,33 +6,40 @@ from typing import TypeVar
 
 from app.billing import timeline
 from app.billing.locks import lock_tenant
-from app.billing.mirror.allocations import join_waiting, replace_allocations, replace_applied_credits
+from app.billing.mirror.allocations import (
+    replace_allocations,
+    replace_applied_credits,
+    resolve_invoice_references,
+)
 from app.billing.mirror.base_currency import infer_base_currency
 from app.billing.mirror.contacts import write_contacts
-from app.billing.mirror.documents import Written, write_credit_memos, write_invoices, write_payments
+from app.billing.mirror.documents import UpsertResult, write_credit_memos, write_invoices, write_payments
 from app.billing.mirror.versions import ReadContext, newest_of_each
-from app.billing.records import Batch, Counts, CreditMemoRecord, InvoiceRecord
+from app.billing.records import Batch, Counts, CreditMemoRecord, InvoiceRecord, Resource, UpsertOutcome
 from app.db import Session
 
-Settled = TypeVar("Settled", InvoiceRecord, CreditMemoRecord)
+# The records that list allocations.
+AllocatedRecord = TypeVar("AllocatedRecord", InvoiceRecord, CreditMemoRecord)
 
 
-async def upsert(session: Session, source: str, tenant_id: str, batch: Batch, read_at: datetime) -> dict[str, Counts]:
-    """Write the rows of one answer, with all that follows from them: customers, matches, joins, allocations, events.
+async def upsert(
+    session: Session, source: str, tenant_id: str, batch: Batch, read_at: datetime
+) -> dict[Resource, Counts]:
+    """Write the records of one response, and what follows from them: customers, matches, allocations, timeline events.
 
-    A row replaces the one that is there when the vendor's stamp is newer, or the same and read no earlier, and when it
-    says something new. An equal row costs no write. Rows of other sources are never touched. Documents that are deleted
-    when first seen are left out. One organisation is written by one transaction at a time; others wait their turn.
+    A record replaces the stored row when its `vendor_updated_at` is later, or equal and read no earlier, and when a
+    value differs. An unchanged row is not written. Rows of other sources are never touched. A document that is deleted
+    when first seen is skipped. The tenant is locked: another transaction that writes it waits.
 
     Args:
-        session: the caller's transaction; a second organisation must not be written in the same one.
-        source: the vendor's word.
-        tenant_id: the organisation the rows come from.
-        batch: the rows; where an id comes twice, the newest stands.
-        read_at: the vendor's own instant of the answer.
+        session: the caller's transaction; it must not write a second tenant.
+        source: the vendor.
+        tenant_id: the tenant that the records come from.
+        batch: the records; of two with the same id the newest is written.
+        read_at: the vendor's clock at the response.
 
     Returns:
-        What became of the rows, for each of `contacts`, `invoices`, `credit_memos`, `payments` that the batch holds.
+        The counts of each resource that the batch holds records of.
     """
     await lock_tenant(session, source, tenant_id)
     context, batch = ReadContext(source, tenant_id, read_at), newest_of_each(batch)
@@ -40,25 +47,32 @@ async def upsert(session: Session, source: str, tenant_id: str, batch: Batch, re
     invoices = await write_invoices(session, context, batch.invoices)
     memos = await write_credit_memos(session, context, batch.credit_memos)
     payments = await write_payments(session, context, batch.payments)
-    joined = await join_waiting(session, invoices.ids)
-    await timeline.record(session, invoices=invoices.ids, credit_memos=memos.ids, payments=[*payments.ids, *joined])
+    resolved = await resolve_invoice_references(session, invoices.written_ids)
+    await timeline.record_events(
+        session,
+        invoice_ids=invoices.written_ids,
+        credit_memo_ids=memos.written_ids,
+        payment_ids=[*payments.written_ids, *resolved],
+    )
     await infer_base_currency(session, context, (*batch.invoices, *batch.credit_memos))
+    recredited = await replace_applied_credits(session, context, _not_skipped(batch.invoices, invoices))
+    reallocated = await replace_allocations(session, context, _not_skipped(batch.credit_memos, memos))
     counts = {
-        "contacts": contacts,
-        "invoices": _count(invoices, await replace_applied_credits(session, context, _kept(batch.invoices, invoices))),
-        "credit_memos": _count(memos, await replace_allocations(session, context, _kept(batch.credit_memos, memos))),
-        "payments": payments.counts,
+        Resource.CONTACTS: contacts,
+        Resource.INVOICES: _counts_with_allocations(invoices, recredited),
+        Resource.CREDIT_MEMOS: _counts_with_allocations(memos, reallocated),
+        Resource.PAYMENTS: payments.counts,
     }
-    return {resource: counted for resource, counted in counts.items() if getattr(batch, resource)}
+    return {resource: counted for resource, counted in counts.items() if batch.records_of(resource)}
 
 
-def _kept(documents: Iterable[Settled], written: Written) -> list[Settled]:
-    """Leave out what was skipped: it is older than what is known, or not kept at all."""
-    skipped = set(written.keys.get("skipped", ()))
-    return [document for document in documents if document.external_id not in skipped]
+def _not_skipped(records: Iterable[AllocatedRecord], result: UpsertResult) -> list[AllocatedRecord]:
+    skipped = set(result.external_ids.get(UpsertOutcome.SKIPPED, ()))
+    return [record for record in records if record.external_id not in skipped]
 
 
-def _count(written: Written, reallocated: set[str]) -> Counts:
-    """Count a row as updated when its allocations alone are new."""
-    only_parts = len(reallocated.intersection(written.keys.get("unchanged", ())))
-    return written.counts + Counts(updated=only_parts, unchanged=-only_parts)
+def _counts_with_allocations(result: UpsertResult, reallocated: set[str]) -> Counts:
+    """Count an unchanged document as updated when its allocations changed."""
+    unchanged = result.external_ids.get(UpsertOutcome.UNCHANGED, ())
+    moved = len(reallocated.intersection(unchanged))
+    return result.counts + Counts(updated=moved, unchanged=-moved)

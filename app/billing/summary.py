@@ -1,10 +1,11 @@
-"""What a customer is billed and owes, per currency and never across two, and in base currency where that is known."""
+"""The billing figures of customers: what they are billed and owe, by currency, and in base currency where known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, Self
+from enum import StrEnum
+from typing import Any, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -25,21 +26,26 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.billing.queries import is_overdue
+from app.billing.records import DocumentStatus
 from app.billing.tables import BillingOrganisation, CreditMemo, Customer, CustomerLink, Invoice, Payment, Service
 from app.db import Session
 from app.paging import AnyRow, AnySelect
 
-BILLED = Invoice.status.in_(("open", "paid"))
-# Every part of the union has these columns, in this order; a part leaves at zero what it does not know.
-FIGURES = ("invoiced_this_month", "outstanding", "overdue", "overdue_count", "unapplied_credit", "contracted_mrr")
+IS_BILLED = Invoice.status.in_((DocumentStatus.OPEN, DocumentStatus.PAID))
 
-WhyNoBase = Literal["no_invoices", "base_currency_unknown", "organisations_differ", "exchange_rate_missing"]
+
+class BaseUnavailableReason(StrEnum):
+    """Why there are no figures in base currency."""
+
+    NO_INVOICES = "no_invoices"
+    BASE_CURRENCY_UNKNOWN = "base_currency_unknown"
+    ORGANISATIONS_DIFFER = "organisations_differ"
+    EXCHANGE_RATE_MISSING = "exchange_rate_missing"
 
 
 @dataclass(frozen=True, slots=True)
 class BillingDay:
-    """Today and its month, as `BILLING_TIMEZONE` sees them; `month_end` is the first day of the next."""
+    """Today and its month in `BILLING_TIMEZONE`; `month_end` is the first day of the next month."""
 
     today: date
     month_start: date
@@ -50,7 +56,7 @@ class BillingDay:
         """Return the day on which an aware instant falls in an IANA time zone."""
         today = instant.astimezone(ZoneInfo(timezone)).date()
         start = today.replace(day=1)
-        # Day 28 exists in every month and is less than 31 days from the end of each.
+        # Four days after the 28th are in the next month, whichever month it is.
         return cls(today, start, (start.replace(day=28) + timedelta(days=4)).replace(day=1))
 
     @property
@@ -60,7 +66,7 @@ class BillingDay:
 
 @dataclass(frozen=True, slots=True)
 class CurrencyFigures:
-    """The figures of one currency; `overdue` is a part of `outstanding`."""
+    """The figures of one currency. `overdue`, a part of `outstanding`, is as `Invoice.is_overdue` defines it."""
 
     currency: str
     invoiced_this_month: Decimal
@@ -80,11 +86,19 @@ class BaseFigures:
     outstanding: Decimal
 
 
+# The columns of each part of the union below, in this order; a part has zero for the figures it does not know.
+FIGURES = tuple(field.name for field in fields(CurrencyFigures) if field.name != "currency")
+
+
 async def summarise(
     session: Session, customer_ids: Sequence[UUID], day: BillingDay
 ) -> dict[UUID, list[CurrencyFigures]]:
-    """Return each known customer's figures by currency, in one statement however many are asked for."""
-    parts = union_all(_invoices(customer_ids, day), _credits(customer_ids), _services(customer_ids, day)).subquery()
+    """Return the figures of each customer that exists, one entry per currency, with one statement for all customers."""
+    parts = union_all(
+        _invoice_figures_statement(customer_ids, day),
+        _credit_figures_statement(customer_ids),
+        _service_figures_statement(customer_ids, day),
+    ).subquery()
     statement = (
         select(Customer.id, parts.c.currency, *(_total(parts, name) for name in FIGURES))
         .outerjoin(parts, parts.c.customer_id == Customer.id)
@@ -94,61 +108,60 @@ async def summarise(
     )
     found: dict[UUID, list[CurrencyFigures]] = {}
     for row in await session.execute(statement):
-        mine = found.setdefault(row.id, [])
+        figures = found.setdefault(row.id, [])
         if row.currency is not None:
-            mine.append(CurrencyFigures(row.currency, **{name: getattr(row, name) for name in FIGURES}))
+            figures.append(CurrencyFigures(row.currency, **{name: getattr(row, name) for name in FIGURES}))
     return found
 
 
-async def convert_to_base(
+async def convert_to_base_currency(
     session: Session, customer_id: UUID, day: BillingDay
-) -> tuple[BaseFigures | None, WhyNoBase | None]:
-    """Return the figures in base currency, or why there are none.
+) -> tuple[BaseFigures | None, BaseUnavailableReason | None]:
+    """Return the customer's figures in base currency, or the reason why there are none.
 
-    An amount in base is the amount divided by the document's own rate; a document without a rate counts as it is when
-    its currency is the base itself.
+    An amount is converted by dividing it by the rate of its own document; one without a rate is taken as it is when its
+    currency is the base currency.
     """
-    rows = (await session.execute(_by_organisation(customer_id, day))).all()
-    reason = _why_not(rows)
+    rows = (await session.execute(_base_figures_statement(customer_id, day))).all()
+    reason = _unavailable_reason(rows)
     if reason:
         return None, reason
     return BaseFigures(rows[0].base_currency, rows[0].invoiced, rows[0].outstanding), None
 
 
-async def sources_of(session: Session, customer_id: UUID) -> list[str]:
-    """Return the vendors that know the customer or have billed it, by name."""
+async def list_sources(session: Session, customer_id: UUID) -> list[str]:
+    """Return the names of the vendors that have a contact or a document of the customer, sorted."""
     tables = (CustomerLink, Invoice, CreditMemo, Payment)
     parts = union(*(select(table.source).where(table.customer_id == customer_id) for table in tables))
     return sorted((await session.scalars(parts)).all())
 
 
-def _invoices(customer_ids: Sequence[UUID], day: BillingDay) -> AnySelect:
-    is_open = Invoice.status == "open"
-    is_late = is_overdue(day.today)
+def _invoice_figures_statement(customer_ids: Sequence[UUID], day: BillingDay) -> AnySelect:
+    is_overdue = Invoice.is_overdue(day.today)
     figures: dict[str, ColumnElement[Any]] = {
-        "invoiced_this_month": _sum(Invoice.total, and_(BILLED, _is_of_month(day))),
-        "outstanding": _sum(Invoice.balance, is_open),
-        "overdue": _sum(Invoice.balance, is_late),
-        "overdue_count": func.count().filter(is_late),
+        "invoiced_this_month": _sum(Invoice.total, and_(IS_BILLED, _is_of_month(day))),
+        "outstanding": _sum(Invoice.balance, Invoice.status == DocumentStatus.OPEN),
+        "overdue": _sum(Invoice.balance, is_overdue),
+        "overdue_count": func.count().filter(is_overdue),
     }
-    mine = (Invoice.customer_id.in_(customer_ids), BILLED)
-    return _part(Invoice.customer_id, Invoice.currency, figures).where(*mine)
+    is_counted = (Invoice.customer_id.in_(customer_ids), IS_BILLED)
+    return _figures_statement(Invoice.customer_id, Invoice.currency, figures).where(*is_counted)
 
 
-def _credits(customer_ids: Sequence[UUID]) -> AnySelect:
+def _credit_figures_statement(customer_ids: Sequence[UUID]) -> AnySelect:
     figures = {"unapplied_credit": func.sum(CreditMemo.remaining)}
-    mine = (CreditMemo.customer_id.in_(customer_ids), CreditMemo.status == "open")
-    return _part(CreditMemo.customer_id, CreditMemo.currency, figures).where(*mine)
+    is_counted = (CreditMemo.customer_id.in_(customer_ids), CreditMemo.status == DocumentStatus.OPEN)
+    return _figures_statement(CreditMemo.customer_id, CreditMemo.currency, figures).where(*is_counted)
 
 
-def _services(customer_ids: Sequence[UUID], day: BillingDay) -> AnySelect:
+def _service_figures_statement(customer_ids: Sequence[UUID], day: BillingDay) -> AnySelect:
     has_not_ended = or_(Service.ends_on.is_(None), Service.ends_on >= day.today)
     figures = {"contracted_mrr": func.sum(Service.monthly_amount)}
-    mine = (Service.customer_id.in_(customer_ids), Service.starts_on <= day.today, has_not_ended)
-    return _part(Service.customer_id, Service.currency, figures).where(*mine)
+    is_counted = (Service.customer_id.in_(customer_ids), Service.starts_on <= day.today, has_not_ended)
+    return _figures_statement(Service.customer_id, Service.currency, figures).where(*is_counted)
 
 
-def _part(
+def _figures_statement(
     customer_id: InstrumentedAttribute[UUID],
     currency: InstrumentedAttribute[str],
     figures: Mapping[str, ColumnElement[Any]],
@@ -164,12 +177,13 @@ def _total(parts: Subquery, name: str) -> ColumnElement[Any]:
     return (cast(total, BigInteger) if name == "overdue_count" else total).label(name)
 
 
-def _by_organisation(customer_id: UUID, day: BillingDay) -> AnySelect:
+def _base_figures_statement(customer_id: UUID, day: BillingDay) -> AnySelect:
+    """Return the customer's figures by base currency; `lacks_rate` says that an amount among them has no rate."""
     base = BillingOrganisation.base_currency
-    # A rate of zero would be a slip of the vendor's; it is no rate.
+    # A rate of zero is an error of the vendor and counts as no rate.
     rate = case((Invoice.exchange_rate != 0, Invoice.exchange_rate), (Invoice.currency == base, literal(1, Numeric)))
-    is_of_month, is_open = _is_of_month(day), Invoice.status == "open"
-    same = (
+    is_of_month, is_open = _is_of_month(day), Invoice.status == DocumentStatus.OPEN
+    is_of_organisation = and_(
         BillingOrganisation.source == Invoice.source,
         BillingOrganisation.source_tenant_id == Invoice.source_tenant_id,
     )
@@ -180,20 +194,20 @@ def _by_organisation(customer_id: UUID, day: BillingDay) -> AnySelect:
             func.round(_sum(Invoice.balance / rate, is_open), 2).label("outstanding"),
             func.bool_or(and_(rate.is_(None), or_(is_of_month, is_open))).label("lacks_rate"),
         )
-        .outerjoin(BillingOrganisation, and_(*same))
-        .where(Invoice.customer_id == customer_id, BILLED)
+        .outerjoin(BillingOrganisation, is_of_organisation)
+        .where(Invoice.customer_id == customer_id, IS_BILLED)
         .group_by(base)
     )
 
 
-def _why_not(rows: Sequence[AnyRow]) -> WhyNoBase | None:
+def _unavailable_reason(rows: Sequence[AnyRow]) -> BaseUnavailableReason | None:
     if not rows:
-        return "no_invoices"
+        return BaseUnavailableReason.NO_INVOICES
     if any(row.base_currency is None for row in rows):
-        return "base_currency_unknown"
+        return BaseUnavailableReason.BASE_CURRENCY_UNKNOWN
     if len(rows) > 1:
-        return "organisations_differ"
-    return "exchange_rate_missing" if rows[0].lacks_rate else None
+        return BaseUnavailableReason.ORGANISATIONS_DIFFER
+    return BaseUnavailableReason.EXCHANGE_RATE_MISSING if rows[0].lacks_rate else None
 
 
 def _is_of_month(day: BillingDay) -> ColumnElement[bool]:

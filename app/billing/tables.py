@@ -1,33 +1,107 @@
-"""The neutral tables, shared by every vendor: what others may read, and write by naming only the contract's columns."""
+"""The vendor-neutral tables and their states. Other services may read them, and write by the contract's columns."""
 
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import (
+    BindParameter,
     CheckConstraint,
+    ColumnElement,
     Date,
     ForeignKey,
     Index,
     Numeric,
     Text,
     UniqueConstraint,
+    and_,
     func,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.billing.records import CreditKind, DocumentStatus, PaymentStatus
 from app.db import NEW_ID, Instant, Table
+
+# Unique keys begin with the vendor's id and end with the tenant and the source. In the opposite order their indexes
+# would also serve "every row of the tenant", and on tables without statistics PostgreSQL estimates that plan to be as
+# cheap as the lookup of one row.
 
 Money = Numeric()
 
-# Keys have the vendor's id first and the organisation last. The other way about, an index on any of them also answers
-# "every row of the organisation", and on tables without statistics PostgreSQL takes that for as good as the one row.
-DOCUMENT_STATUSES = "status IN ('draft', 'open', 'paid', 'void', 'deleted')"
+PSA_SOURCE = "psa"
+
+
+class LinkState(StrEnum):
+    """Where a link stands in the match review; `suggested` and `unmatched` links wait for a decision."""
+
+    SUGGESTED = "suggested"
+    UNMATCHED = "unmatched"
+    MATCHED = "matched"
+    IGNORED = "ignored"
+
+
+class MatchedBy(StrEnum):
+    """How a link got its customer.
+
+    `name`: equal names, by automatic matching. `manual`: a person's decision, which no sync overrides. `new`: the
+    customer was created for the contact. `merged`: it follows the contact that it was merged into at the vendor.
+    """
+
+    NAME = "name"
+    MANUAL = "manual"
+    NEW = "new"
+    MERGED = "merged"
+
+
+class AlertTrigger(StrEnum):
+    """The condition that an alert reports."""
+
+    INVOICE_OVERDUE = "invoice_overdue"
+    SERVICE_WITHOUT_INVOICE = "service_without_invoice"
+
+
+class AlertSeverity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertSubject(StrEnum):
+    """The kind of row that an alert is about."""
+
+    INVOICE = "invoice"
+    SERVICE = "service"
+
+
+class AlertStatus(StrEnum):
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    MUTED = "muted"
+    RESOLVED = "resolved"
+
+
+class TimelineEventKind(StrEnum):
+    """Every kind of timeline event: those derived from documents and payments, and those of the PSA."""
+
+    INVOICE_ISSUED = "invoice_issued"
+    INVOICE_PAID = "invoice_paid"
+    INVOICE_VOIDED = "invoice_voided"
+    PAYMENT_RECEIVED = "payment_received"
+    PAYMENT_DELETED = "payment_deleted"
+    CREDIT_MEMO_ISSUED = "credit_memo_issued"
+    TICKET = "ticket"
+    DEVICE_ALERT = "device_alert"
+
+
+def _one_of(column: str, states: type[StrEnum]) -> str:
+    """Return the text of a CHECK that the column holds a member of the enum."""
+    return f"{column} IN ({', '.join(repr(state.value) for state in states)})"
 
 
 class Customer(Table):
-    """A customer of the MSP, whatever vendors know it. `name_key` is the name as matching compares it."""
+    """A customer of the MSP. `name_key` is the normalised name that matching compares."""
 
     __tablename__ = "customers"
 
@@ -43,10 +117,10 @@ class Customer(Table):
 
 
 class CustomerLink(Table):
-    """A vendor's contact and the customer it stands for.
+    """The link from a vendor's contact to its customer.
 
-    `matched_by`: `name` (on its own), `manual` (a decision by hand, which outlives every sync) or `new` (it got a
-    customer of its own). `state`: `matched`, `suggested`, `unmatched` or `ignored`.
+    `matched_by` holds a `MatchedBy`, `state` a `LinkState`. `vendor_read_at` is null on links that another service
+    wrote; matching and review leave those alone.
     """
 
     __tablename__ = "customer_links"
@@ -59,8 +133,8 @@ class CustomerLink(Table):
     name: Mapped[str] = mapped_column(Text)
     name_key: Mapped[str] = mapped_column(Text, server_default="")
     email: Mapped[str | None] = mapped_column(Text)
-    matched_by: Mapped[str] = mapped_column(Text, server_default="new")
-    state: Mapped[str] = mapped_column(Text, server_default="unmatched")
+    matched_by: Mapped[str] = mapped_column(Text, server_default=MatchedBy.NEW)
+    state: Mapped[str] = mapped_column(Text, server_default=LinkState.UNMATCHED)
     is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
     merged_into: Mapped[str | None] = mapped_column(Text)
     vendor_updated_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -72,7 +146,7 @@ class CustomerLink(Table):
 
     __table_args__ = (
         UniqueConstraint("external_id", "source_tenant_id", "source"),
-        CheckConstraint("state IN ('suggested', 'unmatched', 'matched', 'ignored')", name="state"),
+        CheckConstraint(_one_of("state", LinkState), name="state"),
         Index(None, "customer_id"),
         Index(None, "name_key"),
         Index(None, "state", "name", "id"),
@@ -80,7 +154,7 @@ class CustomerLink(Table):
 
 
 class Invoice(Table):
-    """A receivable of any vendor. `contact_external_id` finds the link that owns `customer_id`."""
+    """A receivable of any vendor. `contact_external_id` names the contact whose link determines `customer_id`."""
 
     __tablename__ = "billing_invoices"
 
@@ -113,16 +187,29 @@ class Invoice(Table):
 
     __table_args__ = (
         UniqueConstraint("external_id", "source_tenant_id", "source"),
-        CheckConstraint(DOCUMENT_STATUSES, name="status"),
+        CheckConstraint(_one_of("status", DocumentStatus), name="status"),
         Index("ix_billing_invoices_customer_id_issued_on", "customer_id", text("issued_on DESC"), "id"),
         Index("ix_billing_invoices_issued_on", text("issued_on DESC"), "id"),
-        Index("ix_billing_invoices_open_due_on", "due_on", postgresql_where=text("status = 'open'")),
+        Index("ix_billing_invoices_open_due_on", "due_on", postgresql_where=text(f"status = '{DocumentStatus.OPEN}'")),
         Index(None, "contact_external_id", "source_tenant_id", "source"),
     )
 
+    @classmethod
+    def is_overdue(
+        cls, today: date | BindParameter[date], grace_days: BindParameter[int] | None = None
+    ) -> ColumnElement[bool]:
+        """Return the definition of "overdue": open, with a balance, and due before today; null without a due date.
+
+        Args:
+            today: in `BILLING_TIMEZONE`.
+            grace_days: days after the due date for which the invoice is not overdue yet; None for none.
+        """
+        is_past_due = cls.due_on < today if grace_days is None else today - cls.due_on > grace_days
+        return and_(cls.status == DocumentStatus.OPEN, cls.balance > 0, is_past_due)
+
 
 class Payment(Table):
-    """One payment-invoice touch. `invoice_id` is null until the invoice is here."""
+    """A payment of one invoice. `invoice_id` is null until that invoice is stored."""
 
     __tablename__ = "billing_payments"
 
@@ -139,7 +226,7 @@ class Payment(Table):
     exchange_rate: Mapped[Decimal | None] = mapped_column(Money)
     paid_on: Mapped[date | None] = mapped_column(Date)
     reference: Mapped[str | None] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text, server_default="active")
+    status: Mapped[str] = mapped_column(Text, server_default=PaymentStatus.ACTIVE)
     vendor_updated_at: Mapped[datetime | None] = mapped_column(Instant)
     vendor_read_at: Mapped[datetime | None] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
@@ -149,7 +236,7 @@ class Payment(Table):
         UniqueConstraint(
             "external_id", "invoice_external_id", "source_tenant_id", "source", postgresql_nulls_not_distinct=True
         ),
-        CheckConstraint("status IN ('active', 'deleted')", name="status"),
+        CheckConstraint(_one_of("status", PaymentStatus), name="status"),
         Index("ix_billing_payments_customer_id_paid_on", "customer_id", text("paid_on DESC"), "id"),
         Index("ix_billing_payments_paid_on", text("paid_on DESC"), "id"),
         Index(None, "invoice_id"),
@@ -165,7 +252,7 @@ class Payment(Table):
 
 
 class CreditMemo(Table):
-    """A credit to a customer; `remaining` is what is not applied yet."""
+    """A credit to a customer; `remaining` is the amount not applied yet."""
 
     __tablename__ = "billing_credit_memos"
 
@@ -192,7 +279,7 @@ class CreditMemo(Table):
 
     __table_args__ = (
         UniqueConstraint("external_id", "source_tenant_id", "source"),
-        CheckConstraint(DOCUMENT_STATUSES, name="status"),
+        CheckConstraint(_one_of("status", DocumentStatus), name="status"),
         Index("ix_billing_credit_memos_customer_id_issued_on", "customer_id", text("issued_on DESC"), "id"),
         Index("ix_billing_credit_memos_issued_on", text("issued_on DESC"), "id"),
         Index(None, "contact_external_id", "source_tenant_id", "source"),
@@ -200,14 +287,14 @@ class CreditMemo(Table):
 
 
 class CreditAllocation(Table):
-    """A part of a credit applied to an invoice. `kind`: `credit_memo`, `overpayment` or `prepayment`."""
+    """A part of a credit applied to an invoice. `kind` holds a `CreditKind`."""
 
     __tablename__ = "billing_credit_allocations"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
     source: Mapped[str] = mapped_column(Text)
     source_tenant_id: Mapped[str] = mapped_column(Text)
-    kind: Mapped[str] = mapped_column(Text, server_default="credit_memo")
+    kind: Mapped[str] = mapped_column(Text, server_default=CreditKind.CREDIT_MEMO)
     credit_external_id: Mapped[str] = mapped_column(Text)
     credit_memo_id: Mapped[UUID | None] = mapped_column(ForeignKey("billing_credit_memos.id", ondelete="CASCADE"))
     invoice_external_id: Mapped[str] = mapped_column(Text)
@@ -226,7 +313,7 @@ class CreditAllocation(Table):
 
 
 class BillingOrganisation(Table):
-    """What the documents themselves tell of an organisation: its base currency, inferred and kept."""
+    """The base currency of an organisation, inferred from its documents."""
 
     __tablename__ = "billing_organisations"
 
@@ -241,7 +328,7 @@ class Service(Table):
     __tablename__ = "billing_services"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
-    source: Mapped[str] = mapped_column(Text, server_default="psa")
+    source: Mapped[str] = mapped_column(Text, server_default=PSA_SOURCE)
     external_id: Mapped[str] = mapped_column(Text)
     customer_id: Mapped[UUID] = mapped_column(ForeignKey("customers.id"))
     name: Mapped[str] = mapped_column(Text)
@@ -256,7 +343,7 @@ class Service(Table):
 
 
 class Alert(Table):
-    """Something a person should look at; one row per trigger and subject, whatever happens to it."""
+    """A condition that a person should look at: one row per trigger and subject, reused when the condition recurs."""
 
     __tablename__ = "billing_alerts"
 
@@ -268,7 +355,7 @@ class Alert(Table):
     subject_id: Mapped[UUID]
     title: Mapped[str] = mapped_column(Text)
     detail: Mapped[str] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text, server_default="open")
+    status: Mapped[str] = mapped_column(Text, server_default=AlertStatus.OPEN)
     muted_until: Mapped[datetime | None] = mapped_column(Instant)
     occurrences: Mapped[int] = mapped_column(server_default="1")
     first_seen_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
@@ -278,14 +365,14 @@ class Alert(Table):
 
     __table_args__ = (
         UniqueConstraint("trigger", "subject_id"),
-        CheckConstraint("status IN ('open', 'acknowledged', 'muted', 'resolved')", name="status"),
+        CheckConstraint(_one_of("status", AlertStatus), name="status"),
         Index(None, "customer_id"),
         Index("ix_billing_alerts_first_seen_at", text("first_seen_at DESC"), "id"),
     )
 
 
 class TimelineEvent(Table):
-    """One thing that happened to a customer. `dedupe_key` makes a re-read of the same fact a no-op."""
+    """An event in a customer's history. `dedupe_key` identifies it, so that writing it again changes nothing."""
 
     __tablename__ = "timeline_events"
 
@@ -307,3 +394,6 @@ class TimelineEvent(Table):
         Index("ix_timeline_events_customer_id_at", "customer_id", text("at DESC"), "id"),
         Index(None, "subject_id"),
     )
+
+
+DocumentTable = type[Invoice] | type[Payment] | type[CreditMemo]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.errors import NoTenantSelected, UnknownTenant
@@ -13,7 +13,9 @@ from app.connections.states import GrantState, ReasonCode, TenantHealth
 from app.connections.tables import Grant, Tenant
 from app.connector import Organisation
 from app.db import Session
+from app.paging import ByName, PagePosition
 
+TENANT_ORDER = ByName(Tenant.name, Tenant.tenant_id)
 CLEARED_PROBLEM = {"reason_code": None, "reason_message": None, "reason_since": None, "paused_until": None}
 
 
@@ -32,14 +34,6 @@ class TenantProblem:
     code: str
     message: str
     until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TenantKey:
-    """The position of a tenant in the list by name, for keyset pages; names may repeat, ids do not."""
-
-    name: str
-    tenant_id: str
 
 
 async def save_organisations(
@@ -124,16 +118,11 @@ async def find_grant_id_for_sync(session: Session, vendor: str, tenant_id: str) 
 
 
 async def list_tenants(
-    session: Session, vendor: str, search: str | None, after: TenantKey | None, limit: int
-) -> list[Tenant]:
-    """Return one keyset page of the tenants by name: at most `limit`, those behind `after` when it is given."""
+    session: Session, vendor: str, search: str | None, after: PagePosition | None, limit: int
+) -> Sequence[Tenant]:
+    """Return one keyset page of the tenants by name: at most `limit`, those after a position when it is given."""
     statement = select(Tenant).where(Tenant.vendor == vendor, *_search_conditions(search))
-    if after:
-        position = tuple_(func.lower(Tenant.name), Tenant.tenant_id)
-        # The database makes both names lower case: its rules, by which it sorts, are not always those of Python.
-        statement = statement.where(position > tuple_(func.lower(after.name), after.tenant_id))
-    statement = statement.order_by(func.lower(Tenant.name), Tenant.tenant_id).limit(limit)
-    return list((await session.scalars(statement)).all())
+    return (await session.scalars(TENANT_ORDER.page_after(statement, after, limit))).all()
 
 
 async def list_all_tenants(session: Session, vendor: str) -> list[Tenant]:

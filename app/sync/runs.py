@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.records import Counts, Resource
 from app.connector import Page
 from app.db import Session
+from app.paging import NewestFirst, PagePosition
 from app.sync import progress
 from app.sync.tables import (
     UNFINISHED,
@@ -27,6 +28,7 @@ from app.sync.tables import (
 
 PULL_TRIGGERS = (RunTrigger.SCHEDULE, RunTrigger.MANUAL)
 RETENTION = timedelta(days=90)
+RUN_ORDER = NewestFirst(Run.started_at, Run.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,13 +267,10 @@ async def find_run(session: Session, vendor: str, run_id: UUID) -> tuple[Run, li
     return run, (await resources_of(session, [run_id])).get(run_id, [])
 
 
-async def list_runs(session: Session, vendor: str, after: tuple[datetime, UUID] | None, limit: int) -> list[Run]:
-    """Return runs, the newest first, those after a key when one is given."""
-    statement = select(Run).where(Run.vendor == vendor)
-    if after:
-        statement = statement.where(tuple_(Run.started_at, Run.id) < after)
-    statement = statement.order_by(Run.started_at.desc(), Run.id.desc()).limit(limit)
-    return list((await session.scalars(statement)).all())
+async def list_runs(session: Session, vendor: str, after: PagePosition | None, limit: int) -> Sequence[Run]:
+    """Return the runs after a position, newest first."""
+    statement = RUN_ORDER.page_after(select(Run).where(Run.vendor == vendor), after, limit)
+    return (await session.scalars(statement)).all()
 
 
 async def resources_of(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, list[RunResource]]:

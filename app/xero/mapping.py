@@ -7,6 +7,7 @@ from types import MappingProxyType
 from app.billing.records import (
     AllocationRecord,
     ContactRecord,
+    CreditKind,
     CreditMemoRecord,
     DocumentStatus,
     InvoiceRecord,
@@ -45,15 +46,17 @@ PAYMENT_TYPES: Mapping[str, bool] = MappingProxyType(
 )
 DOCUMENT_STATUSES: Mapping[str, DocumentStatus] = MappingProxyType(
     {
-        "DRAFT": "draft",
-        "SUBMITTED": "draft",
-        "AUTHORISED": "open",
-        "PAID": "paid",
-        "VOIDED": "void",
-        "DELETED": "deleted",
+        "DRAFT": DocumentStatus.DRAFT,
+        "SUBMITTED": DocumentStatus.DRAFT,
+        "AUTHORISED": DocumentStatus.OPEN,
+        "PAID": DocumentStatus.PAID,
+        "VOIDED": DocumentStatus.VOID,
+        "DELETED": DocumentStatus.DELETED,
     }
 )
-PAYMENT_STATUSES: Mapping[str, PaymentStatus] = MappingProxyType({"AUTHORISED": "active", "DELETED": "deleted"})
+PAYMENT_STATUSES: Mapping[str, PaymentStatus] = MappingProxyType(
+    {"AUTHORISED": PaymentStatus.ACTIVE, "DELETED": PaymentStatus.DELETED}
+)
 CONTACT_IS_ARCHIVED: Mapping[str, bool] = MappingProxyType({"ACTIVE": False, "ARCHIVED": True, "GDPRREQUEST": True})
 
 # The addresses of Xero's page "Deep link to Xero", less the organisation's short code, which only /Organisation gives
@@ -61,7 +64,7 @@ CONTACT_IS_ARCHIVED: Mapping[str, bool] = MappingProxyType({"ACTIVE": False, "AR
 INVOICE_URL = "https://go.xero.com/AccountsReceivable/View.aspx?InvoiceID="
 CREDIT_NOTE_URL = "https://go.xero.com/AccountsReceivable/ViewCreditNote.aspx?creditNoteID="
 
-CLOSED = ("void", "deleted")
+CLOSED = (DocumentStatus.VOID, DocumentStatus.DELETED)
 NOTHING = Decimal(0)
 
 
@@ -129,7 +132,7 @@ def applied_credits(row: wire.Invoice, external_id: str, credited: Decimal) -> t
         return None
     overpayments = [
         AllocationRecord(
-            kind="overpayment",
+            kind=CreditKind.OVERPAYMENT,
             credit_external_id=read_id(credit.OverpaymentID, "OverpaymentID"),
             invoice_external_id=external_id,
             amount=read_part(credit.AppliedAmount, "AppliedAmount"),
@@ -139,7 +142,7 @@ def applied_credits(row: wire.Invoice, external_id: str, credited: Decimal) -> t
     ]
     prepayments = [
         AllocationRecord(
-            kind="prepayment",
+            kind=CreditKind.PREPAYMENT,
             credit_external_id=read_id(credit.PrepaymentID, "PrepaymentID"),
             invoice_external_id=external_id,
             amount=read_part(credit.AppliedAmount, "AppliedAmount"),

@@ -1,4 +1,4 @@
-"""What a vendor says, as records that are short where a test does not care, and a ledger to write them into."""
+"""Factories of records with default values, and a ledger that writes them into the tables and reads rows back."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -6,7 +6,18 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.billing.records import AllocationRecord, Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord
+from app.billing.records import (
+    AllocationRecord,
+    Batch,
+    ContactRecord,
+    CreditKind,
+    CreditMemoRecord,
+    DocumentStatus,
+    InvoiceRecord,
+    PaymentRecord,
+    PaymentStatus,
+    Resource,
+)
 from app.billing.store import upsert
 
 MONEY = {"total": "115.00", "paid": "0", "credited": "0"}
@@ -14,7 +25,7 @@ START = datetime(2026, 11, 1, 8, tzinfo=UTC)
 
 
 def at(minutes):
-    """Return the instant so many minutes after the start of the test's world."""
+    """Return the instant so many minutes after `START`."""
     return START + timedelta(minutes=minutes)
 
 
@@ -25,12 +36,12 @@ def contact(external_id="c1", name="Acme Ltd", minute=None, **more):
 
 
 def invoice(external_id="i1", minute=0, *, of=None, **more):
-    money = {name: Decimal(more.pop(name, usual)) for name, usual in MONEY.items()}
+    money = {name: Decimal(more.pop(name, default)) for name, default in MONEY.items()}
     balance = money["total"] - money["paid"] - money["credited"]
     facts: dict[str, Any] = {
         "number": f"INV-{external_id}",
         "reference": None,
-        "status": "open" if balance else "paid",
+        "status": DocumentStatus.OPEN if balance else DocumentStatus.PAID,
         "vendor_status": "AUTHORISED",
         "currency": "NZD",
         "exchange_rate": Decimal(1),
@@ -52,7 +63,7 @@ def payment(external_id="p1", minute=0, *, of=None, to="i1", amount="115.00", **
         "exchange_rate": Decimal(1),
         "paid_on": date(2026, 10, 30),
         "reference": None,
-        "status": "active",
+        "status": PaymentStatus.ACTIVE,
     }
     return PaymentRecord(
         external_id=external_id,
@@ -69,7 +80,7 @@ def memo(external_id="m1", minute=0, *, of=None, total="50.00", parts=(), **more
     facts: dict[str, Any] = {
         "number": f"CN-{external_id}",
         "reference": None,
-        "status": "open",
+        "status": DocumentStatus.OPEN,
         "vendor_status": "AUTHORISED",
         "currency": "NZD",
         "exchange_rate": Decimal(1),
@@ -87,7 +98,7 @@ def memo(external_id="m1", minute=0, *, of=None, total="50.00", parts=(), **more
     )
 
 
-def allocation(credit, to, amount, kind="credit_memo", **more):
+def allocation(credit, to, amount, kind=CreditKind.CREDIT_MEMO, **more):
     return AllocationRecord(
         kind=kind,
         credit_external_id=credit,
@@ -99,7 +110,7 @@ def allocation(credit, to, amount, kind="credit_memo", **more):
 
 
 class Ledger:
-    """One organisation's way into the tables, and every table's way back out."""
+    """Writes the records of one tenant into the tables, and reads any table."""
 
     def __init__(self, db, source="xero", tenant_id="t1"):
         self.db = db
@@ -110,22 +121,22 @@ class Ledger:
         return Ledger(self.db, source or self.source, tenant_id)
 
     async def write(self, *records, read=60):
-        """Write records as one answer, read at that minute; return the counts."""
-        kinds: dict[type, str] = {
-            ContactRecord: "contacts",
-            InvoiceRecord: "invoices",
-            PaymentRecord: "payments",
-            CreditMemoRecord: "credit_memos",
+        """Write records as one response, read at that minute; return the counts."""
+        resources: dict[type, Resource] = {
+            ContactRecord: Resource.CONTACTS,
+            InvoiceRecord: Resource.INVOICES,
+            PaymentRecord: Resource.PAYMENTS,
+            CreditMemoRecord: Resource.CREDIT_MEMOS,
         }
         batch: dict[str, Any] = {
-            name: [record for record in records if type(record) is kind] for kind, name in kinds.items()
+            resource: [record for record in records if type(record) is kind] for kind, resource in resources.items()
         }
         async with self.db.transaction() as session:
             return await upsert(session, self.source, self.tenant_id, Batch(**batch), at(read))
 
     async def rows(self, table, where="true", order="1"):
         """Return rows as mappings."""
-        return (await self._execute(f"SELECT * FROM {table} WHERE {where} ORDER BY {order}")).mappings().all()  # noqa: S608 - the test's own words
+        return (await self._execute(f"SELECT * FROM {table} WHERE {where} ORDER BY {order}")).mappings().all()  # noqa: S608 - the test's own SQL
 
     async def row(self, table, where="true"):
         rows = await self.rows(table, where)
@@ -136,7 +147,7 @@ class Ledger:
         return len(await self.rows(table, where))
 
     async def run(self, statement, **parameters):
-        """Write straight into the tables, as somebody else would."""
+        """Execute SQL on the tables, as another service would; return how many rows it changed."""
         return (await self._execute(statement, parameters)).rowcount
 
     async def _execute(self, statement, parameters=None):

@@ -5,7 +5,16 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
 
-from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord, Resource
+from app.billing.records import (
+    Batch,
+    ContactRecord,
+    CreditMemoRecord,
+    DocumentStatus,
+    InvoiceRecord,
+    PaymentRecord,
+    PaymentStatus,
+    Resource,
+)
 from app.connections.vendor_app import VendorConfig
 from app.connector import BadSignature, Notice, Organisation, Page, RowKey, TokenSet, Traffic, VendorProfile
 from app.main import Vendor, make_vendor_settings, make_vendors
@@ -19,7 +28,7 @@ INVOICE = InvoiceRecord(
     contact=ACME,
     number="P1",
     reference=None,
-    status="open",
+    status=DocumentStatus.OPEN,
     vendor_status="outstanding",
     currency="CHF",
     exchange_rate=None,
@@ -44,7 +53,7 @@ PAYMENT = PaymentRecord(
     exchange_rate=None,
     paid_on=date(2026, 11, 2),
     reference=None,
-    status="active",
+    status=PaymentStatus.ACTIVE,
     vendor_updated_at=STAMP,
 )
 MEMO = CreditMemoRecord(
@@ -52,7 +61,7 @@ MEMO = CreditMemoRecord(
     contact=ACME,
     number="M1",
     reference=None,
-    status="open",
+    status=DocumentStatus.OPEN,
     vendor_status="outstanding",
     currency="CHF",
     exchange_rate=None,

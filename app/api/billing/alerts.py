@@ -1,6 +1,6 @@
-"""Alerts: what a person should look at, and what a person makes of one."""
+"""The alerts: the list, and acknowledging, resolving and muting one."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
@@ -11,9 +11,10 @@ from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, Instant, ResponseModel
 from app.billing import alerts, queries
+from app.billing.tables import AlertSeverity, AlertStatus, AlertSubject, AlertTrigger
 from app.db import Session
 
-LONGEST_MUTE = 24 * 366
+MAX_MUTE_HOURS = 24 * 366
 
 router = APIRouter(prefix="/api/alerts", tags=["alerts"])
 
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/api/alerts", tags=["alerts"])
 class Subject(ResponseModel):
     """What the alert is about."""
 
-    type: Literal["invoice", "service"]
+    type: AlertSubject
     id: Id
 
 
@@ -29,14 +30,14 @@ class Alert(ResponseModel):
     """One condition of one subject; it comes back under the same id when the condition recurs."""
 
     id: Id
-    trigger: Annotated[str, Field(examples=["invoice_overdue", "service_without_invoice"])]
-    severity: Literal["info", "warning", "critical"]
+    trigger: Annotated[str, Field(examples=list(AlertTrigger))]
+    severity: AlertSeverity
     customer_id: Id
     customer_name: str
     title: str
     detail: str
     subject: Subject
-    status: queries.AlertStatus
+    status: AlertStatus
     muted_until: Instant | None
     occurrences: int
     first_seen_at: Instant
@@ -47,16 +48,16 @@ class Alert(ResponseModel):
 class Mute(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    hours: Annotated[int, Field(strict=True, ge=1, le=LONGEST_MUTE, examples=[24])]
+    hours: Annotated[int, Field(strict=True, ge=1, le=MAX_MUTE_HOURS, examples=[24])]
 
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_alerts(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.AlertFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.AlertFilter, Depends()]
 ) -> Page[Alert]:
     """List alerts, those seen first most lately first."""
-    rows = await queries.list_alerts(session, wanted, paging.after, paging.limit + 1)
-    return paging.page(rows, queries.ALERTS.position, _answer)
+    rows = await queries.list_alerts(session, filters, paging.after, paging.limit + 1)
+    return paging.page(rows, queries.ALERT_ORDER.position, _answer)
 
 
 @router.post("/{alert_id}/acknowledge", responses=documented("not_found", "conflict"))
@@ -74,9 +75,9 @@ async def resolve_alert(actor: Analyst, session: SessionDep, services: ServicesD
 
 
 @router.post("/{alert_id}/mute", responses=documented("not_found", "conflict"))
-async def mute_alert(actor: Analyst, session: SessionDep, services: ServicesDep, alert_id: UUID, wanted: Mute) -> Alert:
+async def mute_alert(actor: Analyst, session: SessionDep, services: ServicesDep, alert_id: UUID, mute: Mute) -> Alert:
     """Silence it for some hours."""
-    await alerts.mute(session, alert_id, wanted.hours, actor.subject, services.clock.now())
+    await alerts.mute(session, alert_id, mute.hours, actor.subject, services.clock.now())
     return await _find(session, alert_id)
 
 

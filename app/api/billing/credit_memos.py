@@ -1,4 +1,4 @@
-"""Credit memos of every vendor, with what they were applied to."""
+"""The credit memos of every vendor, with their allocations."""
 
 from typing import Annotated, Any
 
@@ -47,13 +47,13 @@ class CreditMemo(ResponseModel):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_credit_memos(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.CreditMemoFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.CreditMemoFilter, Depends()]
 ) -> Page[CreditMemo]:
     """List credit memos, newest first. `search` looks into numbers, references and customers' names."""
-    rows = await queries.list_credit_memos(session, wanted, paging.after, paging.limit + 1)
-    allocations = await queries.allocations_of(session, [row.id for row in rows])
+    rows = await queries.list_credit_memos(session, filters, paging.after, paging.limit + 1)
+    allocations = await queries.list_allocations(session, [row.id for row in rows])
 
     def with_allocations(row: Any) -> CreditMemo:  # noqa: ANN401 - a row of the list
         return CreditMemo.model_validate({**row._asdict(), "allocations": allocations[row.id]}, from_attributes=True)
 
-    return paging.page(rows, queries.CREDIT_MEMOS.position, with_allocations)
+    return paging.page(rows, queries.CREDIT_MEMO_ORDER.position, with_allocations)

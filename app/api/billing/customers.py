@@ -1,4 +1,4 @@
-"""Customers, with the vendors' contacts that stand for them."""
+"""The customers, with their links: the vendors' contacts that belong to them."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
+from app.billing.tables import MatchedBy
 
 router = APIRouter(prefix="/api/customers", tags=["customers"])
 
@@ -28,7 +29,7 @@ class Link(ResponseModel):
     tenant_id: TenantId
     external_id: str
     name: str
-    matched_by: Annotated[str, Field(json_schema_extra={"enum": ["name", "manual", "new", "merged"]})]
+    matched_by: Annotated[str, Field(json_schema_extra={"enum": list(MatchedBy)})]
 
 
 class Customer(ResponseModel):
@@ -42,12 +43,12 @@ class Customer(ResponseModel):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_customers(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.CustomerFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.CustomerFilter, Depends()]
 ) -> Page[Customer]:
     """List customers by name. `search` looks into their names and their contacts'; `linked` asks for a contact."""
-    rows = await queries.list_customers(session, wanted, paging.after, paging.limit + 1)
-    links = await queries.links_of(session, [row.id for row in rows])
-    return paging.page(rows, queries.name_position, lambda row: _with_links(row, links[row.id]))
+    rows = await queries.list_customers(session, filters, paging.after, paging.limit + 1)
+    links = await queries.list_links(session, [row.id for row in rows])
+    return paging.page(rows, queries.CUSTOMER_ORDER.position, lambda row: _with_links(row, links[row.id]))
 
 
 @router.get("/{customer_id}", responses=documented("not_found"))
@@ -55,7 +56,7 @@ async def get_customer(_actor: Reader, session: SnapshotDep, customer_id: UUID) 
     row = await queries.find_customer(session, customer_id)
     if row is None:
         raise not_found("customer")
-    return _with_links(row, (await queries.links_of(session, [customer_id]))[customer_id])
+    return _with_links(row, (await queries.list_links(session, [customer_id]))[customer_id])
 
 
 def _with_links(row: Any, links: Sequence[Any]) -> Customer:  # noqa: ANN401 - rows of queries

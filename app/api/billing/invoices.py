@@ -1,6 +1,6 @@
-"""Invoices of every vendor: the list, and one with what was paid and credited on it."""
+"""The invoices of every vendor: the list, and one invoice with its payments and credits."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
@@ -23,7 +23,7 @@ from app.api.schemas import (
     billing_day,
 )
 from app.billing import queries
-from app.billing.records import DocumentStatus
+from app.billing.records import CreditKind, DocumentStatus
 
 router = APIRouter(prefix="/api/invoices", tags=["billing"])
 
@@ -59,7 +59,7 @@ class Invoice(ResponseModel):
 class Credit(ResponseModel):
     """A part of a credit memo, overpayment or prepayment applied to the invoice."""
 
-    kind: Literal["credit_memo", "overpayment", "prepayment"]
+    kind: CreditKind
     credit_memo_id: Id | None
     credit_external_id: str
     number: str | None
@@ -81,12 +81,12 @@ async def list_invoices(
     session: SnapshotDep,
     services: ServicesDep,
     paging: PagingDep,
-    wanted: Annotated[queries.InvoiceFilter, Depends()],
+    filters: Annotated[queries.InvoiceFilter, Depends()],
 ) -> Page[Invoice]:
     """List invoices, newest first. `search` looks into numbers, references and customers' names."""
     today = billing_day(services).today
-    rows = await queries.list_invoices(session, wanted, today, paging.after, paging.limit + 1)
-    return paging.page(rows, queries.INVOICES.position, Invoice.model_validate)
+    rows = await queries.list_invoices(session, filters, today, paging.after, paging.limit + 1)
+    return paging.page(rows, queries.INVOICE_ORDER.position, Invoice.model_validate)
 
 
 @router.get("/{invoice_id}", responses=documented("not_found"))
@@ -98,7 +98,7 @@ async def get_invoice(
     if row is None:
         raise not_found("invoice")
     settlement = {
-        "payments": await queries.payments_of(session, invoice_id),
-        "credits": await queries.credits_of(session, invoice_id),
+        "payments": await queries.list_invoice_payments(session, invoice_id),
+        "credits": await queries.list_invoice_credits(session, invoice_id),
     }
     return InvoiceWithSettlement.model_validate({**row._asdict(), **settlement}, from_attributes=True)

@@ -1,4 +1,4 @@
-"""The review queue: which contact of a vendor stands for which customer, and what a person decides about it."""
+"""The match review: the links of contacts to customers, their candidates, and a person's decisions."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,6 +13,8 @@ from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
 from app.billing.matching import review
+from app.billing.matching.candidates import Candidate as RankedCandidate
+from app.billing.tables import LinkState
 from app.db import Session
 
 router = APIRouter(prefix="/api/matches", tags=["matching"])
@@ -35,7 +37,7 @@ class Match(ResponseModel):
     tenant_id: TenantId
     external_id: str
     name: str
-    state: queries.LinkState
+    state: LinkState
     customer_id: Id
     candidates: list[Candidate]
 
@@ -45,36 +47,36 @@ class MatchDecision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    action: review.Action
+    action: review.MatchAction
     customer_id: Annotated[UUID | None, Field(description="For `link` alone.")] = None
 
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_matches(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, state: queries.LinkState | None = None
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, state: LinkState | None = None
 ) -> Page[Match]:
     """List contacts by name; `state=suggested` and `state=unmatched` are what waits for a decision."""
     rows = await queries.list_matches(session, state, paging.after, paging.limit + 1)
-    proposals = await _propose(session, rows)
-    return paging.page(rows, queries.name_position, lambda row: _answer(row, proposals))
+    candidates = await _find_candidates(session, rows)
+    return paging.page(rows, queries.MATCH_ORDER.position, lambda row: _answer(row, candidates))
 
 
 @router.put("/{link_id}", responses=documented("not_found", "unknown_customer"))
 async def decide_match(actor: Analyst, session: SessionDep, link_id: UUID, decision: MatchDecision) -> Match:
     """Decide about a contact; the decision outlives every later sync and rename, and another one undoes it."""
-    if decision.action == "link" and decision.customer_id is None:
+    if decision.action is review.MatchAction.LINK and decision.customer_id is None:
         raise invalid([FieldError(pointer="/customer_id", message="Say which customer to link to.")])
     await review.decide(session, link_id, decision.action, decision.customer_id, actor.subject)
     row = await queries.find_match(session, link_id)
     if row is None:
         raise not_found("match")
-    return _answer(row, await _propose(session, [row]))
+    return _answer(row, await _find_candidates(session, [row]))
 
 
-async def _propose(session: Session, rows: Sequence[Any]) -> dict[UUID, list[Any]]:
-    open_ids = [row.id for row in rows if row.state != "matched"]
-    return {**await review.candidates(session, open_ids)} if open_ids else {}
+async def _find_candidates(session: Session, rows: Sequence[Any]) -> dict[UUID, list[RankedCandidate]]:
+    link_ids = [row.id for row in rows if row.state != LinkState.MATCHED]
+    return await review.find_candidates(session, link_ids) if link_ids else {}
 
 
-def _answer(row: Any, proposals: dict[UUID, list[Any]]) -> Match:  # noqa: ANN401 - a row of queries
-    return Match.model_validate({**row._asdict(), "link_id": row.id, "candidates": proposals.get(row.id, [])})
+def _answer(row: Any, candidates: dict[UUID, list[RankedCandidate]]) -> Match:  # noqa: ANN401 - a row of queries
+    return Match.model_validate({**row._asdict(), "link_id": row.id, "candidates": candidates.get(row.id, [])})

@@ -1,4 +1,4 @@
-"""Payments of every vendor: one item per payment-invoice touch."""
+"""The payments of every vendor; a payment split over several invoices is one item for each."""
 
 from typing import Annotated
 
@@ -35,8 +35,8 @@ class Payment(ResponseModel):
 
 @router.get("", responses=documented("invalid_cursor"))
 async def list_payments(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, wanted: Annotated[queries.PaymentFilter, Depends()]
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.PaymentFilter, Depends()]
 ) -> Page[Payment]:
     """List payments, newest first. `search` looks into references and customers' names."""
-    rows = await queries.list_payments(session, wanted, paging.after, paging.limit + 1)
-    return paging.page(rows, queries.PAYMENTS.position, Payment.model_validate)
+    rows = await queries.list_payments(session, filters, paging.after, paging.limit + 1)
+    return paging.page(rows, queries.PAYMENT_ORDER.position, Payment.model_validate)

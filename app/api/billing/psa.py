@@ -1,8 +1,8 @@
-"""The PSA's feed: bulk upserts that may be repeated as often as one likes."""
+"""The feed of the PSA: bulk upserts of customers, services and timeline events, which can be repeated."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -12,7 +12,7 @@ from app.api.errors import FieldError, Problem, documented
 from app.api.schemas import ResponseModel
 from app.billing import psa
 
-# An instant outside of these is a slip, and the far ends of the calendar do not survive a change of time zone.
+# An instant outside of these is a mistake; those at the ends of the calendar cannot be converted to another time zone.
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -56,7 +56,7 @@ class PsaTimelineEvent(Item):
     external_id: ExternalId
     customer_external_id: ExternalId
     at: Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
-    kind: Literal["ticket", "device_alert"]
+    kind: psa.PsaEventKind
     title: Name
     detail: Annotated[str | None, Field(max_length=5000)] = None
     link: Annotated[str | None, Field(pattern="^https?://", max_length=2000)] = None
@@ -70,7 +70,7 @@ class Bulk(BaseModel, Generic[ItemType]):
 
     model_config = ConfigDict(extra="forbid")
 
-    items: Annotated[list[ItemType], Field(max_length=psa.MOST_ITEMS)]
+    items: Annotated[list[ItemType], Field(max_length=psa.MAX_ITEMS)]
 
 
 class Upserted(ResponseModel):
@@ -111,7 +111,7 @@ async def upsert_psa_timeline_events(
 
 
 def _unknown_customer(error: psa.UnknownPsaCustomer) -> Problem:
-    place = FieldError(
+    field_error = FieldError(
         pointer=f"/items/{error.position}/customer_external_id", message="The PSA has not sent this one."
     )
-    return Problem("unknown_customer", str(error), errors=[place])
+    return Problem("unknown_customer", str(error), errors=[field_error])

@@ -1,4 +1,4 @@
-"""What a customer is billed and owes: one customer's panel, and the figures of many."""
+"""What customers are billed and owe: one customer's billing panel, and the figures of many customers."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,8 +16,8 @@ from app.connections.status import read_connection_presence
 from app.connections.tenants import read_data_as_of
 from app.db import Session
 
-RECENT = 10
-MOST_CUSTOMERS = 500
+RECENT_INVOICES = 10
+MAX_CUSTOMERS = 500
 
 router = APIRouter(prefix="/api", tags=["billing"])
 
@@ -60,8 +60,8 @@ class BillingSummary(ResponseModel):
     month: Annotated[str, Field(description="The present month in `BILLING_TIMEZONE`.", examples=["2026-11"])]
     currencies: list[CurrencyFigures]
     base: BaseFigures | None
-    base_unavailable_reason: summary.WhyNoBase | None
-    recent_invoices: Annotated[list[Invoice], Field(max_length=RECENT)]
+    base_unavailable_reason: summary.BaseUnavailableReason | None
+    recent_invoices: Annotated[list[Invoice], Field(max_length=RECENT_INVOICES)]
     last_payment: Payment | None
     sources: Annotated[list[str], Field(examples=[["quickbooks", "xero"]])]
 
@@ -69,7 +69,7 @@ class BillingSummary(ResponseModel):
 class SummariesRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    customer_ids: Annotated[list[UUID], Field(max_length=MOST_CUSTOMERS)]
+    customer_ids: Annotated[list[UUID], Field(max_length=MAX_CUSTOMERS)]
 
 
 class CustomerFigures(ResponseModel):
@@ -90,8 +90,8 @@ async def get_customer_billing(
     figures = await summary.summarise(session, [customer_id], day)
     if customer_id not in figures:
         raise not_found("customer")
-    base, reason = await summary.convert_to_base(session, customer_id, day)
-    invoices = await queries.recent_invoices(session, customer_id, day.today, RECENT)
+    base, reason = await summary.convert_to_base_currency(session, customer_id, day)
+    invoices = await queries.list_recent_invoices(session, customer_id, day.today, RECENT_INVOICES)
     panel = {
         "customer_id": customer_id,
         "month": day.month,
@@ -99,7 +99,7 @@ async def get_customer_billing(
         "base": base,
         "base_unavailable_reason": reason,
         "recent_invoices": invoices,
-        "last_payment": await queries.last_payment(session, customer_id),
+        "last_payment": await queries.find_last_payment(session, customer_id),
         "has_data": bool(figures[customer_id] or invoices),
         **await _describe_sources(session, customer_id),
     }
@@ -107,23 +107,23 @@ async def get_customer_billing(
 
 
 async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, Any]:
-    sources = await summary.sources_of(session, customer_id)
-    links = (await queries.links_of(session, [customer_id]))[customer_id]
-    reach = await read_connection_presence(session)
+    sources = await summary.list_sources(session, customer_id)
+    links = (await queries.list_links(session, [customer_id]))[customer_id]
+    presence = await read_connection_presence(session)
     return {
         "sources": sources,
-        # Another vendor's rows are written by others, whose being there is all that can be seen from here.
-        "connected": reach.is_connected or not reach.vendors.issuperset(sources),
+        # Rows of other vendors are written by other services; that there are rows is all that is known of a connection.
+        "connected": presence.is_connected or not presence.vendors.issuperset(sources),
         "data_as_of": await read_data_as_of(session, [link.source_tenant_id for link in links]),
     }
 
 
 @router.post("/billing/summaries", responses=documented())
 async def summarise_customers(
-    _actor: Reader, session: SnapshotDep, services: ServicesDep, wanted: SummariesRequest
+    _actor: Reader, session: SnapshotDep, services: ServicesDep, request: SummariesRequest
 ) -> Summaries:
     """Return the figures of up to 500 customers; those nobody knows are left out, the others keep their order."""
-    figures = await summary.summarise(session, wanted.customer_ids, billing_day(services))
-    known = [each for each in dict.fromkeys(wanted.customer_ids) if each in figures]
+    figures = await summary.summarise(session, request.customer_ids, billing_day(services))
+    known = [each for each in dict.fromkeys(request.customer_ids) if each in figures]
     items = [{"customer_id": each, "currencies": figures[each]} for each in known]
     return Summaries.model_validate({"items": items})

@@ -1,6 +1,6 @@
-"""What happened to a customer, of every vendor and the PSA, merged."""
+"""The timeline of a customer: the events of every vendor and of the PSA."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -11,17 +11,7 @@ from app.api.errors import documented, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, Source, WebLink
 from app.billing import queries
-
-Kind = Literal[
-    "invoice_issued",
-    "invoice_paid",
-    "invoice_voided",
-    "payment_received",
-    "payment_deleted",
-    "credit_memo_issued",
-    "ticket",
-    "device_alert",
-]
+from app.billing.tables import TimelineEventKind
 
 router = APIRouter(prefix="/api/customers", tags=["customers"])
 
@@ -31,7 +21,7 @@ class TimelineEvent(ResponseModel):
 
     id: Id
     at: Instant
-    kind: Annotated[str, Field(json_schema_extra={"enum": list(get_args(Kind))})]
+    kind: Annotated[str, Field(json_schema_extra={"enum": list(TimelineEventKind)})]
     title: str
     detail: str | None
     source: Source
@@ -42,10 +32,10 @@ class TimelineEvent(ResponseModel):
 
 @router.get("/{customer_id}/timeline", responses=documented("not_found", "invalid_cursor"))
 async def list_timeline(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, customer_id: UUID, kind: Kind | None = None
+    _actor: Reader, session: SnapshotDep, paging: PagingDep, customer_id: UUID, kind: TimelineEventKind | None = None
 ) -> Page[TimelineEvent]:
     """List a customer's events, newest first."""
     if await queries.find_customer(session, customer_id) is None:
         raise not_found("customer")
     rows = await queries.list_timeline(session, customer_id, kind, paging.after, paging.limit + 1)
-    return paging.page(rows, queries.TIMELINE.position, TimelineEvent.model_validate)
+    return paging.page(rows, queries.TIMELINE_ORDER.position, TimelineEvent.model_validate)

@@ -130,22 +130,16 @@ async def list_reconciliations(
     engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader
 ) -> Page[ReconciliationResponse]:
     """List what reconciliations found and healed, the newest first."""
-    rows = await reconcile.list_findings(session, engine.vendor, paging.after_instant, paging.limit + 1)
-    return paging.page(
-        rows, lambda row: (row.finished_at.isoformat(), str(row.id)), ReconciliationResponse.model_validate
-    )
+    rows = await reconcile.list_reports(session, engine.vendor, paging.after, paging.limit + 1)
+    return paging.page(rows, reconcile.REPORT_ORDER.position, ReconciliationResponse.model_validate)
 
 
 @router.get("/runs", responses=documented("invalid_cursor"))
 async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader) -> Page[RunResponse]:
     """List runs, the newest first."""
-    rows = await runs.list_runs(session, engine.vendor, paging.after_instant, paging.limit + 1)
+    rows = await runs.list_runs(session, engine.vendor, paging.after, paging.limit + 1)
     resources = await runs.resources_of(session, [row.id for row in rows])
-    return paging.page(
-        rows,
-        lambda row: (row.started_at.isoformat(), str(row.id)),
-        lambda row: _run_response(row, resources.get(row.id, [])),
-    )
+    return paging.page(rows, runs.RUN_ORDER.position, lambda row: _run_response(row, resources.get(row.id, [])))
 
 
 @router.get("/runs/{run_id}", responses=documented("not_found"))

@@ -13,7 +13,7 @@ from app.api.pagination import Page, PagingDep
 from app.api.schemas import ResponseModel
 from app.audit import append_audit_entry
 from app.connections.states import TenantHealth
-from app.connections.tenants import TenantKey, list_tenants, select_tenants
+from app.connections.tenants import TENANT_ORDER, list_tenants, select_tenants
 
 router = APIRouter(tags=["integration"])
 
@@ -59,10 +59,9 @@ async def get_tenants(
     search: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Page[TenantResponse]:
     """List the organisations the connection reaches, by name."""
-    after = TenantKey(str(paging.after[0]), str(paging.after[1])) if paging.after else None
-    rows = await list_tenants(session, engine.vendor, search, after, paging.limit + 1)
+    rows = await list_tenants(session, engine.vendor, search, paging.after, paging.limit + 1)
     views = await engine.status.read_tenants(session, rows)
-    return paging.page(views, lambda view: (view.name, view.tenant_id), TenantResponse.model_validate)
+    return paging.page(views, TENANT_ORDER.position, TenantResponse.model_validate)
 
 
 @router.put("/tenants", responses=documented("no_tenant_selected"))

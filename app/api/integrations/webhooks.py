@@ -103,10 +103,8 @@ async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of t
 ) -> Page[WebhookEventResponse]:
     """List webhook events, the newest first."""
     wanted = EventFilter(status=status, category=category, tenant_id=tenant_id, since=since)
-    rows = await inbox.list_events(session, engine.vendor, wanted, paging.after_instant, paging.limit + 1)
-    return paging.page(
-        rows, lambda row: (row.received_at.isoformat(), str(row.id)), WebhookEventResponse.model_validate
-    )
+    rows = await inbox.list_events(session, engine.vendor, wanted, paging.after, paging.limit + 1)
+    return paging.page(rows, inbox.EVENT_ORDER.position, WebhookEventResponse.model_validate)
 
 
 @router.post("/webhook-events/replay", status_code=202, responses=documented())

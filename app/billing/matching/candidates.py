@@ -1,35 +1,42 @@
-"""Which customers a contact could stand for, how likely each is, and what speaks for it. Nothing is decided here.
+"""Ranking the customers that a contact could belong to: how likely each is, and which signals speak for it.
 
-Each signal is a piece of evidence of its own, and they add up as such: a score is one minus the chance that all of them
-mislead. Names are compared by their keys, so case, accents and legal forms never count against a pair.
+Each signal is independent evidence of a weight between 0 and 1; the score of a customer is one minus the probability
+that all of its signals mislead. Names are compared by their keys, so case, accents and legal forms make no difference.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import prod
 from uuid import UUID
 
 from rapidfuzz import fuzz
 
-SAME_NAME = "same_name"
-SIMILAR_NAME = "similar_name"
-EMAIL_DOMAIN = "email_domain"
-SAME_NAME_ELSEWHERE = "same_name_in_other_organisation"
 
-# What a name alone, a mail domain alone and a namesake elsewhere are worth; equal names can still be two companies.
+class Signal(StrEnum):
+    """A piece of evidence that a contact belongs to a customer."""
+
+    SAME_NAME = "same_name"
+    SIMILAR_NAME = "similar_name"
+    EMAIL_DOMAIN = "email_domain"
+    SAME_NAME_ELSEWHERE = "same_name_in_other_organisation"
+
+
+# The weights of the signals. Equal names weigh less than 1, because two companies can have the same name.
 NAME_WEIGHT = 0.9
 EMAIL_WEIGHT = 0.6
 ELSEWHERE_WEIGHT = 0.5
-SIMILAR_FROM = 0.8
-# One name holding all words of the other is likely, and less than certain.
-CONTAINED = 0.92
+# The similarity, from 0 to 1, from which two names count as similar.
+MIN_SIMILARITY = 0.8
+# The similarity of two names of which one contains all words of the other: likely the same company, but not certainly.
+CONTAINED_SIMILARITY = 0.92
 
-MOST = 5
-PREFIX = 4
-SHORTEST_WORD = 3
-# A word that so many customers carry says nothing about any of them.
-COMMON_WORD = 50
+MAX_CANDIDATES = 5
+PREFIX_LENGTH = 4
+MIN_WORD_LENGTH = 3
+# A blocking key that more customers share than this is not looked up: it is no evidence, and would compare them all.
+COMMON_KEY_LIMIT = 50
 
 PUBLIC_MAIL = frozenset(
     {"gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "hotmail.co.uk", "hotmail.co.nz", "live.com"}
@@ -43,7 +50,7 @@ PUBLIC_MAIL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """The side that is asked about; `customer_id` is where it stands now and is never proposed."""
+    """The contact that candidates are looked for; `customer_id` is its present customer, which is never a candidate."""
 
     link_id: UUID
     name_key: str
@@ -53,7 +60,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class CandidateCustomer:
-    """A customer that may be proposed, under one of the names it is known by."""
+    """A customer of the PSA that may become a candidate."""
 
     customer_id: UUID
     name: str
@@ -63,87 +70,91 @@ class CandidateCustomer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A proposal; `score` lies between 0 and 1, `signals` name the evidence, strongest first."""
+    """A customer that a contact could belong to; `score` is from 0 to 1, the strongest of `signals` comes first."""
 
     customer_id: UUID
     name: str
     score: float
-    signals: tuple[str, ...]
+    signals: tuple[Signal, ...]
 
 
 class CandidateIndex:
-    """The customers that may be proposed, found by what a contact has in common with them."""
+    """The customers that may become candidates, indexed by blocking keys so that not every pair is compared."""
 
-    def __init__(self, prospects: Iterable[CandidateCustomer]) -> None:
-        self._by_id = {prospect.customer_id: prospect for prospect in prospects}
-        self._by_trait: dict[tuple[str, str], list[UUID]] = defaultdict(list)
-        for prospect in self._by_id.values():
-            for trait in _blocking_keys(prospect.name_key, prospect.email):
-                self._by_trait[trait].append(prospect.customer_id)
+    def __init__(self, customers: Iterable[CandidateCustomer]) -> None:
+        self._by_id = {customer.customer_id: customer for customer in customers}
+        self._by_blocking_key: dict[tuple[str, str], list[UUID]] = defaultdict(list)
+        for customer in self._by_id.values():
+            for key in _blocking_keys(customer.name_key, customer.email):
+                self._by_blocking_key[key].append(customer.customer_id)
 
-    def rank(self, contact: Contact, elsewhere: Mapping[UUID, str]) -> list[Candidate]:
-        """Return the likeliest customers, best first.
+    def rank(self, contact: Contact, same_name_elsewhere: Mapping[UUID, str]) -> list[Candidate]:
+        """Return the best candidates, best first, at most `MAX_CANDIDATES`.
 
         Args:
-            contact: whom they are for.
-            elsewhere: the customers of namesakes in other organisations, and their names.
+            contact: the contact they are for.
+            same_name_elsewhere: the customers, id to name, of contacts of the same name in other tenants.
         """
-        found = [self._judge(contact, customer_id, elsewhere) for customer_id in self._near(contact) | set(elsewhere)]
-        proposed = [one for one in found if one is not None and one.customer_id != contact.customer_id]
-        return sorted(proposed, key=lambda one: (-one.score, one.name, str(one.customer_id)))[:MOST]
+        customer_ids = self._find_similar(contact) | set(same_name_elsewhere)
+        found = [self._evaluate(contact, customer_id, same_name_elsewhere) for customer_id in customer_ids]
+        candidates = [one for one in found if one is not None and one.customer_id != contact.customer_id]
+        return sorted(candidates, key=lambda one: (-one.score, one.name, str(one.customer_id)))[:MAX_CANDIDATES]
 
-    def _near(self, contact: Contact) -> set[UUID]:
-        near: set[UUID] = set()
-        for trait in _blocking_keys(contact.name_key, contact.email):
-            sharing = self._by_trait.get(trait, ())
-            if len(sharing) <= COMMON_WORD or trait[0] == "name":
-                near.update(sharing)
-        return near
+    def _find_similar(self, contact: Contact) -> set[UUID]:
+        """Return the customers that share a blocking key with the contact."""
+        similar: set[UUID] = set()
+        for key in _blocking_keys(contact.name_key, contact.email):
+            sharing = self._by_blocking_key.get(key, ())
+            if len(sharing) <= COMMON_KEY_LIMIT or key[0] == "name":
+                similar.update(sharing)
+        return similar
 
-    def _judge(self, contact: Contact, customer_id: UUID, elsewhere: Mapping[UUID, str]) -> Candidate | None:
-        evidence: dict[str, float] = {}
-        prospect = self._by_id.get(customer_id)
-        if prospect is not None:
-            evidence = _score_evidence(contact, prospect)
-        if customer_id in elsewhere:
-            evidence[SAME_NAME_ELSEWHERE] = ELSEWHERE_WEIGHT
-        if not evidence:
+    def _evaluate(
+        self, contact: Contact, customer_id: UUID, same_name_elsewhere: Mapping[UUID, str]
+    ) -> Candidate | None:
+        customer = self._by_id.get(customer_id)
+        weights = _score_evidence(contact, customer) if customer is not None else {}
+        if customer_id in same_name_elsewhere:
+            weights[Signal.SAME_NAME_ELSEWHERE] = ELSEWHERE_WEIGHT
+        if not weights:
             return None
-        name = prospect.name if prospect is not None else elsewhere[customer_id]
-        score = round(1 - prod(1 - weight for weight in evidence.values()), 2)
-        return Candidate(customer_id, name, score, tuple(sorted(evidence, key=lambda signal: -evidence[signal])))
+        name = customer.name if customer is not None else same_name_elsewhere[customer_id]
+        score = round(1 - prod(1 - weight for weight in weights.values()), 2)
+        return Candidate(customer_id, name, score, tuple(sorted(weights, key=lambda signal: -weights[signal])))
 
 
 def compare_names(one: str, other: str) -> float:
-    """Say how alike two keys are, from 0 to 1, whatever the order of their words and the spaces between them."""
+    """Return how similar two name keys are, from 0 to 1; the order of words and the spaces between do not matter."""
     joined = fuzz.ratio(one.replace(" ", ""), other.replace(" ", ""))
-    return max(fuzz.token_sort_ratio(one, other), fuzz.token_set_ratio(one, other) * CONTAINED, joined) / 100
+    contained = fuzz.token_set_ratio(one, other) * CONTAINED_SIMILARITY
+    return max(fuzz.token_sort_ratio(one, other), contained, joined) / 100
 
 
 def mail_domain(email: str | None) -> str | None:
-    """Return the domain of an address that belongs to its owner's company, or None."""
+    """Return the domain of an address that is a company's own, or None for a public mail provider's or no domain."""
     domain = (email or "").rpartition("@")[2].strip().lower()
     return domain if "." in domain and domain not in PUBLIC_MAIL else None
 
 
-def _score_evidence(contact: Contact, prospect: CandidateCustomer) -> dict[str, float]:
-    evidence: dict[str, float] = {}
-    likeness = compare_names(contact.name_key, prospect.name_key) if contact.name_key else 0.0
-    if contact.name_key and contact.name_key == prospect.name_key:
-        evidence[SAME_NAME] = NAME_WEIGHT
-    elif likeness >= SIMILAR_FROM:
-        evidence[SIMILAR_NAME] = round(NAME_WEIGHT * likeness, 4)
+def _score_evidence(contact: Contact, customer: CandidateCustomer) -> dict[Signal, float]:
+    """Return the weight of each signal that a contact and a customer share."""
+    weights: dict[Signal, float] = {}
+    similarity = compare_names(contact.name_key, customer.name_key) if contact.name_key else 0.0
+    if contact.name_key and contact.name_key == customer.name_key:
+        weights[Signal.SAME_NAME] = NAME_WEIGHT
+    elif similarity >= MIN_SIMILARITY:
+        weights[Signal.SIMILAR_NAME] = round(NAME_WEIGHT * similarity, 4)
     domain = mail_domain(contact.email)
-    if domain is not None and domain == mail_domain(prospect.email):
-        evidence[EMAIL_DOMAIN] = EMAIL_WEIGHT
-    return evidence
+    if domain is not None and domain == mail_domain(customer.email):
+        weights[Signal.EMAIL_DOMAIN] = EMAIL_WEIGHT
+    return weights
 
 
 def _blocking_keys(name_key: str, email: str | None) -> Sequence[tuple[str, str]]:
-    """Return what two alike companies share at least one of, so that not every pair has to be compared."""
-    words = {word for word in name_key.split() if len(word) >= SHORTEST_WORD}
-    traits = [("word", word) for word in words]
+    """Return the (kind, value) keys of a company; two similar companies share at least one of them."""
+    words = {word for word in name_key.split() if len(word) >= MIN_WORD_LENGTH}
+    keys = [("word", word) for word in words]
     if name_key:
-        traits += [("name", name_key), ("start", name_key.replace(" ", "")[:PREFIX])]
+        keys += [("name", name_key), ("start", name_key.replace(" ", "")[:PREFIX_LENGTH])]
     domain = mail_domain(email)
-    return [*traits, ("domain", domain)] if domain else traits
+    return [*keys, ("domain", domain)] if domain else keys

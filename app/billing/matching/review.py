@@ -1,49 +1,65 @@
-"""The review queue's side of matching: candidates for a person to choose from, and the decisions a person makes.
+"""The match review: candidates for the links that wait for a person, and the decisions a person makes.
 
-A decision by hand outlives every later sync and rename, because what matching does on its own passes manual links over.
-It is undone by another decision; `unlink` sends a contact back into the queue with a customer of its own.
+A decision outlives every later sync and rename, because automatic matching leaves links with `matched_by` manual alone.
+Another decision replaces it; `unlink` puts the link back into the queue with a customer of its own.
 
 MatchError
-├── UnknownLink        no such contact
-├── UnknownCustomer    no such customer to link to
-└── CustomerMissing    `link` was asked for without saying to whom
+├── UnknownLink        there is no such link
+├── UnknownCustomer    there is no such customer to link to
+└── CustomerMissing    the action `link` was given no customer
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
-from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, Text, Update, Uuid, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, Update, Uuid, bindparam, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
 
 from app import audit
 from app.billing.locks import lock_all_tenants
-from app.billing.matching.automatic import ANYWHERE, create_own_customers, follow_merges
+from app.billing.matching.automatic import WILDCARD, create_own_customers, follow_merges
 from app.billing.matching.candidates import Candidate, CandidateCustomer, CandidateIndex, Contact
 from app.billing.matching.name_key import name_key
 from app.billing.matching.relink import LinkMove, move_links
-from app.billing.recordset import Clause, Query, encode, plain, rowset
-from app.billing.tables import Customer, CustomerLink
+from app.billing.recordset import core_table, encode_rows, json_recordset
+from app.billing.tables import Customer, CustomerLink, LinkState, MatchedBy
 from app.db import Session
+from app.paging import AnyRow, AnySelect
 
-_Row = Row[*tuple[Any, ...]]
-Action = Literal["link", "create", "ignore", "unlink"]
-DEEDS: Mapping[Action, str] = {
-    "link": "match_linked",
-    "create": "match_created",
-    "ignore": "match_ignored",
-    "unlink": "match_unlinked",
+
+class MatchAction(StrEnum):
+    """What a person decides about a link."""
+
+    LINK = "link"
+    CREATE = "create"
+    IGNORE = "ignore"
+    UNLINK = "unlink"
+
+
+AUDIT_ACTIONS: Mapping[MatchAction, str] = {
+    MatchAction.LINK: "match_linked",
+    MatchAction.CREATE: "match_created",
+    MatchAction.IGNORE: "match_ignored",
+    MatchAction.UNLINK: "match_unlinked",
 }
-STATES: Mapping[Action, str] = {"link": "matched", "create": "matched", "ignore": "ignored", "unlink": "unmatched"}
+STATE_AFTER: Mapping[MatchAction, LinkState] = {
+    MatchAction.LINK: LinkState.MATCHED,
+    MatchAction.CREATE: LinkState.MATCHED,
+    MatchAction.IGNORE: LinkState.IGNORED,
+    MatchAction.UNLINK: LinkState.UNMATCHED,
+}
+# The states that wait for a decision; which of the two depends on whether there are candidates.
+QUEUED_STATES = (LinkState.SUGGESTED, LinkState.UNMATCHED)
 
 
 class MatchError(LookupError):
-    """A decision names something that is not there; nothing was changed."""
+    """A decision names something that does not exist; nothing was changed."""
 
 
 class UnknownLink(MatchError):
@@ -60,76 +76,78 @@ class CustomerMissing(MatchError):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a link is after a decision."""
+    """The link after a decision."""
 
     link_id: UUID
     customer_id: UUID
-    state: str
+    state: LinkState
 
 
-async def decide(session: Session, link_id: UUID, action: Action, customer_id: UUID | None, actor: str) -> Decision:
-    """Carry out what a person decided about a contact, moving all that belongs to it, and note it in the audit trail.
+async def decide(
+    session: Session, link_id: UUID, action: MatchAction, customer_id: UUID | None, actor: str
+) -> Decision:
+    """Carry out a person's decision about a link, moving what belongs to it, and append it to the audit trail.
 
     Args:
         session: a transaction that has written no billing rows before; writers of them wait until it ends.
-        link_id: the contact.
-        action: `link` to the customer named; `create` or keep a customer of its own; `ignore` it, with a customer of
-            its own; `unlink` it, back into the queue with a customer of its own.
+        link_id: the link decided about.
+        action: `link` to the customer given; `create` or keep a customer of its own; `ignore`, with a customer of its
+            own; `unlink`, back into the queue with a customer of its own.
         customer_id: for `link` alone.
         actor: who decided.
 
     Raises:
-        UnknownLink: no such contact.
-        UnknownCustomer: no such customer.
+        UnknownLink: there is no such link.
+        UnknownCustomer: there is no such customer.
         CustomerMissing: `link` without a customer.
     """
     await lock_all_tenants(session)
-    link = (await session.execute(_find_link(), {"link_id": link_id})).one_or_none()
+    link = (await session.execute(_link_statement(), {"link_id": link_id})).one_or_none()
     if link is None:
         raise UnknownLink("There is no contact of this id to decide about.")
-    goal = await _check_customer(session, customer_id) if action == "link" else await _own_customer(session, link)
-    await move_links(session, [LinkMove(link_id, goal, "manual", STATES[action])], is_merging=action == "link")
-    await session.execute(_sign(), {"link": link_id, "actor": actor})
-    await follow_merges(session, ANYWHERE, ANYWHERE)
-    await review(session, [link_id])
-    details = {"contact": f"{link.source}:{link.source_tenant_id}:{link.external_id}", "name": link.name}
-    ways = {"from_customer": str(link.customer_id), "to_customer": str(goal)}
-    await audit.append_audit_entry(session, actor, DEEDS[action], str(link_id), {**details, **ways})
+    is_linking = action == MatchAction.LINK
+    target = await _existing_customer(session, customer_id) if is_linking else await _own_customer(session, link_id)
+    move = LinkMove(link_id, target, MatchedBy.MANUAL, STATE_AFTER[action])
+    await move_links(session, [move], is_merging=is_linking)
+    await session.execute(_record_decision_statement(), {"link": link_id, "actor": actor})
+    await follow_merges(session, WILDCARD, WILDCARD)
+    await refresh_review_states(session, [link_id])
+    await _append_audit_entry(session, actor, action, link, target)
     state = await session.scalar(select(CustomerLink.state).where(CustomerLink.id == link_id))
-    return Decision(link_id, goal, state or STATES[action])
+    return Decision(link_id, target, LinkState(state) if state else move.state)
 
 
-async def candidates(session: Session, link_ids: Collection[UUID]) -> dict[UUID, list[Candidate]]:
-    """Find whom each contact could stand for: at most five customers each, likeliest first, with what speaks for them.
+async def find_candidates(session: Session, link_ids: Collection[UUID]) -> dict[UUID, list[Candidate]]:
+    """Return the customers that each contact could belong to, best first, at most `MAX_CANDIDATES` each.
 
-    Proposed are the PSA's customers, and those of contacts with the same name in other organisations, whatever vendor.
+    Considered are the PSA's customers, and the customers of contacts of the same name in other tenants of any vendor.
     """
-    rows = (await session.execute(_contacts_named(), {"ids": list(link_ids)})).all()
+    rows = (await session.execute(_contacts_by_id_statement(), {"ids": list(link_ids)})).all()
     return await _rank(session, rows) if rows else {}
 
 
-async def review(session: Session, link_ids: Collection[UUID] | None = None) -> int:
-    """Say `suggested` of the contacts in the queue that have candidates and `unmatched` of the others.
+async def refresh_review_states(session: Session, link_ids: Collection[UUID] | None = None) -> int:
+    """Set the links that wait for a decision to `suggested` when they have candidates, and to `unmatched` otherwise.
 
     Args:
-        session: a transaction that holds every turn, or no turn at all.
-        link_ids: the contacts, or None for the whole queue.
+        session: a transaction that has locked all tenants, or none.
+        link_ids: the links, or None for the whole queue.
 
     Returns:
-        How many contacts changed their state.
+        How many links changed their state.
     """
     parameters: dict[str, object] = {} if link_ids is None else {"ids": list(link_ids)}
-    waiting = (await session.execute(_queue(is_whole=link_ids is None), parameters)).all()
-    ranked = await _rank(session, waiting)
-    states = {row.id: "suggested" if ranked[row.id] else "unmatched" for row in waiting}
-    changed = [{"link_id": row.id, "state": states[row.id]} for row in waiting if row.state != states[row.id]]
+    queued = (await session.execute(_queue_statement(is_whole=link_ids is None), parameters)).all()
+    candidates = await _rank(session, queued)
+    states = {row.id: LinkState.SUGGESTED if candidates[row.id] else LinkState.UNMATCHED for row in queued}
+    changed = [{"link_id": row.id, "state": states[row.id]} for row in queued if row.state != states[row.id]]
     if changed:
         await lock_all_tenants(session)
-        await session.execute(_restate(), {"states": encode(changed)})
+        await session.execute(_set_states_statement(), {"states": encode_rows(changed)})
     return len(changed)
 
 
-async def _check_customer(session: Session, customer_id: UUID | None) -> UUID:
+async def _existing_customer(session: Session, customer_id: UUID | None) -> UUID:
     if customer_id is None:
         raise CustomerMissing("Say which customer to link the contact to: `customer_id` is missing.")
     if await session.get(Customer, customer_id) is None:
@@ -137,57 +155,72 @@ async def _check_customer(session: Session, customer_id: UUID | None) -> UUID:
     return customer_id
 
 
-async def _own_customer(session: Session, link: _Row) -> UUID:
-    """Return the customer that is the contact's alone, made now if it has none."""
-    alone_at: UUID | None = await session.scalar(_alone_at(), {"link_id": link.id})
-    return alone_at or (await create_own_customers(session, [link.id]))[link.id]
+async def _own_customer(session: Session, link_id: UUID) -> UUID:
+    """Return the customer that the contact shares with no other, created now if it has none."""
+    own_customer = await session.scalar(_own_customer_statement(), {"link_id": link_id})
+    return own_customer or (await create_own_customers(session, [link_id]))[link_id]
 
 
-async def _rank(session: Session, contacts: Sequence[_Row]) -> dict[UUID, list[Candidate]]:
-    keys = {row.id: row.name_key or name_key(row.name) for row in contacts}
-    namesakes = await _find_namesakes(session, set(keys.values()) - {""})
-    prospects = [CandidateCustomer(*row) for row in await session.execute(_prospects())]
-    asked = [
+async def _append_audit_entry(session: Session, actor: str, action: MatchAction, link: AnyRow, target: UUID) -> None:
+    details = {
+        "contact": f"{link.source}:{link.source_tenant_id}:{link.external_id}",
+        "name": link.name,
+        "from_customer": str(link.customer_id),
+        "to_customer": str(target),
+    }
+    await audit.append_audit_entry(session, actor, AUDIT_ACTIONS[action], str(link.id), details)
+
+
+async def _rank(session: Session, links: Sequence[AnyRow]) -> dict[UUID, list[Candidate]]:
+    """Return each link's candidates; the ranking is pure computation and runs in a thread, off the event loop."""
+    keys = {link.id: link.name_key or name_key(link.name) for link in links}
+    links_by_key = await _find_links_by_key(session, set(keys.values()) - {""})
+    psa_customers = [CandidateCustomer(*row) for row in await session.execute(_psa_customers_statement())]
+    contacts = [
         (
-            Contact(row.id, keys[row.id], row.email, row.customer_id),
-            {one.customer_id: one.customer for one in namesakes.get(keys[row.id], ()) if _is_elsewhere(one, row)},
+            Contact(link.id, keys[link.id], link.email, link.customer_id),
+            _customers_in_other_tenants(link, links_by_key.get(keys[link.id], ())),
         )
-        for row in contacts
+        for link in links
     ]
-    return await asyncio.to_thread(_rank_all, prospects, asked)
+    return await asyncio.to_thread(_rank_all, psa_customers, contacts)
 
 
 def _rank_all(
-    prospects: Sequence[CandidateCustomer], asked: Sequence[tuple[Contact, Mapping[UUID, str]]]
+    psa_customers: Sequence[CandidateCustomer], contacts: Sequence[tuple[Contact, Mapping[UUID, str]]]
 ) -> dict[UUID, list[Candidate]]:
-    directory = CandidateIndex(prospects)
-    return {contact.link_id: directory.rank(contact, elsewhere) for contact, elsewhere in asked}
+    index = CandidateIndex(psa_customers)
+    return {contact.link_id: index.rank(contact, same_name) for contact, same_name in contacts}
 
 
-async def _find_namesakes(session: Session, keys: Collection[str]) -> dict[str, list[_Row]]:
-    found: dict[str, list[_Row]] = defaultdict(list)
-    for row in await session.execute(_links_with_keys(), {"keys": list(keys)}):
-        # Others write links without a key, and their rows are not ours to complete.
+async def _find_links_by_key(session: Session, keys: Collection[str]) -> dict[str, list[AnyRow]]:
+    found: dict[str, list[AnyRow]] = defaultdict(list)
+    for row in await session.execute(_links_by_key_statement(), {"keys": list(keys)}):
+        # Other services write links without a key; theirs is computed here, since their rows are not ours to change.
         found[row.name_key or name_key(row.name)].append(row)
     return found
 
 
-def _is_elsewhere(one: _Row, other: _Row) -> bool:
-    return (one.source, one.source_tenant_id) != (other.source, other.source_tenant_id)
+def _customers_in_other_tenants(link: AnyRow, same_name: Sequence[AnyRow]) -> dict[UUID, str]:
+    """Return the ids and names of the customers that contacts of the same name have in other tenants."""
+    tenant = (link.source, link.source_tenant_id)
+    return {one.customer_id: one.customer for one in same_name if (one.source, one.source_tenant_id) != tenant}
 
 
 @cache
-def _find_link() -> Query:
+def _link_statement() -> AnySelect:
     link = CustomerLink
     columns = (link.id, link.source, link.source_tenant_id, link.external_id, link.name, link.customer_id)
     return select(*columns).where(link.id == bindparam("link_id"))
 
 
 @cache
-def _alone_at() -> Query:
-    """Select the contact's customer, if it is not the PSA's and no other contact but aliases stands at it."""
+def _own_customer_statement() -> Select[UUID]:
+    """Return the contact's customer if it is not the PSA's and no other contact has it; aliases do not count."""
     link, other = CustomerLink, aliased(CustomerLink)
-    is_shared = exists().where(other.customer_id == link.customer_id, other.id != link.id, other.matched_by != "merged")
+    is_shared = exists().where(
+        other.customer_id == link.customer_id, other.id != link.id, other.matched_by != MatchedBy.MERGED
+    )
     return (
         select(link.customer_id)
         .join(Customer, Customer.id == link.customer_id)
@@ -195,39 +228,41 @@ def _alone_at() -> Query:
     )
 
 
-def _contacts() -> Query:
+def _contacts_statement() -> AnySelect:
     link = CustomerLink
     return select(
         link.id, link.name, link.name_key, link.email, link.customer_id, link.source, link.source_tenant_id, link.state
     )
 
 
-def _is_named() -> Clause:
+def _is_asked_for() -> ColumnElement[bool]:
     return CustomerLink.id == func.any(bindparam("ids", type_=ARRAY(Uuid())))
 
 
 @cache
-def _contacts_named() -> Query:
-    return _contacts().where(_is_named())
+def _contacts_by_id_statement() -> AnySelect:
+    return _contacts_statement().where(_is_asked_for())
 
 
 @cache
-def _queue(*, is_whole: bool) -> Query:
-    waiting = _contacts().where(
-        CustomerLink.state.in_(("suggested", "unmatched")), CustomerLink.vendor_read_at.is_not(None)
+def _queue_statement(*, is_whole: bool) -> AnySelect:
+    queued = _contacts_statement().where(
+        CustomerLink.state.in_(QUEUED_STATES), CustomerLink.vendor_read_at.is_not(None)
     )
-    return waiting if is_whole else waiting.where(_is_named())
+    return queued if is_whole else queued.where(_is_asked_for())
 
 
 @cache
-def _prospects() -> Query:
+def _psa_customers_statement() -> AnySelect:
+    """Return the statement whose columns are the fields of `CandidateCustomer`."""
     return select(Customer.id, Customer.name, Customer.name_key, Customer.email).where(
         Customer.psa_external_id.is_not(None)
     )
 
 
 @cache
-def _links_with_keys() -> Query:
+def _links_by_key_statement() -> AnySelect:
+    """Return the links that have one of the keys, or none, with their customers' names."""
     link = CustomerLink
     is_asked_for = or_(link.name_key == func.any(bindparam("keys", type_=ARRAY(Text()))), link.name_key == "")
     return (
@@ -245,17 +280,17 @@ def _links_with_keys() -> Query:
 
 
 @cache
-def _sign() -> Update:
-    link = plain(CustomerLink)
-    signed = {"decided_by": bindparam("actor"), "decided_at": func.wall_clock()}
-    return update(link).where(link.c.id == bindparam("link")).values(signed)
+def _record_decision_statement() -> Update:
+    link = core_table(CustomerLink)
+    values = {"decided_by": bindparam("actor"), "decided_at": func.wall_clock()}
+    return update(link).where(link.c.id == bindparam("link")).values(values)
 
 
 @cache
-def _restate() -> Update:
-    link, states = plain(CustomerLink), rowset("states", {"link_id": Uuid(), "state": Text()})
+def _set_states_statement() -> Update:
+    link, states = core_table(CustomerLink), json_recordset("states", {"link_id": Uuid(), "state": Text()})
     return (
         update(link)
-        .where(link.c.id == states.c.link_id, link.c.state.in_(("suggested", "unmatched")))
+        .where(link.c.id == states.c.link_id, link.c.state.in_(QUEUED_STATES))
         .values(state=states.c.state, updated_at=func.now())
     )

@@ -1,4 +1,4 @@
-"""Presence: what a complete read of a vendor's books says of rows here, beyond what the rows themselves say."""
+"""What a complete read of a vendor's list tells beyond its rows: stored rows that are implausible, or missing there."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -8,87 +8,108 @@ import sqlalchemy
 from sqlalchemy import ColumnElement, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.billing.recordset import plain
-from app.billing.tables import CreditMemo, Invoice, Payment
-from app.db import Session, Table
+from app.billing.records import DocumentStatus, PaymentStatus, Resource
+from app.billing.recordset import core_table
+from app.billing.tables import CreditMemo, DocumentTable, Invoice, Payment
+from app.db import Session
 
-DOCUMENTS: Mapping[str, type[Table]] = {"invoices": Invoice, "credit_memos": CreditMemo, "payments": Payment}
-# What a document that is gone still shows: that it is, and that nothing is owed by it.
-GONE: Mapping[str, Mapping[str, object]] = {
-    "invoices": {"status": "deleted", "balance": 0},
-    "credit_memos": {"status": "deleted", "remaining": 0},
-    "payments": {"status": "deleted"},
+TABLES: Mapping[Resource, DocumentTable] = {
+    Resource.INVOICES: Invoice,
+    Resource.CREDIT_MEMOS: CreditMemo,
+    Resource.PAYMENTS: Payment,
+}
+# A deleted document stays stored, with nothing left to pay or to apply.
+DELETED_VALUES: Mapping[Resource, Mapping[str, object]] = {
+    Resource.INVOICES: {"status": DocumentStatus.DELETED, "balance": 0},
+    Resource.CREDIT_MEMOS: {"status": DocumentStatus.DELETED, "remaining": 0},
+    Resource.PAYMENTS: {"status": PaymentStatus.DELETED},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceScope:
-    """One resource of one organisation: `invoices`, `credit_memos` or `payments`; others have no rows to judge."""
+    """One resource of one tenant. Contacts have no table to check: the functions below do nothing for them."""
 
     source: str
     tenant_id: str
-    resource: str
+    resource: Resource
+
+    @property
+    def has_table(self) -> bool:
+        return self.resource in TABLES
 
     @property
     def table(self) -> sqlalchemy.Table:
-        return plain(DOCUMENTS[self.resource])
+        return core_table(TABLES[self.resource])
 
-    def holds(self) -> tuple[ColumnElement[bool], ...]:
+    @property
+    def conditions(self) -> tuple[ColumnElement[bool], ...]:
         return self.table.c.source == self.source, self.table.c.source_tenant_id == self.tenant_id
 
 
 async def clear_implausible_stamps(
     session: Session, scope: ResourceScope, stamps: Mapping[str, datetime], read_at: datetime
 ) -> None:
-    """Forget the stamp of rows that claim to be newer than the vendor's own, read later: no vendor wrote that.
+    """Clear `vendor_updated_at` of rows that claim a later change than the vendor reports in a later read.
 
-    The next write then replaces them, whatever they say.
+    The vendor never wrote such a value; without it the next upsert replaces the row.
 
     Args:
         session: the caller's transaction.
         scope: whose rows.
-        stamps: the vendor's stamps by external id.
-        read_at: the vendor's instant of the answer they are from.
+        stamps: the vendor's times of the last change, by external id.
+        read_at: the vendor's clock at the response that they are from.
     """
-    if scope.resource not in DOCUMENTS or not stamps:
+    if not scope.has_table or not stamps:
         return
     table = scope.table
-    named = table.c.external_id == func.any(bindparam("ids", type_=ARRAY(Text())))
-    earlier = func.coalesce(table.c.vendor_read_at, read_at) <= read_at
-    found = select(table.c.external_id, table.c.vendor_updated_at).where(*scope.holds(), named, earlier)
-    rows = (await session.execute(found, {"ids": list(stamps)})).all()
+    has_stamp = table.c.external_id == func.any(bindparam("ids", type_=ARRAY(Text())))
+    was_read_before = func.coalesce(table.c.vendor_read_at, read_at) <= read_at
+    statement = select(table.c.external_id, table.c.vendor_updated_at).where(
+        *scope.conditions, has_stamp, was_read_before
+    )
+    rows = (await session.execute(statement, {"ids": list(stamps)})).all()
     implausible = {
         row.external_id for row in rows if row.vendor_updated_at and row.vendor_updated_at > stamps[row.external_id]
     }
     if implausible:
-        forget = (
-            update(table).where(*scope.holds(), table.c.external_id.in_(implausible)).values(vendor_updated_at=None)
-        )
-        await session.execute(forget)
+        is_implausible = table.c.external_id.in_(implausible)
+        await session.execute(update(table).where(*scope.conditions, is_implausible).values(vendor_updated_at=None))
 
 
 async def find_missing_upstream(
     session: Session, scope: ResourceScope, present: Collection[str], before: datetime
 ) -> list[str]:
-    """Return the external ids of rows that were here before an instant, still count, and are not present there."""
-    if scope.resource not in DOCUMENTS:
+    """Return the external ids of rows that were stored before `before`, are not deleted, and are not `present`.
+
+    Args:
+        session: the caller's transaction.
+        scope: whose rows.
+        present: the external ids that the complete read delivered.
+        before: when the read began; rows stored since may be newer than it.
+    """
+    if not scope.has_table:
         return []
     table = scope.table
-    here = (
-        *scope.holds(),
-        table.c.status != "deleted",
+    is_missing = (
+        *scope.conditions,
+        table.c.status != DocumentStatus.DELETED,
         table.c.created_at < before,
         table.c.external_id != func.all(bindparam("present", type_=ARRAY(Text()))),
     )
-    statement = select(table.c.external_id).where(*here).distinct().order_by(table.c.external_id)
+    statement = select(table.c.external_id).where(*is_missing).distinct().order_by(table.c.external_id)
     return list((await session.scalars(statement, {"present": list(present)})).all())
 
 
-async def mark_deleted(session: Session, scope: ResourceScope, gone: Collection[str]) -> int:
-    """Mark documents the vendor does not know as deleted; they stay, and stop counting. Return how many."""
-    if not gone:
+async def mark_deleted(session: Session, scope: ResourceScope, external_ids: Collection[str]) -> int:
+    """Mark documents that the vendor does not have as deleted, with nothing left to pay.
+
+    Returns:
+        How many rows were changed.
+    """
+    if not external_ids:
         return 0
     table = scope.table
-    here = (*scope.holds(), table.c.external_id.in_(gone))
-    statement = update(table).where(*here).values(**GONE[scope.resource], updated_at=func.now()).returning(table.c.id)
-    return len((await session.scalars(statement)).all())
+    values = {**DELETED_VALUES[scope.resource], "updated_at": func.now()}
+    statement = update(table).where(*scope.conditions, table.c.external_id.in_(external_ids)).values(values)
+    return len((await session.scalars(statement.returning(table.c.id))).all())

@@ -1,165 +1,188 @@
-"""What settles an invoice: allocations as the vendor tells them, and the joining of rows that came apart."""
+"""Credit allocations of invoices, and references of payments and allocations to invoices that arrive after them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import Date, Delete, Text, Update, Uuid, bindparam, case, delete, func, select, true, update
+import sqlalchemy
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Delete,
+    Insert,
+    Text,
+    Update,
+    Uuid,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.billing.mirror.versions import ReadContext, lateral_lookup
-from app.billing.records import AllocationRecord, CreditMemoRecord, InvoiceRecord
-from app.billing.recordset import Clause, Query, Relation, Types, encode, plain, rowset
-from app.billing.tables import CreditAllocation, CreditMemo, Invoice, Money, Payment
+from app.billing.records import AllocationRecord, CreditKind, CreditMemoRecord, InvoiceRecord
+from app.billing.recordset import column_types, core_table, encode_rows, json_recordset
+from app.billing.tables import CreditAllocation, CreditMemo, Invoice, Payment
 from app.db import Session
+from app.paging import AnySelect
 
-PART: Types = {
-    "kind": Text(),
-    "credit_external_id": Text(),
-    "invoice_external_id": Text(),
-    "external_id": Text(),
-    "amount": Money,
-    "applied_on": Date(),
-}
+ALLOCATION_COLUMNS = column_types(CreditAllocation, AllocationRecord.__struct_fields__)
 
-# A part as its columns say it. What settles an owner is a bag of parts: two may be alike in everything.
-Part = tuple[object, ...]
+# The values of an allocation's columns. Two allocations may be equal in all of them, so they are compared as multisets.
+AllocationValues = tuple[object, ...]
 
 
-async def replace_allocations(session: Session, context: ReadContext, memos: Iterable[CreditMemoRecord]) -> set[str]:
-    """Make the allocations of these memos the ones they list.
+async def replace_allocations(
+    session: Session, context: ReadContext, credit_memos: Iterable[CreditMemoRecord]
+) -> set[str]:
+    """Make the stored allocations of these credit memos equal to the ones they list.
 
     Returns:
-        The external ids of the memos whose allocations were not like that.
+        The external ids of the credit memos whose stored allocations were different.
     """
-    wanted = {memo.external_id: memo.allocations for memo in memos}
-    return await _replace(session, context, _of_credit_memos(), "credit_external_id", wanted)
+    listed = {credit_memo.external_id: credit_memo.allocations for credit_memo in credit_memos}
+    statement = _allocations_of_credit_memos_statement()
+    return await _replace(session, context, statement, "credit_external_id", listed)
 
 
 async def replace_applied_credits(
     session: Session, context: ReadContext, invoices: Iterable[InvoiceRecord]
 ) -> set[str]:
-    """Make the overpayments and prepayments applied to these invoices the ones they list, where they list any at all.
+    """Make the stored overpayments and prepayments of these invoices equal to the ones they list.
+
+    An invoice whose response did not list them (`applied_credits` None) keeps what is stored.
 
     Returns:
-        The external ids of the invoices whose applied credits were not like that.
+        The external ids of the invoices whose stored credits were different.
     """
-    wanted = {one.external_id: one.applied_credits for one in invoices if one.applied_credits is not None}
-    return await _replace(session, context, _of_invoices(), "invoice_external_id", wanted)
+    listed = {one.external_id: one.applied_credits for one in invoices if one.applied_credits is not None}
+    return await _replace(session, context, _applied_credits_statement(), "invoice_external_id", listed)
 
 
-async def join_waiting(session: Session, invoices: Sequence[UUID]) -> Sequence[UUID]:
-    """Give these invoices the payments and allocations that were here before them.
+async def resolve_invoice_references(session: Session, invoice_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Set `invoice_id` on payments and allocations that were stored before these invoices.
 
     Returns:
-        The payments that waited.
+        The ids of the payments that were changed.
     """
-    if not invoices:
+    if not invoice_ids:
         return ()
-    payments = (await session.scalars(_join_payments(), {"ids": list(invoices)})).all()
-    await session.execute(_join_allocations(), {"ids": list(invoices)})
+    payments = (await session.scalars(_resolve_payments_statement(), {"ids": list(invoice_ids)})).all()
+    await session.execute(_resolve_allocations_statement(), {"ids": list(invoice_ids)})
     return payments
 
 
 async def _replace(
-    session: Session, context: ReadContext, known: Query, owner: str, wanted: Mapping[str, Sequence[AllocationRecord]]
+    session: Session,
+    context: ReadContext,
+    stored_statement: AnySelect,
+    owner_column: str,
+    listed: Mapping[str, Sequence[AllocationRecord]],
 ) -> set[str]:
-    if not wanted:
+    """Replace the allocations of the owners whose stored ones differ from the listed ones; return those owners."""
+    if not listed:
         return set()
-    rows = (await session.execute(known, {**context.parameters(), "owners": list(wanted)})).all()
-    before: dict[str, Counter[Part]] = {external_id: Counter() for external_id in wanted}
+    rows = (await session.execute(stored_statement, {**context.parameters(), "owners": list(listed)})).mappings().all()
+    stored: dict[str, Counter[AllocationValues]] = {external_id: Counter() for external_id in listed}
     for row in rows:
-        before[getattr(row, owner)][tuple(row[1:])] += 1
-    differing = {
-        external_id
-        for external_id, parts in wanted.items()
-        if Counter(tuple(getattr(part, name) for name in PART) for part in parts) != before[external_id]
-    }
+        stored[row[owner_column]][tuple(row[name] for name in ALLOCATION_COLUMNS)] += 1
+    differing = {owner for owner, records in listed.items() if Counter(map(_values, records)) != stored[owner]}
     if differing:
-        gone = [row.id for row in rows if getattr(row, owner) in differing]
-        parts = [part for external_id in sorted(differing) for part in wanted[external_id]]
-        await session.execute(_delete(), {"ids": gone})
-        await session.execute(_insert(), {**context.parameters(), "parts": encode(parts)})
+        outdated = [row["id"] for row in rows if row[owner_column] in differing]
+        records = [record for owner in sorted(differing) for record in listed[owner]]
+        await session.execute(_delete_statement(), {"ids": outdated})
+        await session.execute(_insert_statement(), {**context.parameters(), "allocations": encode_rows(records)})
     return differing
 
 
-@cache
-def _of_credit_memos() -> Query:
-    return _known("credit_external_id", ("credit_memo",))
+def _values(record: AllocationRecord) -> AllocationValues:
+    return tuple(getattr(record, name) for name in ALLOCATION_COLUMNS)
 
 
 @cache
-def _of_invoices() -> Query:
-    return _known("invoice_external_id", ("overpayment", "prepayment"))
+def _allocations_of_credit_memos_statement() -> AnySelect:
+    return _stored_statement("credit_external_id", (CreditKind.CREDIT_MEMO,))
 
 
-def _known(owner: str, kinds: tuple[str, ...]) -> Query:
-    part = CreditAllocation
-    return select(part.id, *(getattr(part, name) for name in PART)).where(
-        part.source == bindparam("of_source"),
-        part.source_tenant_id == bindparam("of_tenant"),
-        part.kind.in_(kinds),
-        getattr(part, owner) == func.any(bindparam("owners", type_=ARRAY(Text()))),
+@cache
+def _applied_credits_statement() -> AnySelect:
+    return _stored_statement("invoice_external_id", (CreditKind.OVERPAYMENT, CreditKind.PREPAYMENT))
+
+
+def _stored_statement(owner_column: str, kinds: tuple[CreditKind, ...]) -> AnySelect:
+    allocation = core_table(CreditAllocation).c
+    return select(allocation.id, *(allocation[name] for name in ALLOCATION_COLUMNS)).where(
+        allocation.source == bindparam("of_source"),
+        allocation.source_tenant_id == bindparam("of_tenant"),
+        allocation.kind.in_(kinds),
+        allocation[owner_column] == func.any(bindparam("owners", type_=ARRAY(Text()))),
     )
 
 
 @cache
-def _delete() -> Delete:
-    part = plain(CreditAllocation)
-    return delete(part).where(part.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))))
+def _delete_statement() -> Delete:
+    allocation = core_table(CreditAllocation)
+    return delete(allocation).where(allocation.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))))
 
 
 @cache
-def _insert() -> Clause:
-    parts = rowset("parts", PART)
-    memo = lateral_lookup(CreditMemo, {"external_id": parts.c.credit_external_id})
-    invoice = lateral_lookup(Invoice, {"external_id": parts.c.invoice_external_id})
-    is_of_memo = parts.c.kind == "credit_memo"
+def _insert_statement() -> Insert:
+    records = json_recordset("allocations", ALLOCATION_COLUMNS)
+    credit_memo = lateral_lookup(CreditMemo, {"external_id": records.c.credit_external_id})
+    invoice = lateral_lookup(Invoice, {"external_id": records.c.invoice_external_id})
+    is_of_credit_memo = records.c.kind == CreditKind.CREDIT_MEMO
     values = {
         "source": bindparam("of_source"),
         "source_tenant_id": bindparam("of_tenant"),
-        **{name: parts.c[name] for name in PART},
-        "credit_memo_id": case((is_of_memo, memo.c.id)),
+        **{name: records.c[name] for name in ALLOCATION_COLUMNS},
+        "credit_memo_id": case((is_of_credit_memo, credit_memo.c.id)),
         "invoice_id": invoice.c.id,
     }
-    joined = parts.outerjoin(memo, true()).outerjoin(invoice, true())
-    return insert(plain(CreditAllocation)).from_select(list(values), select(*values.values()).select_from(joined))
+    joined = records.outerjoin(credit_memo, true()).outerjoin(invoice, true())
+    chosen = select(*values.values()).select_from(joined)
+    return insert(core_table(CreditAllocation)).from_select(list(values), chosen)
 
 
 @cache
-def _join_payments() -> Clause:
-    payment, come = plain(Payment), _come()
+def _resolve_payments_statement() -> ReturningUpdate[UUID]:
+    payment, invoices = core_table(Payment), _arrived_invoices_cte()
     values = {
-        "invoice_id": come.c.id,
-        "customer_id": func.coalesce(payment.c.customer_id, come.c.customer_id),
+        "invoice_id": invoices.c.id,
+        "customer_id": func.coalesce(payment.c.customer_id, invoices.c.customer_id),
         "updated_at": func.now(),
     }
-    return update(payment).where(_waits_for(payment, come)).values(values).returning(payment.c.id)
+    return update(payment).where(_is_unresolved_reference(payment, invoices)).values(values).returning(payment.c.id)
 
 
 @cache
-def _join_allocations() -> Update:
-    part, come = plain(CreditAllocation), _come()
-    return update(part).where(_waits_for(part, come)).values(invoice_id=come.c.id)
+def _resolve_allocations_statement() -> Update:
+    allocation, invoices = core_table(CreditAllocation), _arrived_invoices_cte()
+    is_unresolved = _is_unresolved_reference(allocation, invoices)
+    return update(allocation).where(is_unresolved).values(invoice_id=invoices.c.id)
 
 
-def _come() -> Relation:
-    """Return the invoices that have come.
+def _arrived_invoices_cte() -> CTE:
+    """Return the invoices of the parameter `ids`.
 
-    They are read by id before anything is joined to them: during a first sync the tables have no statistics yet, and
-    left to itself PostgreSQL goes through all of the organisation's invoices for every payment that waits.
+    MATERIALIZED reads them by id before anything is joined to them: in a first sync the tables have no statistics yet,
+    and PostgreSQL would scan all of the tenant's invoices for every payment that waits for one.
     """
-    invoice = plain(Invoice)
-    columns = (invoice.c.id, invoice.c.source, invoice.c.source_tenant_id, invoice.c.external_id, invoice.c.customer_id)
-    chosen = select(*columns).where(invoice.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))))
-    return chosen.cte("come").prefix_with("MATERIALIZED")
+    invoice = core_table(Invoice).c
+    columns = (invoice.id, invoice.source, invoice.source_tenant_id, invoice.external_id, invoice.customer_id)
+    chosen = select(*columns).where(invoice.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))))
+    return chosen.cte("arrived_invoices").prefix_with("MATERIALIZED")
 
 
-def _waits_for(table: Relation, come: Relation) -> Clause:
+def _is_unresolved_reference(table: sqlalchemy.Table, invoices: CTE) -> ColumnElement[bool]:
     return (
-        (table.c.source == come.c.source)
-        & (table.c.source_tenant_id == come.c.source_tenant_id)
-        & (table.c.invoice_external_id == come.c.external_id)
+        (table.c.source == invoices.c.source)
+        & (table.c.source_tenant_id == invoices.c.source_tenant_id)
+        & (table.c.invoice_external_id == invoices.c.external_id)
         & table.c.invoice_id.is_(None)
     )

@@ -1,8 +1,8 @@
-"""What an organisation's documents tell of it: the currency its books are kept in.
+"""Inferring the base currency of an organisation from its documents, since none of the vendor's lists names it.
 
-A document in the base currency has the rate 1 or none, and one in any other has another rate. So a currency speaks for
-itself with every rate of 1 or none, and one other rate rules it out for good. Once known, the base currency is kept
-until it is ruled out: it does not turn with the majority.
+A document in the base currency has the exchange rate 1 or none; in any other currency it has another rate. So every
+document with the rate 1 or none supports its currency as the base, and one with another rate rules its currency out.
+The known base currency is kept until it is ruled out, even where another currency has more documents.
 """
 
 from collections.abc import Iterable
@@ -11,77 +11,68 @@ from decimal import Decimal
 from functools import cache
 
 from sqlalchemy import Select, bindparam, exists, func, or_, select, union_all
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from app.billing.mirror.versions import ReadContext
 from app.billing.records import CreditMemoRecord, InvoiceRecord
-from app.billing.recordset import Query, plain
+from app.billing.recordset import core_table
 from app.billing.tables import BillingOrganisation, CreditMemo, Invoice
 from app.db import Session
+from app.paging import AnySelect
 
 
 @dataclass(frozen=True, slots=True)
 class CurrencyVotes:
-    """How many documents of a currency speak for it and how many against."""
+    """How many documents support a currency as the base currency, and how many rule it out."""
 
     currency: str
-    speaking_for: int
-    speaking_against: int
+    supporting: int
+    opposing: int
 
 
 async def infer_base_currency(
     session: Session, context: ReadContext, documents: Iterable[InvoiceRecord | CreditMemoRecord]
 ) -> None:
-    """Learn the base currency, where these documents have something to say about it."""
-    heard = {(document.currency, document.exchange_rate in {None, Decimal(1)}) for document in documents}
-    if not heard:
+    """Infer the tenant's base currency again, if these documents rule out the known one or none is known."""
+    votes = {(document.currency, document.exchange_rate in {None, Decimal(1)}) for document in documents}
+    if not votes:
         return
-    known = await session.scalar(_known(), context.parameters())
-    if (known, False) in heard or (known is None and any(speaks_for for _, speaks_for in heard)):
-        await reinfer(session, context.source, context.tenant_id)
+    known = await session.scalar(_base_currency_statement(), context.parameters())
+    if (known, False) in votes or (known is None and any(is_supporting for _, is_supporting in votes)):
+        await reinfer_base_currency(session, context.source, context.tenant_id)
 
 
-async def reinfer(session: Session, source: str, tenant_id: str) -> None:
-    """Ask every document of the organisation."""
+async def reinfer_base_currency(session: Session, source: str, tenant_id: str) -> None:
+    """Infer the tenant's base currency from all of its stored documents."""
     parameters = {"of_source": source, "of_tenant": tenant_id}
-    known = await session.scalar(_known(), parameters)
-    voices = [CurrencyVotes(*row) for row in await session.execute(_voices(), parameters)]
-    base = choose(voices, known)
-    if base != known:
-        await _keep(session, parameters, base)
+    known = await session.scalar(_base_currency_statement(), parameters)
+    votes = [CurrencyVotes(*row) for row in await session.execute(_currency_votes_statement(), parameters)]
+    inferred = choose_base_currency(votes, known)
+    if inferred != known:
+        await session.execute(_store_statement(source, tenant_id, inferred))
 
 
-async def infer_unknown(session: Session) -> None:
-    """Learn the base currency of organisations whose documents others wrote."""
-    for source, tenant_id in (await session.execute(_unknown())).all():
-        await reinfer(session, source, tenant_id)
+async def infer_missing_base_currencies(session: Session) -> None:
+    """Infer the base currency of tenants whose documents other services write, where it is not known."""
+    for source, tenant_id in (await session.execute(_tenants_without_base_currency_statement())).all():
+        await reinfer_base_currency(session, source, tenant_id)
 
 
-def choose(voices: Iterable[CurrencyVotes], known: str | None) -> str | None:
-    """Choose the base currency: the known one while nothing rules it out, else the one most documents speak for.
+def choose_base_currency(votes: Iterable[CurrencyVotes], known: str | None) -> str | None:
+    """Return the known base currency unless it is ruled out, else the currency that most documents support.
 
-    None when no document says it, or two currencies are spoken for equally often.
+    None when no currency is possible, or when two have the most support.
     """
-    possible = [voice for voice in voices if voice.speaking_for and not voice.speaking_against]
-    if any(voice.currency == known for voice in possible):
+    possible = [vote for vote in votes if vote.supporting and not vote.opposing]
+    if any(vote.currency == known for vote in possible):
         return known
-    possible.sort(key=lambda voice: voice.speaking_for, reverse=True)
-    is_tied = len(possible) > 1 and possible[0].speaking_for == possible[1].speaking_for
+    possible.sort(key=lambda vote: vote.supporting, reverse=True)
+    is_tied = len(possible) > 1 and possible[0].supporting == possible[1].supporting
     return possible[0].currency if possible and not is_tied else None
 
 
-async def _keep(session: Session, parameters: dict[str, str], base: str | None) -> None:
-    row = {"source": parameters["of_source"], "source_tenant_id": parameters["of_tenant"], "base_currency": base}
-    writing = insert(plain(BillingOrganisation)).values(row)
-    await session.execute(
-        writing.on_conflict_do_update(
-            index_elements=["source", "source_tenant_id"], set_={"base_currency": writing.excluded.base_currency}
-        )
-    )
-
-
 @cache
-def _known() -> Select[str | None]:
+def _base_currency_statement() -> Select[str | None]:
     organisation = BillingOrganisation
     return select(organisation.base_currency).where(
         organisation.source == bindparam("of_source"), organisation.source_tenant_id == bindparam("of_tenant")
@@ -89,7 +80,8 @@ def _known() -> Select[str | None]:
 
 
 @cache
-def _voices() -> Query:
+def _currency_votes_statement() -> AnySelect:
+    """Return the statement whose columns are the fields of `CurrencyVotes`."""
     documents = union_all(
         *(
             select(table.currency, table.exchange_rate).where(
@@ -98,19 +90,28 @@ def _voices() -> Query:
             for table in (Invoice, CreditMemo)
         )
     ).subquery()
-    is_for = or_(documents.c.exchange_rate.is_(None), documents.c.exchange_rate == 1)
-    return select(documents.c.currency, func.count().filter(is_for), func.count().filter(~is_for)).group_by(
-        documents.c.currency
-    )
+    is_supporting = or_(documents.c.exchange_rate.is_(None), documents.c.exchange_rate == 1)
+    supporting, opposing = func.count().filter(is_supporting), func.count().filter(~is_supporting)
+    return select(documents.c.currency, supporting, opposing).group_by(documents.c.currency)
 
 
 @cache
-def _unknown() -> Query:
+def _tenants_without_base_currency_statement() -> AnySelect:
     organisation = BillingOrganisation
     is_known = exists().where(
         organisation.source == Invoice.source,
         organisation.source_tenant_id == Invoice.source_tenant_id,
         organisation.base_currency.is_not(None),
     )
-    named = select(Invoice.source, Invoice.source_tenant_id).where(Invoice.vendor_read_at.is_(None), ~is_known)
-    return named.distinct().order_by(Invoice.source, Invoice.source_tenant_id)
+    is_of_other_service = Invoice.vendor_read_at.is_(None)
+    tenants = select(Invoice.source, Invoice.source_tenant_id).where(is_of_other_service, ~is_known)
+    return tenants.distinct().order_by(Invoice.source, Invoice.source_tenant_id)
+
+
+def _store_statement(source: str, tenant_id: str, base_currency: str | None) -> Insert:
+    statement = insert(core_table(BillingOrganisation)).values(
+        source=source, source_tenant_id=tenant_id, base_currency=base_currency
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["source", "source_tenant_id"], set_={"base_currency": statement.excluded.base_currency}
+    )

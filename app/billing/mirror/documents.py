@@ -1,169 +1,184 @@
-"""Invoices, credit memos and payments: one statement each, whatever the page holds."""
+"""Writing invoices, credit memos and payments: one upsert statement for each, however many rows a page has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Date, String, Text, bindparam, case, func, select, true, tuple_
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    FromClause,
+    String,
+    TableValuedAlias,
+    Text,
+    bindparam,
+    case,
+    func,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import JSON, insert
 
 from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup
-from app.billing.records import Counts, CreditMemoRecord, InvoiceRecord, PaymentRecord
-from app.billing.recordset import Query, Relation, Types, encode, rowset
-from app.billing.tables import CreditMemo, CustomerLink, Invoice, Money, Payment
+from app.billing.records import (
+    Counts,
+    CreditMemoRecord,
+    DocumentStatus,
+    InvoiceRecord,
+    PaymentRecord,
+    UpsertOutcome,
+)
+from app.billing.recordset import ColumnTypes, column_types, core_table, encode_rows, json_recordset
+from app.billing.tables import CreditMemo, CustomerLink, DocumentTable, Invoice, Payment
 from app.db import Instant, Session
+from app.paging import AnySelect
 
-Document = InvoiceRecord | CreditMemoRecord | PaymentRecord
+DocumentRecord = InvoiceRecord | CreditMemoRecord | PaymentRecord
 
-INVOICE: Types = {
-    "number": Text(),
-    "reference": Text(),
-    "status": Text(),
-    "vendor_status": Text(),
-    "currency": Text(),
-    "exchange_rate": Money,
-    "subtotal": Money,
-    "tax": Money,
-    "total": Money,
-    "paid": Money,
-    "credited": Money,
-    "balance": Money,
-    "issued_on": Date(),
-    "due_on": Date(),
-    "paid_on": Date(),
-    "vendor_url": Text(),
-    "vendor_updated_at": Instant,
-}
-CREDIT_MEMO: Types = {
-    "number": Text(),
-    "reference": Text(),
-    "status": Text(),
-    "vendor_status": Text(),
-    "currency": Text(),
-    "exchange_rate": Money,
-    "total": Money,
-    "remaining": Money,
-    "issued_on": Date(),
-    "vendor_url": Text(),
-    "vendor_updated_at": Instant,
-}
-PAYMENT: Types = {
-    "amount": Money,
-    "currency": Text(),
-    "exchange_rate": Money,
-    "paid_on": Date(),
-    "reference": Text(),
-    "status": Text(),
-    "vendor_updated_at": Instant,
-}
+DOCUMENT_KEY = ("external_id",)
+PAYMENT_KEY = ("external_id", "invoice_external_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What happened to a page's rows.
+class UpsertResult:
+    """What an upsert did with the rows of a page.
 
     Attributes:
-        keys: the external ids by verdict: `created`, `updated`, `unchanged`, `skipped`.
-        ids: of the rows that were created or updated.
+        external_ids: the vendor's ids by outcome.
+        written_ids: our ids of the rows that were created or updated.
     """
 
-    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    ids: Sequence[UUID] = ()
+    external_ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    written_ids: Sequence[UUID] = ()
 
     @property
     def counts(self) -> Counts:
-        return Counts(**{verdict: len(keys) for verdict, keys in self.keys.items()})
+        return Counts(**{outcome: len(ids) for outcome, ids in self.external_ids.items()})
 
 
-async def write_invoices(session: Session, context: ReadContext, invoices: Sequence[InvoiceRecord]) -> Written:
-    return await _write(session, context, _write_invoices(), invoices)
+async def write_invoices(session: Session, context: ReadContext, invoices: Sequence[InvoiceRecord]) -> UpsertResult:
+    return await _upsert(session, context, _invoices_upsert_statement(), invoices)
 
 
-async def write_credit_memos(session: Session, context: ReadContext, memos: Sequence[CreditMemoRecord]) -> Written:
-    return await _write(session, context, _write_credit_memos(), memos)
+async def write_credit_memos(
+    session: Session, context: ReadContext, credit_memos: Sequence[CreditMemoRecord]
+) -> UpsertResult:
+    return await _upsert(session, context, _credit_memos_upsert_statement(), credit_memos)
 
 
-async def write_payments(session: Session, context: ReadContext, payments: Sequence[PaymentRecord]) -> Written:
-    return await _write(session, context, _write_payments(), payments)
+async def write_payments(session: Session, context: ReadContext, payments: Sequence[PaymentRecord]) -> UpsertResult:
+    return await _upsert(session, context, _payments_upsert_statement(), payments)
 
 
-async def _write(session: Session, context: ReadContext, statement: Query, documents: Sequence[Document]) -> Written:
+async def _upsert(
+    session: Session, context: ReadContext, statement: AnySelect, documents: Sequence[DocumentRecord]
+) -> UpsertResult:
     if not documents:
-        return Written()
-    rows = (await session.execute(statement, {**context.parameters(), "page": encode(documents)})).all()
-    return Written({row.verdict: row.external_ids for row in rows}, (rows[0].ids if rows else None) or ())
+        return UpsertResult()
+    parameters = {**context.parameters(), "page": encode_rows(documents)}
+    rows = (await session.execute(statement, parameters)).all()
+    return UpsertResult({row.outcome: row.external_ids for row in rows}, (rows[0].ids if rows else None) or ())
 
 
 @cache
-def _write_invoices() -> Query:
-    return _statement(Invoice, INVOICE, ("external_id",))
+def _invoices_upsert_statement() -> AnySelect:
+    return _upsert_statement(Invoice, _vendor_columns(Invoice, InvoiceRecord, DOCUMENT_KEY), DOCUMENT_KEY)
 
 
 @cache
-def _write_credit_memos() -> Query:
-    return _statement(CreditMemo, CREDIT_MEMO, ("external_id",))
+def _credit_memos_upsert_statement() -> AnySelect:
+    return _upsert_statement(CreditMemo, _vendor_columns(CreditMemo, CreditMemoRecord, DOCUMENT_KEY), DOCUMENT_KEY)
 
 
 @cache
-def _write_payments() -> Query:
-    return _statement(Payment, PAYMENT, ("external_id", "invoice_external_id"))
+def _payments_upsert_statement() -> AnySelect:
+    return _upsert_statement(Payment, _vendor_columns(Payment, PaymentRecord, PAYMENT_KEY), PAYMENT_KEY)
 
 
-def _statement(table: Relation, types: Types, key: tuple[str, ...]) -> Query:
-    """Judge each row against the one that is there, then write those that are new or say something new.
+def _vendor_columns(model: DocumentTable, record: type[DocumentRecord], key: tuple[str, ...]) -> ColumnTypes:
+    """Return the columns that are copied from the record: those it has a field for, without the key."""
+    return column_types(model, set(record.__struct_fields__) - set(key))
 
-    Rows that say nothing new are not even locked, so they cost no write.
+
+def _upsert_statement(model: DocumentTable, vendor_columns: ColumnTypes, key: tuple[str, ...]) -> AnySelect:
+    """Return the statement that compares the page with the stored rows and writes those that are new or changed.
+
+    An unchanged row is neither written nor locked. The statement returns the external ids by outcome, and in each of
+    its rows the ids of all rows written.
     """
-    judged = _judge(table, types, key)
-    copied = ["contact_external_id", "customer_id", *types, *(["invoice_id"] if table is Payment else [])]
-    names = ["source", "source_tenant_id", "vendor_read_at", *key, *copied]
-    chosen = (
-        select(
-            bindparam("of_source"),
-            bindparam("of_tenant"),
-            bindparam("answered_at", type_=Instant),
-            *(judged.c[name] for name in (*key, *copied)),
-        )
-        .where(judged.c.verdict.in_(("created", "updated")))
-        .order_by(*(judged.c[name] for name in key))
-    )
-    writing = insert(table).from_select(names, chosen)
-    values = {name: writing.excluded[name] for name in ("vendor_read_at", *copied)}
-    written = (
-        writing.on_conflict_do_update(
-            index_elements=["source", "source_tenant_id", *key], set_={**values, "updated_at": func.now()}
-        )
-        .returning(table.id)
-        .cte("written")
-    )
+    compared = _compare_cte(model, vendor_columns, key)
+    invoice_reference = ["invoice_id"] if model is Payment else []
+    copied = ["contact_external_id", "customer_id", *vendor_columns, *invoice_reference]
+    written = _write_cte(model, compared, key, copied)
     ids = select(func.array_agg(written.c.id)).scalar_subquery()
-    external_ids = func.array_agg(judged.c.external_id)
-    return select(judged.c.verdict, external_ids.label("external_ids"), ids.label("ids")).group_by(judged.c.verdict)
+    external_ids = func.array_agg(compared.c.external_id)
+    return select(compared.c.outcome, external_ids.label("external_ids"), ids.label("ids")).group_by(compared.c.outcome)
 
 
-def _judge(table: Relation, types: Types, key: tuple[str, ...]) -> Relation:
-    page = rowset("page", {**dict.fromkeys(key, Text()), **types, "contact": JSON()})
+def _write_cte(model: DocumentTable, compared: CTE, key: tuple[str, ...], copied: Sequence[str]) -> CTE:
+    context_columns = {
+        "source": bindparam("of_source"),
+        "source_tenant_id": bindparam("of_tenant"),
+        "vendor_read_at": bindparam("answered_at", type_=Instant),
+    }
+    chosen = (
+        select(*context_columns.values(), *(compared.c[name] for name in (*key, *copied)))
+        .where(compared.c.outcome.in_((UpsertOutcome.CREATED, UpsertOutcome.UPDATED)))
+        .order_by(*(compared.c[name] for name in key))
+    )
+    table = core_table(model)
+    statement = insert(table).from_select([*context_columns, *key, *copied], chosen)
+    changes = {name: statement.excluded[name] for name in ("vendor_read_at", *copied)}
+    upsert = statement.on_conflict_do_update(
+        index_elements=["source", "source_tenant_id", *key], set_={**changes, "updated_at": func.now()}
+    )
+    return upsert.returning(table.c.id).cte("written")
+
+
+def _compare_cte(model: DocumentTable, vendor_columns: ColumnTypes, key: tuple[str, ...]) -> CTE:
+    """Return the page's rows, each with the customer and invoice it refers to and an `UpsertOutcome`."""
+    page = json_recordset("page", {**dict.fromkeys(key, Text()), **vendor_columns, "contact": JSON()})
+    stored = lateral_lookup(model, {name: page.c[name] for name in key})
+    joined, references = _resolve_references(model, page, stored)
+    incoming_values = (*(page.c[name] for name in vendor_columns), *references.values())
+    stored_values = (*(stored.c[name] for name in vendor_columns), *(stored.c[name] for name in references))
+    is_deleted_already = page.c.status == DocumentStatus.DELETED
+    outcome = case(
+        (
+            stored.c.id.is_(None),
+            case((is_deleted_already, UpsertOutcome.SKIPPED.value), else_=UpsertOutcome.CREATED.value),
+        ),
+        (is_older(page, stored), UpsertOutcome.SKIPPED.value),
+        (tuple_(*incoming_values).is_not_distinct_from(tuple_(*stored_values)), UpsertOutcome.UNCHANGED.value),
+        else_=UpsertOutcome.UPDATED.value,
+    )
+    columns = (
+        *(page.c[name] for name in (*key, *vendor_columns)),
+        *(value.label(name) for name, value in references.items()),
+    )
+    return select(*columns, outcome.label("outcome")).select_from(joined).cte("compared")
+
+
+def _resolve_references(
+    model: DocumentTable, page: TableValuedAlias, stored: FromClause
+) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:
+    """Join the rows that a document refers to; return the join, and the values of the referring columns.
+
+    What the page does not name, or what is not stored yet, keeps its stored value.
+    """
     contact_id = page.c.contact.op("->>", return_type=String())("external_id")
     link = lateral_lookup(CustomerLink, {"external_id": contact_id})
-    known = lateral_lookup(table, {name: page.c[name] for name in key})
-    joined = page.outerjoin(link, true()).outerjoin(known, true())
-    derived = {
-        "contact_external_id": func.coalesce(contact_id, known.c.contact_external_id),
-        "customer_id": func.coalesce(link.c.customer_id, known.c.customer_id),
+    joined = page.outerjoin(link, true()).outerjoin(stored, true())
+    references: dict[str, ColumnElement[Any]] = {
+        "contact_external_id": func.coalesce(contact_id, stored.c.contact_external_id),
+        "customer_id": func.coalesce(link.c.customer_id, stored.c.customer_id),
     }
-    if table is Payment:
+    if model is Payment:
         invoice = lateral_lookup(Invoice, {"external_id": page.c.invoice_external_id})
         joined = joined.outerjoin(invoice, true())
-        derived["invoice_id"] = func.coalesce(invoice.c.id, known.c.invoice_id)
-        derived["customer_id"] = func.coalesce(link.c.customer_id, invoice.c.customer_id, known.c.customer_id)
-    told = (*(page.c[name] for name in types), *derived.values())
-    kept = (*(known.c[name] for name in types), *(known.c[name] for name in derived))
-    verdict = case(
-        (known.c.id.is_(None), case((page.c.status == "deleted", "skipped"), else_="created")),
-        (is_older(page.c, known.c), "skipped"),
-        (tuple_(*told).is_not_distinct_from(tuple_(*kept)), "unchanged"),
-        else_="updated",
-    )
-    columns = (*(page.c[name] for name in (*key, *types)), *(value.label(name) for name, value in derived.items()))
-    return select(*columns, verdict.label("verdict")).select_from(joined).cte("judged")
+        references["invoice_id"] = func.coalesce(invoice.c.id, stored.c.invoice_id)
+        references["customer_id"] = func.coalesce(link.c.customer_id, invoice.c.customer_id, stored.c.customer_id)
+    return joined, references

@@ -1,62 +1,77 @@
-"""Where the rows of one answer come from, and the rule that decides between two versions of a row."""
+"""Which version of a row wins, and where the rows of one response come from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, cast, func, literal, literal_column, select, tuple_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    FromClause,
+    bindparam,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+)
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from app.billing.records import Batch, ContactRecord, CreditMemoRecord, InvoiceRecord, PaymentRecord
-from app.billing.recordset import Clause, Relation
-from app.db import Instant
+from app.billing.recordset import core_table
+from app.db import Instant, Table
 
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
-Row = TypeVar("Row", bound=ContactRecord | InvoiceRecord | PaymentRecord | CreditMemoRecord)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+Record = TypeVar("Record", bound=ContactRecord | InvoiceRecord | PaymentRecord | CreditMemoRecord)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
-    """One answer of one organisation; `read_at` is the vendor's own instant of it."""
+    """One response of a vendor for one tenant; `read_at` is the vendor's clock at that moment."""
 
     source: str
     tenant_id: str
     read_at: datetime
 
     def parameters(self) -> dict[str, object]:
-        """Return what every statement of this package is given.
+        """Return the parameters that the statements of this package share.
 
-        No name is a column's: SQLAlchemy would take it for a value to set in each UPDATE of the statement.
+        None has the name of a column: SQLAlchemy would take it for a value to set in each UPDATE of the statement.
         """
         return {"of_source": self.source, "of_tenant": self.tenant_id, "answered_at": self.read_at}
 
 
-def is_older(incoming: Relation, known: Relation) -> ColumnElement[bool]:
-    """Say whether the incoming row is an earlier version than the known one.
+def is_older(incoming: FromClause, stored: FromClause) -> ColumnElement[bool]:
+    """Return the condition that the incoming row is an earlier version than the stored one.
 
-    The vendor's stamp decides, and where two are equal the instant they were read at: some changes do not move the
-    stamp. A known row without a stamp was never told by the vendor itself and gives way.
+    The vendor's time of the last change decides. Where it is equal, the time of reading decides, since some changes do
+    not move the vendor's time. A stored row without one was not written from the vendor's response and is replaced.
     """
-    long_ago = literal("-infinity").cast(Instant)
+    earliest = literal("-infinity").cast(Instant)
     read_at = cast(bindparam("answered_at"), Instant)
-    newer = tuple_(func.coalesce(incoming.vendor_updated_at, long_ago), read_at)
-    older = tuple_(func.coalesce(known.vendor_updated_at, long_ago), func.coalesce(known.vendor_read_at, long_ago))
-    return newer.op("<", return_type=Boolean())(older)
+    incoming_version = tuple_(func.coalesce(incoming.c.vendor_updated_at, earliest), read_at)
+    stored_version = tuple_(
+        func.coalesce(stored.c.vendor_updated_at, earliest), func.coalesce(stored.c.vendor_read_at, earliest)
+    )
+    return incoming_version.op("<", return_type=Boolean())(stored_version)
 
 
-def lateral_lookup(table: Relation, key: Mapping[str, Clause]) -> Relation:
-    """Return the organisation's row with that key, to be joined on true.
+def lateral_lookup(model: type[Table], key: Mapping[str, ColumnElement[Any]]) -> LateralFromClause:
+    """Return the tenant's row with that key, as a lateral subquery to be joined on true.
 
-    A subquery that gives one row at most is answered by the key's index, row by row of the page. Joined plainly, a
-    table without statistics yet, as in a first sync, may be read whole for the page or, worse, for each of its rows.
+    A subquery that returns one row at most is answered from the key's index, once per row of the page. As a plain join,
+    a table without statistics, as in a first sync, may be scanned for the page or even for each of its rows.
     """
-    own = {**key, "source_tenant_id": bindparam("of_tenant"), "source": bindparam("of_source")}
-    found = select(table).where(*(getattr(table, name) == value for name, value in own.items()))
+    table = core_table(model)
+    full_key = {**key, "source_tenant_id": bindparam("of_tenant"), "source": bindparam("of_source")}
+    found = select(table).where(*(table.c[name] == value for name, value in full_key.items()))
     return found.limit(literal_column("1")).lateral()
 
 
 def newest_of_each(batch: Batch) -> Batch:
-    """Keep the newest version of each row, sorted by key: a statement may not write a row twice."""
+    """Keep the newest version of each record, sorted by key: one statement cannot upsert a row twice."""
     return Batch(
         contacts=_newest(batch.contacts),
         invoices=_newest(batch.invoices),
@@ -65,10 +80,10 @@ def newest_of_each(batch: Batch) -> Batch:
     )
 
 
-def _newest(rows: Sequence[Row]) -> list[Row]:
-    newest = {_key(row): row for row in sorted(rows, key=lambda row: row.vendor_updated_at or LONG_AGO)}
+def _newest(records: Sequence[Record]) -> list[Record]:
+    newest = {_key(record): record for record in sorted(records, key=lambda one: one.vendor_updated_at or EARLIEST)}
     return [newest[key] for key in sorted(newest)]
 
 
-def _key(row: Row) -> tuple[str, str]:
-    return row.external_id, row.invoice_external_id if isinstance(row, PaymentRecord) else ""
+def _key(record: Record) -> tuple[str, str]:
+    return record.external_id, record.invoice_external_id if isinstance(record, PaymentRecord) else ""

@@ -103,7 +103,7 @@ class IncrementalPull:
         await record_traffic(session, vendor, tenant_id, page.traffic)
         rows_read = await self._save_cursor(session, state, next_state, fetched)
         # The contacts that a document brings along are not rows of this resource.
-        own_counts = counts.get(job.resource.value, Counts())
+        own_counts = counts.get(job.resource, Counts())
         await runs.add_page_counts(session, job.run_id, tenant_id, job.resource, page, own_counts)
         await progress.publish(
             session,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 
 from app.billing.mirror import absence
 from app.billing.mirror.absence import ResourceScope
@@ -18,6 +18,7 @@ from app.billing.records import Counts
 from app.billing.store import upsert
 from app.connector import NotFound, Page, PageRequest
 from app.db import Session
+from app.paging import NewestFirst, PagePosition
 from app.sync import progress, runs
 from app.sync.client.tenant_client import TenantClient
 from app.sync.client.usage import record_traffic
@@ -29,6 +30,7 @@ from app.sync.tables import Cursor, Reconciliation, Run, RunTrigger
 
 # Missing rows are looked up by id, and where the vendor takes one id per read, one by one; this many reads at most.
 MAX_LOOKUPS = 50
+REPORT_ORDER = NewestFirst(Reconciliation.finished_at, Reconciliation.id)
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Reconciler:
         self._job = job
         self._ids_per_read = ids_per_read
         self._vendor, self._tenant_id = db.lease.vendor, db.lease.tenant_id
-        self._scope = ResourceScope(self._vendor, self._tenant_id, job.resource.value)
+        self._scope = ResourceScope(self._vendor, self._tenant_id, job.resource)
         self._findings = Findings()
 
     async def run(self) -> None:
@@ -99,7 +101,7 @@ class Reconciler:
         stamps = {key.external_id: key.changed_at for key in page.keys}
         await absence.clear_implausible_stamps(session, self._scope, stamps, page.read_at)
         counted = await upsert(session, self._vendor, self._tenant_id, page.batch, page.read_at)
-        counts = counted.get(job.resource.value, Counts())
+        counts = counted.get(job.resource, Counts())
         await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
         await record_traffic(session, self._vendor, self._tenant_id, page.traffic)
         await runs.add_page_counts(session, job.run_id, self._tenant_id, job.resource, page, counts)
@@ -132,7 +134,7 @@ class Reconciler:
         async with self._db.write_transaction() as session:
             await upsert(session, self._vendor, self._tenant_id, page.batch, page.read_at)
             await record_traffic(session, self._vendor, self._tenant_id, page.traffic)
-        return {record.external_id for record in getattr(page.batch, self._job.resource.value)}
+        return {record.external_id for record in page.batch.records_of(self._job.resource)}
 
     async def _save_report(self, session: Session) -> None:
         found = self._findings
@@ -161,12 +163,9 @@ async def open_nightly(session: Session, vendor: str, every: timedelta, tenant_i
     return await runs.open_run(session, runs.RunRequest(vendor, RunTrigger.RECONCILE, tenant_ids))
 
 
-async def list_findings(
-    session: Session, vendor: str, after: tuple[datetime, UUID] | None, limit: int
-) -> list[Reconciliation]:
-    """Return the reports of comparisons, the newest first, those after a key when one is given."""
+async def list_reports(
+    session: Session, vendor: str, after: PagePosition | None, limit: int
+) -> Sequence[Reconciliation]:
+    """Return one keyset page of the reports of reconciliations, newest first."""
     statement = select(Reconciliation).join(Run, Run.id == Reconciliation.run_id).where(Run.vendor == vendor)
-    if after:
-        statement = statement.where(tuple_(Reconciliation.finished_at, Reconciliation.id) < after)
-    statement = statement.order_by(Reconciliation.finished_at.desc(), Reconciliation.id.desc()).limit(limit)
-    return list((await session.scalars(statement)).all())
+    return (await session.scalars(REPORT_ORDER.page_after(statement, after, limit))).all()

@@ -138,7 +138,7 @@ class Drain:
         totals.failed += unread
         totals.calls += page.traffic.calls
         totals.bytes += page.traffic.bytes_raw
-        totals.counts += counts.get(resource.value, Counts())
+        totals.counts += counts.get(resource, Counts())
 
     async def _fail_batch(self, batch: Sequence[DueEvent], error: Exception) -> None:
         reason = error.detail if isinstance(error, ConnectorError) else "An internal error; the log says what."
@@ -213,7 +213,7 @@ def _batches(events: Sequence[DueEvent], connector: Connector) -> list[list[DueE
 async def _close_batch(session: Session, batch: Sequence[DueEvent], page: Page, resource: Resource) -> int:
     """Close the events whose rows came; return how many did not come."""
     await lock_events(session, [event.id for event in batch])
-    kept = {record.external_id for record in getattr(page.batch, resource.value)}
+    kept = {record.external_id for record in page.batch.records_of(resource)}
     delivered = {key.external_id for key in page.keys} - {row.external_id for row in page.rejected}
     stored = [event.id for event in batch if event.resource_id in kept]
     payable = [event.id for event in batch if event.resource_id in delivered - kept]

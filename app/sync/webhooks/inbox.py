@@ -16,7 +16,6 @@ from sqlalchemy import (
     func,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -24,6 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.audit import append_audit_entry
 from app.connector import Notice
 from app.db import Session
+from app.paging import NewestFirst, PagePosition
 from app.sync.tables import WAITING, EventStatus, SignatureFailure, WebhookEvent
 
 MAX_UNREADABLE_BYTES = 16_384
@@ -32,6 +32,7 @@ MAX_DELETED_ROWS = 10_000
 NO_TENANT = ""
 # The reason of events that name a row which is not mirrored, such as a bill to pay.
 PAYABLE = "payable"
+EVENT_ORDER = NewestFirst(WebhookEvent.received_at, WebhookEvent.id)
 
 # One event is one row however often it is delivered. It is the same event when tenant, row, category, type and instant
 # are the same; a delivery's bytes differ each time. Rows are sorted, so that two deliveries cannot deadlock.
@@ -131,14 +132,11 @@ async def count_bad_signature(session: Session, vendor: str) -> None:
 
 
 async def list_events(
-    session: Session, vendor: str, wanted: EventFilter, after: tuple[datetime, UUID] | None, limit: int
-) -> list[WebhookEvent]:
-    """Return events, the newest receipt first, those after a key when one is given."""
+    session: Session, vendor: str, wanted: EventFilter, after: PagePosition | None, limit: int
+) -> Sequence[WebhookEvent]:
+    """Return the events after a position, the newest receipt first."""
     statement = select(WebhookEvent).where(*_matching(vendor, wanted))
-    if after:
-        statement = statement.where(tuple_(WebhookEvent.received_at, WebhookEvent.id) < after)
-    statement = statement.order_by(WebhookEvent.received_at.desc(), WebhookEvent.id.desc()).limit(limit)
-    return list((await session.scalars(statement)).all())
+    return (await session.scalars(EVENT_ORDER.page_after(statement, after, limit))).all()
 
 
 async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str, reason: str) -> int:

@@ -13,7 +13,7 @@ def clock():
 
 @pytest.fixture
 async def api(db, clock):
-    """The billing API, called as a viewer unless told otherwise."""
+    """The billing API, called as a viewer by default."""
     async with calling(make_app(make_services(db, clock)), clock) as api:
         yield api
 

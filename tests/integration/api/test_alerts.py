@@ -1,4 +1,4 @@
-"""Alerts are listed, and a person says what becomes of them."""
+"""Alerts over HTTP: listing, acknowledging, resolving and muting."""
 
 from datetime import timedelta
 
@@ -54,7 +54,7 @@ async def test_an_alert_shows_what_the_contract_names(api, db, alert):
     ]
 
 
-async def test_alerts_are_filtered_and_their_pages_stand_still_while_they_are_checked(api, db):
+async def test_alerts_are_filtered_and_their_pages_are_stable_while_they_are_evaluated(api, db):
     async with db.transaction() as session:
         acme, other = await add_customer(session, "Acme"), await add_customer(session, "Other")
         for number in range(6):
@@ -85,7 +85,7 @@ async def test_alerts_are_filtered_and_their_pages_stand_still_while_they_are_ch
     assert [each["title"] for each in first["items"] + rest["items"]] == everything
 
 
-async def test_a_person_s_verbs_change_it_and_are_written_down(api, db, alert, clock):
+async def test_acknowledging_resolving_and_muting_change_an_alert_and_are_audited(api, db, alert, clock):
     path = f"/api/alerts/{alert}"
     acknowledged = await api.post(f"{path}/acknowledge", role="analyst", subject="ann")
     assert (acknowledged.status_code, acknowledged.json()["status"]) == (200, "acknowledged")
@@ -107,7 +107,7 @@ async def test_a_person_s_verbs_change_it_and_are_written_down(api, db, alert, c
     ]
 
 
-async def test_what_is_over_cannot_be_looked_after(api, alert):
+async def test_a_resolved_alert_can_be_neither_acknowledged_nor_muted(api, alert):
     await api.post(f"/api/alerts/{alert}/resolve", role="admin")
     for verb, body in (("acknowledge", {}), ("mute", {"hours": 1})):
         refused = await api.post(f"/api/alerts/{alert}/{verb}", body, role="admin")
@@ -117,7 +117,7 @@ async def test_what_is_over_cannot_be_looked_after(api, alert):
 
 @pytest.mark.parametrize("verb", ["acknowledge", "resolve", "mute"])
 @pytest.mark.parametrize("role", ["viewer", "service"])
-async def test_only_those_who_work_on_alerts_may(api, db, alert, verb, role):
+async def test_only_analysts_and_administrators_may_change_alerts(api, db, alert, verb, role):
     refused = await api.post(f"/api/alerts/{alert}/{verb}", {"hours": 1}, role=role)
     assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
     async with db.transaction() as session:
@@ -125,13 +125,13 @@ async def test_only_those_who_work_on_alerts_may(api, db, alert, verb, role):
 
 
 @pytest.mark.parametrize("verb", ["acknowledge", "resolve", "mute"])
-async def test_an_alert_that_is_not_there_is_404(api, verb):
+async def test_an_unknown_alert_is_404(api, verb):
     for alert_id in (NOBODY, "nonsense"):
         refused = await api.post(f"/api/alerts/{alert_id}/{verb}", {"hours": 1}, role="admin")
         assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("hours", [0, -1, 10**6, 1.5, "x", None, True])
-async def test_muting_takes_a_sensible_number_of_hours(api, alert, hours):
+async def test_a_number_of_hours_out_of_range_is_refused(api, alert, hours):
     refused = await api.post(f"/api/alerts/{alert}/mute", {"hours": hours}, role="admin")
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/hours")

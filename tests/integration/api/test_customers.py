@@ -1,4 +1,4 @@
-"""Customers are found by name, with the contacts that stand for them."""
+"""Customers over HTTP: found by name, with their links."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from app.billing.tables import CustomerLink
 from tests.support.api import add, add_customer
 
 
-async def test_a_customer_carries_its_links(api, db):
+async def test_a_customer_has_its_links(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session, "Acme Ltd", psa_external_id="psa-7")
         link = await add(
@@ -39,13 +39,13 @@ async def test_a_customer_carries_its_links(api, db):
 
 
 @pytest.mark.parametrize("customer_id", ["8c0f4a5e-0000-4000-8000-000000000000", "not-an-id", "1"])
-async def test_who_is_not_there_is_404(api, customer_id):
+async def test_an_unknown_customer_is_404(api, customer_id):
     for path in ("", "/billing", "/timeline"):
         answer = await api.get(f"/api/customers/{customer_id}{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-async def test_customers_come_by_name_whatever_the_case_and_every_page_goes_on(api, db):
+async def test_customers_are_sorted_by_name_in_any_case_and_no_page_repeats_or_loses_one(api, db):
     names = ["beta", "Alpha", "alpha", "Ümlaut", "Zeta", "ähnlich", "", "Beta", "alpha"]
     async with db.transaction() as session:
         for name in names:
@@ -68,7 +68,7 @@ async def test_customers_come_by_name_whatever_the_case_and_every_page_goes_on(a
         ("", {"ACME 100% Ltd", "acme_two", "back\\slash", "Éclair"}),
     ],
 )
-async def test_search_takes_every_character_as_a_letter(api, db, search, found):
+async def test_search_has_no_wildcards(api, db, search, found):
     async with db.transaction() as session:
         for name in ("ACME 100% Ltd", "acme_two", "Éclair"):
             await add_customer(session, name)
@@ -85,7 +85,7 @@ async def test_search_takes_every_character_as_a_letter(api, db, search, found):
     assert {each["name"] for each in await api.items("/api/customers", params={"search": search})} == found
 
 
-async def test_linked_tells_those_a_vendor_knows_from_the_others(api, db):
+async def test_linked_separates_customers_with_a_link_from_those_without(api, db):
     async with db.transaction() as session:
         await add_customer(session, "PSA only")
         known = await add_customer(session, "Known")

@@ -1,4 +1,4 @@
-"""Invoices, payments and credit memos of every vendor: lists, filters, pages, and one invoice settled."""
+"""Invoices, payments and credit memos over HTTP: lists, filters, pages, and one invoice in full."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -64,7 +64,7 @@ async def test_an_invoice_shows_every_field_as_the_contract_names_it(api, db):
     assert (await api.get(f"/api/invoices/{invoice}")).json() == {**expected, "payments": [], "credits": []}
 
 
-async def test_one_invoice_shows_what_settled_it(api, db):
+async def test_one_invoice_shows_its_payments_and_credits(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
         invoice = await add_invoice(session, acme, total="100", balance="30", paid="40", credited="30")
@@ -97,7 +97,7 @@ async def test_one_invoice_shows_what_settled_it(api, db):
     assert Decimal(shown["total"]) == Decimal(shown["balance"]) + Decimal(shown["paid"]) + credited
 
 
-async def test_an_invoice_that_is_not_there_is_404(api):
+async def test_an_unknown_invoice_is_404(api):
     answer = await api.get("/api/invoices/8c0f4a5e-0000-4000-8000-000000000000")
     assert (answer.status_code, answer.json()["detail"]) == (404, "There is no invoice of this id.")
 
@@ -175,7 +175,7 @@ async def test_pages_are_newest_first_and_lose_nothing_while_rows_come_and_go(ap
     assert rest.json() == {"items": everything[5:], "next_cursor": None}
 
 
-async def test_a_cursor_leads_on_in_its_own_list_and_filters_alone(api, db):
+async def test_a_cursor_is_valid_for_its_own_list_and_filters_only(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
         for number in range(3):
@@ -246,7 +246,7 @@ async def test_payments_are_listed_and_filtered(api, db):
     assert await api.walk("/api/payments", limit=1) == items
 
 
-async def test_credit_memos_carry_their_allocations(api, db):
+async def test_credit_memos_have_their_allocations(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
         invoice = await add_invoice(session, acme)
@@ -307,7 +307,7 @@ async def test_credit_memos_carry_their_allocations(api, db):
         assert [each["number"] for each in await api.items("/api/credit-memos", params=params)] == found, params
 
 
-async def test_a_link_that_a_browser_would_run_is_not_passed_on(api, db):
+async def test_a_link_that_a_browser_would_execute_is_not_returned(api, db):
     async with db.transaction() as session:
         await add_invoice(session, await add_customer(session), vendor_url="javascript:alert(1)")
     assert (await api.items("/api/invoices"))[0]["vendor_url"] is None

@@ -28,7 +28,7 @@ async def queue(db, api):
     return str(link), str(own), customers
 
 
-async def test_a_waiting_contact_shows_whom_it_could_be(api, queue):
+async def test_a_contact_in_the_queue_shows_its_candidates(api, queue):
     link, own, customers = queue
     shown = (await api.items("/api/matches"))[0]
     candidates = shown.pop("candidates")
@@ -45,7 +45,7 @@ async def test_a_waiting_contact_shows_whom_it_could_be(api, queue):
     assert all(each["name"] == "Acme Ltd" and 0 < each["score"] <= 1 and each["signals"] for each in candidates)
 
 
-async def test_linking_moves_the_contact_with_its_invoices_and_is_written_down(api, db, queue):
+async def test_linking_moves_the_contact_with_its_invoices_and_is_audited(api, db, queue):
     link, own, customers = queue
     body = {"action": "link", "customer_id": customers[0]}
     decided = await api.put(f"/api/matches/{link}", body, role="analyst", subject="ann")
@@ -104,7 +104,7 @@ async def test_the_queue_is_filtered_by_state_and_paged_by_name(api, db):
         ({}, "validation_failed", "/action"),
     ],
 )
-async def test_what_cannot_be_decided_changes_nothing(api, queue, body, code, pointer):
+async def test_an_invalid_decision_changes_nothing(api, queue, body, code, pointer):
     before = await api.items("/api/matches")
     refused = await api.put(f"/api/matches/{queue[0]}", body, role="admin")
     assert (refused.status_code, refused.json()["code"]) == (422, code)
@@ -112,7 +112,7 @@ async def test_what_cannot_be_decided_changes_nothing(api, queue, body, code, po
     assert await api.items("/api/matches") == before
 
 
-async def test_a_contact_that_is_not_there_is_404_and_a_reader_decides_nothing(api, queue):
+async def test_an_unknown_contact_is_404_and_a_reader_may_not_decide(api, queue):
     for link in (NOBODY, "x"):
         assert (await api.put(f"/api/matches/{link}", {"action": "ignore"}, role="admin")).status_code == 404
     for role in ("viewer", "service"):

@@ -1,4 +1,4 @@
-"""Health, metrics, and who may reach what."""
+"""Health, metrics, and which operations need a token."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from tests.support.api import NOON, HandClock, add_customer, calling, make_app, 
 PUBLIC = {"/health/live", "/health/ready", "/metrics"}
 
 
-async def test_a_process_whose_loops_stand_still_is_not_alive_but_may_be_ready(db, clock):
+async def test_a_process_whose_loops_have_stopped_is_not_alive_but_may_be_ready(db, clock):
     app = make_app(make_services(db, clock))
     async with calling(app, clock) as api:
         assert (await api.client.get("/health/live")).json() == {"status": "ok"}

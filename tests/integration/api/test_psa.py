@@ -1,4 +1,4 @@
-"""The PSA's feed: bulk, repeatable, all or nothing."""
+"""The PSA's feed over HTTP: bulk upserts that can be repeated and are written completely or not at all."""
 
 import pytest
 
@@ -20,18 +20,18 @@ TICKET: dict[str, object] = {
 }
 
 
-async def feed(api, kind, *items, role="service"):
+async def send(api, kind, *items, role="service"):
     return await api.put(f"/api/psa/{kind}", {"items": list(items)}, role=role)
 
 
-async def test_customers_services_and_events_arrive_and_may_be_repeated(api):
+async def test_customers_services_and_events_are_stored_and_can_be_sent_again(api):
     steps: list[tuple[str, dict[str, object], dict[str, object]]] = [
         ("customers", ACME, {"name": "Acme Limited"}),
         ("services", CARE, {"monthly_amount": 500}),
         ("timeline-events", TICKET, {"detail": "from sarah"}),
     ]
     for kind, item, change in steps:
-        counts = [(await feed(api, kind, each)).json() for each in (item, item, {**item, **change})]
+        counts = [(await send(api, kind, each)).json() for each in (item, item, {**item, **change})]
         assert counts == [
             {"created": 1, "updated": 0, "unchanged": 0},
             {"created": 0, "updated": 0, "unchanged": 1},
@@ -47,23 +47,23 @@ async def test_customers_services_and_events_arrive_and_may_be_repeated(api):
     ]
 
 
-async def test_a_thousand_items_fit_and_one_more_is_refused_whole(api):
+async def test_a_call_of_more_than_a_thousand_items_is_refused_whole(api):
     many = [{"external_id": str(number), "name": f"Customer {number} " + "x" * 400} for number in range(1001)]
-    assert (await feed(api, "customers", *many[:1000])).json()["created"] == 1000
-    refused = await feed(api, "customers", *many)
+    assert (await send(api, "customers", *many[:1000])).json()["created"] == 1000
+    refused = await send(api, "customers", *many)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/items")
     assert (await api.walk("/api/customers", limit=200))[-1]["psa_external_id"] != "1000"
-    assert (await feed(api, "customers")).json() == {"created": 0, "updated": 0, "unchanged": 0}
+    assert (await send(api, "customers")).json() == {"created": 0, "updated": 0, "unchanged": 0}
 
 
 @pytest.mark.parametrize(("kind", "item"), [("services", CARE), ("timeline-events", TICKET)])
-async def test_an_item_of_a_customer_nobody_sent_refuses_the_whole_call(api, kind, item):
-    await feed(api, "customers", ACME)
+async def test_an_item_of_an_unknown_customer_refuses_the_whole_call(api, kind, item):
+    await send(api, "customers", ACME)
     stranger = {**item, "external_id": "other", "customer_external_id": "nobody"}
-    refused = await feed(api, kind, item, stranger)
+    refused = await send(api, kind, item, stranger)
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_customer")
     assert refused.json()["errors"][0]["pointer"] == "/items/1/customer_external_id"
-    assert (await feed(api, kind, item)).json()["created"] == 1
+    assert (await send(api, kind, item)).json()["created"] == 1
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,16 @@ async def test_an_item_of_a_customer_nobody_sent_refuses_the_whole_call(api, kin
         ("timeline-events", {**TICKET, "link": "javascript:alert(1)"}, "/items/0/link"),
     ],
 )
-async def test_an_item_that_does_not_fit_is_pointed_at(api, kind, item, pointer):
-    await feed(api, "customers", ACME)
-    refused = await feed(api, kind, item)
+async def test_an_invalid_item_is_named_by_its_pointer(api, kind, item, pointer):
+    await send(api, "customers", ACME)
+    refused = await send(api, kind, item)
     assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed"), refused.text
     assert [each["pointer"] for each in refused.json()["errors"]] == [pointer]
 
 
 @pytest.mark.parametrize("kind", ["customers", "services", "timeline-events"])
-async def test_only_the_psa_and_administrators_may_feed(api, kind):
+async def test_only_the_psa_and_administrators_may_send_items(api, kind):
     statuses = {
-        role: (await feed(api, kind, role=role)).status_code for role in ("service", "admin", "analyst", "viewer")
+        role: (await send(api, kind, role=role)).status_code for role in ("service", "admin", "analyst", "viewer")
     }
     assert statuses == {"service": 200, "admin": 200, "analyst": 403, "viewer": 403}

@@ -1,4 +1,4 @@
-"""The parts of one answer are of one moment, whatever is written meanwhile."""
+"""All statements of one GET see the same snapshot, whatever is written meanwhile."""
 
 from contextlib import asynccontextmanager
 

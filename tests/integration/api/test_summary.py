@@ -1,4 +1,4 @@
-"""A customer's panel: figures per currency, in base where that is known, and what tells empty from not there."""
+"""A customer's panel: figures per currency, in base currency where it is known, and whether there is data at all."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ async def panel(api, customer):
     return answer.json()
 
 
-async def know_base(session, currency, tenant="org-1"):
+async def set_base_currency(session, currency, tenant="org-1"):
     row = {"source": "xero", "source_tenant_id": tenant, "base_currency": currency}
     await session.execute(insert(BillingOrganisation).values(row))
 
@@ -84,7 +84,7 @@ async def test_the_figures_add_up_per_currency_and_never_across(api, db):
     assert {each["number"] for each in shown["recent_invoices"]} == {"open", "paid", "late", "void", "draft", "dollars"}
 
 
-async def test_the_panel_shows_the_ten_newest_invoices_and_the_last_payment_that_stands(api, db):
+async def test_the_panel_shows_the_ten_newest_invoices_and_the_last_payment_that_is_not_deleted(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
         for day in range(12):
@@ -126,7 +126,7 @@ async def test_the_month_turns_at_midnight_of_the_billing_timezone(db, timezone,
 async def test_base_figures_go_by_each_document_s_own_rate(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
-        await know_base(session, "NZD")
+        await set_base_currency(session, "NZD")
         await add_invoice(session, acme, "1", total="100", balance="50")
         await add_invoice(session, acme, "2", total="60", balance="60", currency="USD", exchange_rate="0.6")
         await add_invoice(session, acme, "3", total="10", balance="10", currency="USD", exchange_rate="0.3")
@@ -140,9 +140,9 @@ async def test_base_figures_go_by_each_document_s_own_rate(api, db):
 async def test_base_is_null_where_it_is_not_known(api, db):
     async with db.transaction() as session:
         for tenant in ("a", "b"):
-            await know_base(session, "NZD", tenant)
-        await know_base(session, "AUD", "c")
-        await know_base(session, None, "empty")
+            await set_base_currency(session, "NZD", tenant)
+        await set_base_currency(session, "AUD", "c")
+        await set_base_currency(session, None, "empty")
         cases = {
             None: [{"source_tenant_id": "a"}, {"source_tenant_id": "b"}],
             "no_invoices": [],
@@ -172,7 +172,7 @@ async def test_base_is_null_where_it_is_not_known(api, db):
 async def test_money_stays_exact_however_large(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
-        await know_base(session, "NZD")
+        await set_base_currency(session, "NZD")
         await add_invoice(session, acme, "1", total="12345678901234567890123456789.01")
         await add_invoice(session, acme, "2", total="0.0000000000001")
     shown = await panel(api, acme)
@@ -207,12 +207,12 @@ async def test_many_customers_in_one_answer(api, db):
         {"customer_ids": ["8c0f4a5e-0000-4000-8000-000000000000"] * 501},
     ],
 )
-async def test_what_does_not_fit_a_bulk_request_is_422(api, body):
+async def test_an_invalid_bulk_request_is_422(api, body):
     answer = await api.post("/api/billing/summaries", body)
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
 
 
-async def test_an_empty_customer_is_told_from_one_that_is_not_connected(api, db):
+async def test_a_customer_without_data_is_distinguished_from_a_missing_connection(api, db):
     async with db.transaction() as session:
         nobody = await add_customer(session, "nobody's")
     assert (await panel(api, nobody))["connected"] is False
@@ -242,7 +242,7 @@ async def test_an_empty_customer_is_told_from_one_that_is_not_connected(api, db)
         ({"selected": False}, False),
     ],
 )
-async def test_connected_means_a_picked_organisation_of_a_grant_that_was_not_ended(api, db, grant, connected):
+async def test_connected_means_a_selected_organisation_of_a_grant_that_is_not_disconnected(api, db, grant, connected):
     async with db.transaction() as session:
         acme = await add_customer(session)
         await connect(session, **grant)
@@ -257,7 +257,7 @@ async def test_another_vendor_s_rows_count_as_connected(api, db):
     assert (await panel(api, acme))["connected"] is True
 
 
-async def test_the_stalest_picked_organisation_of_the_customer_dates_the_figures(api, db):
+async def test_data_as_of_is_that_of_the_least_fresh_selected_organisation(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
         await connect(session, "new", as_of=NOON)
@@ -269,7 +269,7 @@ async def test_the_stalest_picked_organisation_of_the_customer_dates_the_figures
     assert (await panel(api, acme))["data_as_of"] == "2026-11-15T11:00:00Z"
 
 
-async def test_the_panel_and_the_bulk_answer_agree(api, db):
+async def test_the_panel_and_the_bulk_response_agree(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
         for number in range(20):

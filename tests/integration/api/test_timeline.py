@@ -6,7 +6,7 @@ from app.billing.tables import TimelineEvent
 from tests.support.api import NOON, add, add_customer
 
 
-async def tell(session, customer, minutes, kind="ticket", **values):
+async def add_event(session, customer, minutes, kind="ticket", **values):
     at = NOON + timedelta(minutes=minutes)
     row = {"source": "psa", "title": f"at {minutes}", **values}
     return await add(session, TimelineEvent, customer_id=customer, at=at, kind=kind, **row)
@@ -15,10 +15,10 @@ async def tell(session, customer, minutes, kind="ticket", **values):
 async def test_events_of_every_kind_come_newest_first(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
-        await tell(session, await add_customer(session, "Other"), 9)
-        await tell(session, acme, 1, link="https://psa.test/1", detail="from sarah")
+        await add_event(session, await add_customer(session, "Other"), 9)
+        await add_event(session, acme, 1, link="https://psa.test/1", detail="from sarah")
         payment = {"source": "xero", "amount": "12.5", "currency": "NZD"}
-        paid = await tell(session, acme, 2, "payment_received", **payment)
+        paid = await add_event(session, acme, 2, "payment_received", **payment)
     items = await api.items(f"/api/customers/{acme}/timeline")
     assert [each["title"] for each in items] == ["at 2", "at 1"]
     assert items[0] == {
@@ -41,13 +41,13 @@ async def test_pages_lose_nothing_at_equal_instants_and_while_events_come(api, d
     async with db.transaction() as session:
         acme = await add_customer(session)
         for number in range(12):
-            await tell(session, acme, number // 4)
+            await add_event(session, acme, number // 4)
     path = f"/api/customers/{acme}/timeline"
     everything = await api.items(path)
     assert await api.walk(path, limit=1) == everything
     first = (await api.get(path, params={"limit": 5})).json()
     async with db.transaction() as session:
-        await tell(session, acme, 99)
+        await add_event(session, acme, 99)
     rest = (await api.get(path, params={"limit": 50, "cursor": first["next_cursor"]})).json()
     assert first["items"] + rest["items"] == everything
 

@@ -1,4 +1,4 @@
-"""The PSA's feed: bulk, repeatable, and whole or not at all."""
+"""The PSA's feed: bulk upserts that can be repeated and are written completely or not at all."""
 
 from datetime import date
 from decimal import Decimal
@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from app.billing.psa import (
-    MOST_ITEMS,
+    MAX_ITEMS,
     PsaCustomer,
     PsaEvent,
     PsaService,
     TooManyItems,
     UnknownPsaCustomer,
-    Upserted,
+    UpsertCounts,
     upsert_customers,
     upsert_services,
     upsert_timeline_events,
@@ -21,7 +21,7 @@ from app.billing.psa import (
 from tests.support.factories import Ledger, at
 
 
-class Feed(Ledger):
+class PsaFeed(Ledger):
     async def send(self, *items):
         kinds: dict[type, Any] = {
             PsaCustomer: upsert_customers,
@@ -34,7 +34,7 @@ class Feed(Ledger):
 
 @pytest.fixture
 async def feed(db):
-    feed = Feed(db)
+    feed = PsaFeed(db)
     await feed.send(customer("p1"), customer("p2"))
     return feed
 
@@ -52,7 +52,7 @@ def event(external_id="e1", customer_id="p1", **more):
     return PsaEvent(external_id, customer_id, **{"at": at(0), "kind": "ticket", "title": "Printer", **more})
 
 
-async def wrote(feed, table):
+async def written_versions(feed, table):
     """Return the transactions that wrote or locked each row, and where it lies."""
     return await feed.rows(f"(SELECT ctid::text, xmin::text, xmax::text FROM {table})")  # noqa: S608 - named above
 
@@ -71,17 +71,17 @@ async def wrote(feed, table):
 )
 async def test_the_same_again_is_unchanged_and_costs_no_write_and_a_change_is_an_update(feed, make, change, table):
     first = await feed.send(make("x1"), make("x2"))
-    before = await wrote(feed, table)
+    before = await written_versions(feed, table)
     again = await feed.send(make("x2"), make("x1"))
-    unwritten = await wrote(feed, table) == before
+    unwritten = await written_versions(feed, table) == before
     changed = await feed.send(make("x1", **change), make("x2"), make("x3"))
 
-    assert (first, again, changed) == (Upserted(2, 0, 0), Upserted(0, 0, 2), Upserted(1, 1, 1))
+    assert (first, again, changed) == (UpsertCounts(2, 0, 0), UpsertCounts(0, 0, 2), UpsertCounts(1, 1, 1))
     assert unwritten
 
 
-async def test_of_an_id_that_comes_twice_the_last_stands(feed):
-    assert await feed.send(service(name="Old"), service(name="New")) == Upserted(1, 0, 0)
+async def test_of_an_id_that_comes_twice_the_last_item_counts(feed):
+    assert await feed.send(service(name="Old"), service(name="New")) == UpsertCounts(1, 0, 0)
     assert (await feed.row("billing_services"))["name"] == "New"
 
 
@@ -95,14 +95,14 @@ async def test_an_item_of_an_unknown_customer_is_named_and_nothing_is_written(fe
 
 
 @pytest.mark.parametrize("make", [customer, service, event])
-async def test_a_call_carries_a_thousand_items_and_not_one_more(feed, make):
+async def test_a_call_may_have_a_thousand_items_and_not_one_more(feed, make):
     with pytest.raises(TooManyItems, match=r"1001"):
-        await feed.send(*(make(f"x{number}") for number in range(MOST_ITEMS + 1)))
+        await feed.send(*(make(f"x{number}") for number in range(MAX_ITEMS + 1)))
 
-    assert await feed.send(*(make(f"x{number}") for number in range(MOST_ITEMS))) == Upserted(MOST_ITEMS, 0, 0)
+    assert await feed.send(*(make(f"x{number}") for number in range(MAX_ITEMS))) == UpsertCounts(MAX_ITEMS, 0, 0)
 
 
-async def test_money_and_instants_arrive_exactly(feed):
+async def test_money_and_instants_are_stored_exactly(feed):
     await feed.send(service(monthly_amount=Decimal("123456789012.123456")))
     await feed.send(event(at=at(1.5)))
 
@@ -110,7 +110,7 @@ async def test_money_and_instants_arrive_exactly(feed):
     assert (await feed.row("timeline_events"))["at"] == at(1.5)
 
 
-async def test_events_of_the_psa_stand_under_its_name_and_apart_from_others_of_the_same_id(feed):
+async def test_events_of_the_psa_have_its_source_and_are_not_mixed_up_with_others_of_the_same_id(feed):
     await feed.send(event("7"))
     await feed.run(
         "INSERT INTO timeline_events (source, customer_id, at, kind, title, dedupe_key)"

@@ -1,4 +1,4 @@
-"""The store: idempotent, newest wins, exact, and whole, whatever order rows come in."""
+"""The store: idempotent, the newest version wins, exact, complete, in whatever order records are written."""
 
 import asyncio
 from decimal import Decimal
@@ -49,7 +49,7 @@ def ledger(db):
 
 
 async def versions(ledger):
-    """Every row's place and the transactions that wrote and last locked it: a write of any kind changes it."""
+    """Return each row's ctid, xmin and xmax, which change with every write and lock of the row."""
     found = {}
     for table in TABLES:
         async with ledger.db.transaction() as session:
@@ -112,7 +112,7 @@ async def test_with_equal_stamps_the_later_reading_wins(ledger):
     assert (await ledger.row("billing_invoices"))["due_on"] == at(9999).date()
 
 
-async def test_a_version_of_the_same_stamp_and_the_same_instant_is_as_good_as_the_one_known(ledger):
+async def test_a_version_of_the_same_stamp_and_the_same_instant_replaces_the_stored_one(ledger):
     await ledger.write(invoice(reference="one"))
     same = await ledger.write(invoice(reference="one"))
     other = await ledger.write(invoice(reference="two"))
@@ -149,21 +149,21 @@ async def test_money_keeps_every_digit(ledger):
     assert (str(row["total"]), str(row["exchange_rate"])) == (amount, "0.937053")
 
 
-async def test_text_survives_whatever_it_holds(ledger):
+async def test_text_is_stored_as_it_is_but_for_nul(ledger):
     strange = "NUL\x00 gone, \\u0000 stays, 'quotes\" and \\ too, Łódź 漢字 🦊"
     await ledger.write(invoice(reference=strange))
 
     assert (await ledger.row("billing_invoices"))["reference"] == strange.replace("\x00", "")
 
 
-async def test_an_id_that_comes_twice_stands_once_in_its_newest_form(ledger):
+async def test_an_id_that_comes_twice_is_stored_once_in_its_newest_version(ledger):
     counts = await ledger.write(invoice(minute=2, total="2.00"), invoice(minute=1, total="1.00"))
 
     assert counts["invoices"] == Counts(created=1)
     assert (await ledger.row("billing_invoices"))["total"] == Decimal("2.00")
 
 
-async def test_rows_that_are_deleted_when_first_seen_are_left_out_and_make_nobody_a_customer(ledger):
+async def test_documents_that_are_deleted_when_first_seen_are_skipped_and_create_no_customer(ledger):
     gone = {"status": "deleted"}
     counts = await ledger.write(invoice(**gone), memo(**gone, parts=[("i1", "1.00")]), payment(**gone, of=contact()))
 
@@ -171,7 +171,7 @@ async def test_rows_that_are_deleted_when_first_seen_are_left_out_and_make_nobod
     assert [await ledger.count(table) for table in TABLES] == [0] * len(TABLES)
 
 
-async def test_a_row_deleted_later_stays_and_says_so(ledger):
+async def test_a_row_deleted_later_stays_stored_as_deleted(ledger):
     await ledger.write(invoice(), payment())
     await ledger.write(invoice(minute=1, status="deleted"), payment(minute=1, status="deleted"))
 
@@ -179,13 +179,13 @@ async def test_a_row_deleted_later_stays_and_says_so(ledger):
     assert (await ledger.row("billing_payments"))["status"] == "deleted"
 
 
-async def test_suppliers_never_enter(ledger):
+async def test_suppliers_are_not_stored(ledger):
     await ledger.write(contact(minute=0, is_customer=False), contact("c2", minute=0, is_customer=None))
 
     assert await ledger.count("customers") == await ledger.count("customer_links") == 0
 
 
-async def test_a_link_once_made_is_kept_up_whatever_the_vendor_calls_the_contact(ledger):
+async def test_a_link_is_updated_even_when_the_vendor_no_longer_calls_the_contact_a_customer(ledger):
     await ledger.write(invoice(of=contact(name="Old")))
 
     await ledger.write(contact(name="New", minute=1, is_customer=False, email="a@new.example", is_archived=True))
@@ -195,7 +195,7 @@ async def test_a_link_once_made_is_kept_up_whatever_the_vendor_calls_the_contact
 
 
 @pytest.mark.parametrize("document", [invoice, memo, payment])
-async def test_a_document_makes_its_unknown_contact_a_customer(ledger, document):
+async def test_a_document_creates_the_link_of_its_unknown_contact(ledger, document):
     await ledger.write(document(of=contact("c9", "Nested Ltd")))
 
     link, customer = await ledger.row("customer_links"), await ledger.row("customers")
@@ -224,7 +224,7 @@ async def test_a_contacts_own_record_completes_what_a_document_said(ledger):
     assert (await ledger.row("customer_links"))["name"] == (await ledger.row("customers"))["name"] == "Told"
 
 
-async def test_a_document_follows_the_contact_it_is_given_to(ledger):
+async def test_a_document_moves_to_the_customer_of_its_new_contact(ledger):
     await ledger.write(invoice(of=contact("c1", "One")))
     await ledger.write(invoice(minute=1, of=contact("c2", "Two")))
 
@@ -232,7 +232,7 @@ async def test_a_document_follows_the_contact_it_is_given_to(ledger):
     assert (row["customer_id"], row["contact_external_id"]) == (link["customer_id"], "c2")
 
 
-async def test_a_payment_waits_for_its_invoice_and_is_joined_when_it_comes(ledger):
+async def test_a_payment_gets_its_invoice_when_that_arrives_later(ledger):
     await ledger.write(payment(of=None))
     waiting = await ledger.row("billing_payments")
     await ledger.write(invoice())
@@ -242,7 +242,7 @@ async def test_a_payment_waits_for_its_invoice_and_is_joined_when_it_comes(ledge
     assert (joined["invoice_id"], joined["customer_id"]) == (bill["id"], bill["customer_id"])
 
 
-async def test_a_payment_after_its_invoice_is_joined_at_once(ledger):
+async def test_a_payment_gets_its_invoice_at_once_when_that_is_stored(ledger):
     await ledger.write(invoice())
     await ledger.write(payment())
 
@@ -266,7 +266,7 @@ async def test_a_payment_and_its_invoice_that_come_at_the_same_moment_do_not_mis
     assert await ledger.count("billing_payments", "invoice_id IS NULL") == 0
 
 
-async def test_the_same_id_in_two_organisations_is_two_rows_and_joins_its_own(ledger):
+async def test_the_same_id_in_two_organisations_is_two_rows_each_with_its_own_invoice(ledger):
     other = ledger.of("t2")
     await ledger.write(invoice())
     await other.write(payment())
@@ -274,7 +274,7 @@ async def test_the_same_id_in_two_organisations_is_two_rows_and_joins_its_own(le
     assert (await ledger.row("billing_payments"))["invoice_id"] is None
 
 
-async def test_one_payment_over_two_invoices_is_two_touches(ledger):
+async def test_one_payment_of_two_invoices_is_two_rows(ledger):
     counts = await ledger.write(payment(to="i1", amount="1.00"), payment(to="i2", amount="2.00"))
 
     assert counts["payments"] == Counts(created=2)
@@ -295,7 +295,7 @@ async def test_a_memos_allocations_are_the_ones_it_lists(ledger):
     assert {part["credit_memo_id"] for part in parts} == {(await ledger.row("billing_credit_memos"))["id"]}
 
 
-async def test_two_equal_parts_are_two_allocations(ledger):
+async def test_two_equal_allocations_are_two_rows(ledger):
     twice = [("i1", "10.00"), ("i1", "10.00")]
     await ledger.write(memo(parts=twice))
     again = await ledger.write(memo(parts=twice), read=61)
@@ -319,7 +319,7 @@ async def test_an_older_memo_does_not_touch_the_allocations(ledger):
     assert await ledger.count("billing_credit_allocations") == 1
 
 
-async def test_an_allocation_waits_for_its_invoice(ledger):
+async def test_an_allocation_gets_its_invoice_when_that_arrives_later(ledger):
     await ledger.write(memo(parts=[("i1", "10.00")]))
     await ledger.write(invoice())
 
@@ -328,7 +328,7 @@ async def test_an_allocation_waits_for_its_invoice(ledger):
     ]
 
 
-async def test_overpayments_and_prepayments_are_kept_from_the_invoices_side(ledger):
+async def test_overpayments_and_prepayments_are_stored_from_the_invoice(ledger):
     over, pre = (allocation(kind, "i1", "5.00", kind) for kind in ("overpayment", "prepayment"))
     await ledger.write(memo(parts=[("i1", "10.00")]), invoice(applied_credits=(over, pre)))
     silent = await ledger.write(invoice(minute=1, applied_credits=None))
@@ -397,7 +397,7 @@ async def test_the_base_currency_is_kept_until_it_is_ruled_out(ledger):
     assert seen == ["NZD", "NZD", "USD", "USD"]
 
 
-async def test_the_upkeep_infers_the_base_currency_of_what_others_wrote(ledger):
+async def test_a_refresh_infers_the_base_currency_of_rows_of_other_services(ledger):
     await ledger.write(contact(minute=0))
     await write_quickbooks(ledger)
     async with ledger.db.transaction() as session:

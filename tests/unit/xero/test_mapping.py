@@ -7,7 +7,15 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from app.billing.records import AllocationRecord, ContactRecord, InvoiceRecord, PaymentRecord
+from app.billing.records import (
+    AllocationRecord,
+    ContactRecord,
+    CreditKind,
+    DocumentStatus,
+    InvoiceRecord,
+    PaymentRecord,
+    PaymentStatus,
+)
 from app.xero import mapping, wire
 from app.xero.parsing import Unreadable
 from tests.support.xero_samples import (
@@ -46,7 +54,7 @@ def test_an_invoice_keeps_everything_a_user_sees():
         contact=ContactRecord(external_id=CONTACT_ID, name="Barney Rubble-83203"),
         number="INV-0002",
         reference="Red Fish, Blue Fish",
-        status="paid",
+        status=DocumentStatus.PAID,
         vendor_status="PAID",
         currency="NZD",
         exchange_rate=Decimal("1.0"),
@@ -112,7 +120,7 @@ def test_a_payment_keeps_the_invoice_and_the_currency_of_what_it_settles():
         exchange_rate=Decimal("1.0"),
         paid_on=date(2018, 11, 29),
         reference=None,
-        status="active",
+        status=PaymentStatus.ACTIVE,
         vendor_updated_at=datetime(2018, 11, 2, 16, 36, 32, 690000, tzinfo=UTC),
     )
     assert to_payment(payment(Status="DELETED")).status == "deleted"
@@ -159,14 +167,14 @@ def test_overpayments_and_prepayments_are_seen_from_the_invoice():
     note = {"CreditNoteID": CREDIT_NOTE_ID, "AppliedAmount": 4.95, "Total": 19.95}
     assert credits_on(AmountCredited=19.95, Overpayments=[overpaid], Prepayments=[prepaid], CreditNotes=[note]) == (
         AllocationRecord(
-            kind="overpayment",
+            kind=CreditKind.OVERPAYMENT,
             credit_external_id=OTHER_ID,
             invoice_external_id=INVOICE_ID,
             amount=Decimal("10.0"),
             applied_on=date(2020, 3, 25),
         ),
         AllocationRecord(
-            kind="prepayment",
+            kind=CreditKind.PREPAYMENT,
             credit_external_id=CREDIT_NOTE_ID,
             invoice_external_id=INVOICE_ID,
             amount=Decimal("5.0"),

@@ -1,10 +1,10 @@
-"""The key of a name: what it takes for the same, what for different, and what it leaves for a person to decide."""
+"""Name keys: which names have the same key, which have different keys, and which are only similar."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.billing.matching.candidates import SIMILAR_FROM, compare_names
+from app.billing.matching.candidates import MIN_SIMILARITY, compare_names
 from app.billing.matching.name_key import name_key
 
 EQUAL = [
@@ -105,14 +105,14 @@ def test_names_that_differ_have_two_keys(one, other):
 
 
 @pytest.mark.parametrize(("one", "other"), AMBIGUOUS)
-def test_names_that_are_only_near_are_proposed_and_not_taken_for_equal(one, other):
+def test_similar_names_are_similar_and_not_equal(one, other):
     assert name_key(one) != name_key(other)
-    assert compare_names(name_key(one), name_key(other)) >= SIMILAR_FROM
+    assert compare_names(name_key(one), name_key(other)) >= MIN_SIMILARITY
 
 
 @pytest.mark.parametrize(("one", "other"), [("Acme", "Zenith"), ("Kiwi Print", "Tui Brewing"), ("Acme", "\u0410cme")])
-def test_names_that_have_nothing_in_common_are_not_proposed(one, other):
-    assert compare_names(name_key(one), name_key(other)) < SIMILAR_FROM
+def test_unlike_names_are_not_similar(one, other):
+    assert compare_names(name_key(one), name_key(other)) < MIN_SIMILARITY
 
 
 @pytest.mark.parametrize("blank", ["", "   ", "\u200b", "\u00a0\t"])
