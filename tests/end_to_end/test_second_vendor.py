@@ -6,7 +6,7 @@ from app.connections.vendor_app import VendorConfig
 from app.main import make_vendors
 from tests.support.oracle import assert_mirror_equals
 from tests.support.second_vendor import LEDGER, PaperConnector
-from tests.support.service import CARD, HOME, open_world
+from tests.support.service import INTEGRATION, PUBLIC_URL, open_harness
 
 PAPER = "/api/integrations/paper"
 
@@ -14,9 +14,9 @@ PAPER = "/api/integrations/paper"
 def with_paper(settings, http):
     config = VendorConfig(
         vendor="paper",
-        redirect_uri=f"{HOME}{PAPER}/callback",
-        return_url=f"{HOME}/console",
-        webhook_url=f"{HOME}/api/webhooks/paper",
+        redirect_uri=f"{PUBLIC_URL}{PAPER}/callback",
+        return_url=f"{PUBLIC_URL}/console",
+        webhook_url=f"{PUBLIC_URL}/api/webhooks/paper",
         scope_set="broad",
         client_id="id",
         client_secret="secret",
@@ -24,44 +24,44 @@ def with_paper(settings, http):
     return [*make_vendors(settings, http), (PaperConnector(), config)]
 
 
-async def connect_paper(world):
-    started = (await world.call("POST", f"{PAPER}/connect", json={})).json()
+async def connect_paper(harness):
+    started = (await harness.call("POST", f"{PAPER}/connect", json={})).json()
     state = parse_qs(urlsplit(started["authorization_url"]).query)["state"][0]
-    back = await world.client.get(f"{PAPER}/callback", params={"state": state, "code": "c"})
-    assert back.headers["location"] == f"{HOME}/console?paper=connected"
-    await world.call("PUT", f"{PAPER}/tenants", json={"tenant_ids": [LEDGER]})
-    await world.services.engines["paper"].worker.run_until_idle()
+    back = await harness.client.get(f"{PAPER}/callback", params={"state": state, "code": "c"})
+    assert back.headers["location"] == f"{PUBLIC_URL}/console?paper=connected"
+    await harness.call("PUT", f"{PAPER}/tenants", json={"tenant_ids": [LEDGER]})
+    await harness.services.engines["paper"].worker.run_until_idle()
 
 
 async def test_a_second_vendor_is_connected_synced_and_answered_like_the_first(dsn):
-    async with open_world(dsn, vendors=with_paper) as world:
-        [tenant_id] = await world.ready()
-        await connect_paper(world)
+    async with open_harness(dsn, vendors=with_paper) as harness:
+        [tenant_id] = await harness.connect_and_sync()
+        await connect_paper(harness)
 
-        [invoice] = (await world.read("/api/invoices", source="paper"))["items"]
+        [invoice] = (await harness.read("/api/invoices", source="paper"))["items"]
         assert (invoice["number"], invoice["balance"], invoice["tenant_id"]) == ("P1", "60.00", LEDGER)
-        summary = await world.read(f"/api/customers/{invoice['customer_id']}/billing")
+        summary = await harness.read(f"/api/customers/{invoice['customer_id']}/billing")
         assert [row["currency"] for row in summary["currencies"]] == ["CHF"]
         assert summary["currencies"][0]["unapplied_credit"] == "5.00"
         assert summary["sources"] == ["paper"]
-        one = await world.read(f"/api/invoices/{invoice['id']}")
+        one = await harness.read(f"/api/invoices/{invoice['id']}")
         assert [payment["amount"] for payment in one["payments"]] == ["40.00"]
-        await assert_mirror_equals(world, tenant_id)
+        await assert_mirror_equals(harness, tenant_id)
 
 
 async def test_each_vendor_has_a_card_runs_and_webhooks_of_its_own(dsn):
-    async with open_world(dsn, vendors=with_paper) as world:
-        await connect_paper(world)
-        assert (await world.read(PAPER))["state"] == "connected"
-        assert (await world.card())["state"] == "not_connected"
-        assert [run["trigger"] for run in (await world.read(f"{PAPER}/runs"))["items"]] == ["manual"]
-        assert (await world.read(f"{CARD}/runs"))["items"] == []
+    async with open_harness(dsn, vendors=with_paper) as harness:
+        await connect_paper(harness)
+        assert (await harness.read(PAPER))["state"] == "connected"
+        assert (await harness.integration_status())["state"] == "not_connected"
+        assert [run["trigger"] for run in (await harness.read(f"{PAPER}/runs"))["items"]] == ["manual"]
+        assert (await harness.read(f"{INTEGRATION}/runs"))["items"] == []
 
         hook = "/api/webhooks/paper"
-        assert (await world.client.post(hook, content=b"p-1", headers={"x-paper-seal": "broken"})).status_code == 401
-        told = await world.client.post(hook, content=b"p-1", headers={"x-paper-seal": "sealed"})
+        assert (await harness.client.post(hook, content=b"p-1", headers={"x-paper-seal": "broken"})).status_code == 401
+        told = await harness.client.post(hook, content=b"p-1", headers={"x-paper-seal": "sealed"})
         assert told.json() == {"stored": 1}
-        await world.services.engines["paper"].worker.run_until_idle()
-        [event] = (await world.read(f"{PAPER}/webhook-events"))["items"]
+        await harness.services.engines["paper"].worker.run_until_idle()
+        [event] = (await harness.read(f"{PAPER}/webhook-events"))["items"]
         assert event["status"] == "processed"
-        assert (await world.read(f"{CARD}/webhook-events"))["items"] == []
+        assert (await harness.read(f"{INTEGRATION}/webhook-events"))["items"] == []

@@ -19,18 +19,18 @@ REMEMBER_ALERTS = (
 
 
 @pytest.mark.parametrize("organisations", [1, 3])
-async def test_alerts_are_there_before_the_run_that_caused_them_is_over(world, organisations):
+async def test_alerts_are_there_before_the_run_that_caused_them_is_over(harness, organisations):
     for statement in REMEMBER_ALERTS:
-        await world.execute(statement)
-    await world.ready(organisations)
-    [open_now] = await world.rows("SELECT count(*) AS n FROM billing_alerts WHERE resolved_at IS NULL")
-    [at_end] = await world.rows("SELECT found FROM alerts_at_end")
+        await harness.execute(statement)
+    await harness.connect_and_sync(organisations)
+    [open_now] = await harness.query("SELECT count(*) AS n FROM billing_alerts WHERE resolved_at IS NULL")
+    [at_end] = await harness.query("SELECT found FROM alerts_at_end")
     assert 0 < at_end["found"] == open_now["n"]
 
 
-async def test_a_defect_beside_the_rows_does_not_hold_the_run_up(world):
-    await world.execute("ALTER TABLE billing_alerts RENAME COLUMN resolved_at TO mislaid")
-    [tenant_id] = await world.ready()
-    [run] = (await world.read("/api/integrations/xero/runs"))["items"]
+async def test_a_defect_beside_the_rows_does_not_hold_the_run_up(harness):
+    await harness.execute("ALTER TABLE billing_alerts RENAME COLUMN resolved_at TO mislaid")
+    [tenant_id] = await harness.connect_and_sync()
+    [run] = (await harness.read("/api/integrations/xero/runs"))["items"]
     assert run["status"] == "succeeded"
-    assert len([call for call in await world.ledger() if call["tenant_id"] == tenant_id]) == 4
+    assert len([call for call in await harness.xero_calls() if call["tenant_id"] == tenant_id]) == 4

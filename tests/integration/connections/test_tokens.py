@@ -21,7 +21,7 @@ from app.db import Database
 from app.xero.connector import XeroConnector
 from simulator import main as simulator
 from simulator.options import SimulatorOptions
-from tests.support.clocks import drive
+from tests.support.clocks import manual_clock
 
 XERO = "http://xero.test"
 BACK = "http://localhost:8000/back"
@@ -102,7 +102,7 @@ async def open_stage(dsn, clock, **options):
 
 @pytest.fixture
 async def stage(dsn):
-    async with drive(dsn) as clock, open_stage(dsn, clock) as stage:
+    async with manual_clock(dsn) as clock, open_stage(dsn, clock) as stage:
         yield stage
 
 
@@ -128,9 +128,9 @@ async def test_a_token_the_vendor_calls_expired_is_refreshed_once_whoever_says_s
 
 async def test_a_token_is_renewed_minutes_before_it_expires(stage):
     token = await stage.access()
-    await stage.clock.move(24 * 60)
+    await stage.clock.advance(24 * 60)
     assert await stage.access() == token
-    await stage.clock.move(2 * 60)
+    await stage.clock.advance(2 * 60)
     assert await stage.access() != token
     assert (await stage.grant())["refresh_expires_at"] == stage.clock.now() + timedelta(days=60)
 
@@ -142,7 +142,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again_with_the_old_token(sta
         await stage.fault("lost_answer", grant_type="refresh_token")
         with pytest.raises(ConnectorError):
             await stage.access()
-        await stage.clock.move(16)
+        await stage.clock.advance(16)
     else:
         await die_before_the_commit(stage)
         # Whoever died held the claim; the next caller waits until it runs out.
@@ -200,7 +200,7 @@ async def test_a_lasting_refusal_ends_in_reconnecting_and_silence(stage):
     assert grant["state"] == "reconnect_required"
     assert (await stage.refreshes()).total() == 3
 
-    await stage.clock.move(3 * DAY)
+    await stage.clock.advance(3 * DAY)
     for tokens in (stage.here, stage.there):
         with pytest.raises(GrantUnusable):
             await stage.access(tokens)
@@ -256,16 +256,16 @@ async def test_a_refusal_of_older_tokens_says_nothing_of_newer_ones(stage):
 async def test_what_is_no_refusal_is_never_taken_for_one(stage, kind, more):
     # While the token is still good for some minutes nobody notices.
     token = await stage.access()
-    await stage.clock.move(27 * 60)
+    await stage.clock.advance(27 * 60)
     await stage.fault(kind, grant_type="refresh_token", times=None, **more)
     assert await stage.access() == token
 
-    await stage.clock.move(10 * 60)
+    await stage.clock.advance(10 * 60)
     for _ in range(10):
         with pytest.raises(ConnectorError) as refused:
             await stage.access()
         assert not isinstance(refused.value, GrantUnusable)
-        await stage.clock.move(61)
+        await stage.clock.advance(61)
     assert (await stage.grant())["state"] == "active"
     asked = (await stage.refreshes()).total()
     with pytest.raises(ConnectorError):
@@ -275,7 +275,7 @@ async def test_what_is_no_refusal_is_never_taken_for_one(stage, kind, more):
     assert (await stage.refreshes()).total() <= asked + 1
 
     await stage.control("DELETE", "/faults")
-    await stage.clock.move(61)
+    await stage.clock.advance(61)
     assert await stage.access()
 
 
@@ -288,9 +288,9 @@ async def test_missing_credentials_are_an_operators_matter(stage):
 
 
 async def test_every_grant_is_refreshed_at_least_daily(stage):
-    await stage.clock.move(DAY - 60)
+    await stage.clock.advance(DAY - 60)
     assert await stage.here.refresh_idle_grants() == 0
-    await stage.clock.move(120)
+    await stage.clock.advance(120)
     assert await stage.here.refresh_idle_grants() == 1
     assert await stage.there.refresh_idle_grants() == 0
     grant = await stage.grant()
@@ -298,10 +298,10 @@ async def test_every_grant_is_refreshed_at_least_daily(stage):
         stage.clock.now(),
         stage.clock.now() + timedelta(days=60),
     )
-    await stage.clock.move(DAY + 60)
+    await stage.clock.advance(DAY + 60)
     await stage.fault("server_error", times=1)
     assert await stage.here.refresh_idle_grants() == 0
-    await stage.clock.move(60)
+    await stage.clock.advance(60)
     assert await stage.here.refresh_idle_grants() == 1
 
 
@@ -314,11 +314,11 @@ async def test_expiry_is_told_at_seven_and_at_two_days_and_no_more_after_a_refre
         return [(banner.code, banner.severity) for banner in banners_of(snapshot, stage.clock.now())]
 
     assert await warnings() == []
-    await stage.clock.move(53 * DAY - 60)
+    await stage.clock.advance(53 * DAY - 60)
     assert await warnings() == []
-    await stage.clock.move(120)
+    await stage.clock.advance(120)
     assert await warnings() == [("token_expiring_7d", "warning")]
-    await stage.clock.move(5 * DAY)
+    await stage.clock.advance(5 * DAY)
     assert await warnings() == [("token_expiring_2d", "critical")]
     await stage.here.refresh_idle_grants()
     assert await warnings() == []

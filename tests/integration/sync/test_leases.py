@@ -17,23 +17,9 @@ from app.sync.leases import (
     release_lease,
     renew_lease,
 )
-from tests.support.clocks import drive
 
 ORGANISATION = "an organisation"
 QUICK = LeaseTimings(ttl=0.3, heartbeat=0.1)
-
-
-@pytest.fixture
-async def clock(dsn):
-    async with drive(dsn) as clock:
-        yield clock
-
-
-@pytest.fixture
-async def other_db(dsn):
-    database = Database(dsn)
-    yield database
-    await database.close()
 
 
 async def claim(db, owner, timings=DEFAULT_TIMINGS):
@@ -63,7 +49,7 @@ async def test_of_many_claims_at_once_one_succeeds(db, other_db):
 async def test_an_owner_with_a_heartbeat_is_left_alone(db, clock):
     held = await claim(db, "one")
     for _ in range(10):
-        await clock.move(DEFAULT_TIMINGS.heartbeat)
+        await clock.advance(DEFAULT_TIMINGS.heartbeat)
         assert await renew(db, held)
         assert await claim(db, "other") is None
     await check(db, held)
@@ -71,9 +57,9 @@ async def test_an_owner_with_a_heartbeat_is_left_alone(db, clock):
 
 async def test_an_owner_past_its_lease_is_followed_and_cannot_write_any_more(db, other_db, clock):
     former = await claim(db, "one")
-    await clock.move(DEFAULT_TIMINGS.ttl - 1)
+    await clock.advance(DEFAULT_TIMINGS.ttl - 1)
     assert await claim(other_db, "other") is None
-    await clock.move(2)
+    await clock.advance(2)
     held = await claim(other_db, "other")
     assert held.fencing_token > former.fencing_token
 
@@ -87,7 +73,7 @@ async def test_an_owner_past_its_lease_is_followed_and_cannot_write_any_more(db,
 
 async def test_an_expired_lease_that_nobody_took_is_still_its_owners(db, clock):
     held = await claim(db, "one")
-    await clock.move(10 * DEFAULT_TIMINGS.ttl)
+    await clock.advance(10 * DEFAULT_TIMINGS.ttl)
     await check(db, held)
     assert await renew(db, held)
     assert await claim(db, "other") is None
@@ -95,7 +81,7 @@ async def test_an_expired_lease_that_nobody_took_is_still_its_owners(db, clock):
 
 async def test_the_same_owner_that_claims_again_has_a_new_token(db, clock):
     first = await claim(db, "one")
-    await clock.move(2 * DEFAULT_TIMINGS.ttl)
+    await clock.advance(2 * DEFAULT_TIMINGS.ttl)
     assert await claim(db, "one")
     with pytest.raises(LeaseLost):
         await check(db, first)
@@ -113,7 +99,7 @@ async def test_takeover_waits_for_a_page_under_way_and_no_heartbeat_does(db, oth
     async with db.transaction() as session:
         await lock_lease(session, held)
         assert await renew(other_db, held)
-        await clock.move(2 * DEFAULT_TIMINGS.ttl)
+        await clock.advance(2 * DEFAULT_TIMINGS.ttl)
         assert await claim(other_db, "other") is None
         await session.execute(text("INSERT INTO sync_schedules (name, due_at) VALUES ('a page', now())"))
     assert await claim(other_db, "other")
@@ -170,7 +156,7 @@ async def test_a_short_wait_for_a_page_under_way_does_not_end_it(db, other_db, c
     held = await claim(db, "one")
     async with db.transaction() as session:
         await lock_lease(session, held)
-        await clock.move(2 * DEFAULT_TIMINGS.ttl)
+        await clock.advance(2 * DEFAULT_TIMINGS.ttl)
         assert await claim(other_db, "other") is None
         await lock_lease(session, held)
 

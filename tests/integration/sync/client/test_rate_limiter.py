@@ -10,29 +10,15 @@ from typing import Any, cast
 import pytest
 
 from app.connector import RateLimited, Traffic
-from app.db import Database
 from app.sync.client.rate_limiter import Paused, Priority, RateLimiter, RateLimits, retry_delay
 from app.sync.client.usage import record_traffic
 from simulator.clock import Clock as TheirClock
 from simulator.limits import Limits as TheirLimits
 from simulator.options import SimulatorOptions
-from tests.support.clocks import START, drive
+from tests.support.clocks import START
 
 MINUTE = timedelta(seconds=60)
 ORGANISATION = "an organisation"
-
-
-@pytest.fixture
-async def clock(dsn):
-    async with drive(dsn) as clock:
-        yield clock
-
-
-@pytest.fixture
-async def other_db(dsn):
-    database = Database(dsn)
-    yield database
-    await database.close()
 
 
 async def wait_of(rate_limiter, tenant_id, priority=Priority.SYNC):
@@ -61,7 +47,7 @@ async def work_for(minutes, clock, spenders, organisations, latency=0.3):
     heapq.heapify(agenda)
     while agenda[0][0] < end:
         at, number, rate_limiter, organisation = heapq.heappop(agenda)
-        await clock.move_to(at)
+        await clock.advance_to(at)
         wait = await wait_of(rate_limiter, organisation)
         if not wait:
             calls[organisation].append(clock.now())
@@ -110,12 +96,12 @@ async def test_a_call_that_took_long_counts_from_its_end(db, clock, took, counts
     """The vendor may have counted it at any moment until then."""
     rate_limiter = RateLimiter(db, clock, "xero", RateLimits(per_minute=1))
     turn = await rate_limiter.acquire(ORGANISATION)
-    await clock.move(took)
+    await clock.advance(took)
     await rate_limiter.release(ORGANISATION, turn)
-    await clock.move_to(START + timedelta(seconds=max(counts_until - 9, took)))
+    await clock.advance_to(START + timedelta(seconds=max(counts_until - 9, took)))
     left = (START + timedelta(seconds=counts_until) - clock.now()).total_seconds()
     assert left <= await wait_of(rate_limiter, ORGANISATION) <= left + 0.1
-    await clock.move(left + 0.1)
+    await clock.advance(left + 0.1)
     assert await wait_of(rate_limiter, ORGANISATION) == 0
 
 
@@ -151,7 +137,7 @@ async def test_the_day_pauses_at_its_share_and_leaves_the_rest_to_webhooks(db, c
     assert (taken, paused.reason) == (2, "day_share")
     assert await wait_of(rate_limiter, "another organisation") == 0
 
-    await clock.move(24 * 3600 + 1)
+    await clock.advance(24 * 3600 + 1)
     assert (await take_all(rate_limiter))[0] == 18
 
 
@@ -169,13 +155,13 @@ async def test_once_an_hour_one_call_may_look_whether_the_vendors_day_is_over(db
     await wait_of(rate_limiter, ORGANISATION)
     await tell(db, day_remaining=100)
     assert (await take_all(rate_limiter))[0] == 0
-    await clock.move(1800)
+    await clock.advance(1800)
     assert (await take_all(rate_limiter))[0] == 0
-    await clock.move(1801)
+    await clock.advance(1801)
     assert (await take_all(rate_limiter))[0] == 1
     await tell(db, day_remaining=99)
     assert (await take_all(rate_limiter))[0] == 0
-    await clock.move(3601)
+    await clock.advance(3601)
     assert await wait_of(rate_limiter, ORGANISATION) == 0
     await tell(db, day_remaining=4999)
     assert (await take_all(rate_limiter, most=50))[0] == 50
@@ -213,7 +199,7 @@ async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisati
     await here.pause_until(ORGANISATION, RateLimited("", "minute", 22))
     assert 22 < await wait_of(there, ORGANISATION) < 23
     assert await wait_of(there, "another organisation") == 0
-    await clock.move(23)
+    await clock.advance(23)
     assert await wait_of(there, ORGANISATION) == 0
 
 

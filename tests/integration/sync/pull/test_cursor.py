@@ -12,15 +12,15 @@ from app.main import create_app
 from app.sync import progress, runs
 from app.sync.leases import DEFAULT_TIMINGS, claim_lease, release_lease
 from tests.support.oracle import assert_mirror_equals
-from tests.support.service import CARD, QuickClock, open_world, settings_for
+from tests.support.service import INTEGRATION, ShortWaitClock, open_harness, settings_for
 
 
 @pytest.mark.parametrize("ends_at", [1, 3, 7])
 async def test_a_walk_goes_on_from_its_last_whole_page(dsn, ends_at):
-    async with open_world(dsn, xero_page_size=10, options={"limits_enabled": False}) as world:
-        [tenant_id, *_] = await world.connect()
-        await world.pick(tenant_id)
-        working = asyncio.create_task(world.work())
+    async with open_harness(dsn, xero_page_size=10, options={"limits_enabled": False}) as harness:
+        [tenant_id, *_] = await harness.connect()
+        await harness.select_tenants(tenant_id)
+        working = asyncio.create_task(harness.run_until_idle())
         asked: list[object] = []
 
         async def end(request):
@@ -28,53 +28,53 @@ async def test_a_walk_goes_on_from_its_last_whole_page(dsn, ends_at):
             if len(asked) == ends_at:
                 working.cancel()
 
-        world.between.act = end
+        harness.transport.after_call = end
         await asyncio.gather(working, return_exceptions=True)
         assert working.cancelled()
-        world.between.act = None
-        assert not await world.rows("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
+        harness.transport.after_call = None
+        assert not await harness.query("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
 
-        await world.work()
+        await harness.run_until_idle()
 
-        await assert_mirror_equals(world, tenant_id)
-        [run] = (await world.read(f"{CARD}/runs"))["items"]
+        await assert_mirror_equals(harness, tenant_id)
+        [run] = (await harness.read(f"{INTEGRATION}/runs"))["items"]
         assert run["status"] == "succeeded"
         pages = sum(resource["calls"] for resource in run["resources"])
         # At most the four pages under way were asked for in vain.
-        assert len(await world.ledger()) <= pages + 4
+        assert len(await harness.xero_calls()) <= pages + 4
 
 
 async def test_pages_counted_by_another_size_are_counted_anew(dsn):
     """A row slipped past on the way up is met on the way down, which smaller pages must not cut short."""
-    async with open_world(dsn, xero_page_size=20, options={"limits_enabled": False}) as world:
-        [tenant_id] = await world.ready()
-        await world.control("POST", "/clock", {"advance_seconds": 900})
-        made = await world.edit(tenant_id, edit="bulk_insert", resource="Invoices", count=300)
+    async with open_harness(dsn, xero_page_size=20, options={"limits_enabled": False}) as harness:
+        [tenant_id] = await harness.connect_and_sync()
+        await harness.control("POST", "/clock", {"advance_seconds": 900})
+        made = await harness.edit_books(tenant_id, edit="bulk_insert", resource="Invoices", count=300)
         new = {change["id"] for change in made["changes"]}
-        invoices = await world.state(tenant_id, "Invoices")
+        invoices = await harness.xero_rows(tenant_id, "Invoices")
         added = [row for row in invoices if row["id"] in new and row["type"] == "ACCREC"]
         earliest = min(added, key=lambda row: (row["updated_at"], row["id"]))["id"]
-        await world.call("POST", f"{CARD}/sync")
-        working = asyncio.create_task(world.work())
+        await harness.call("POST", f"{INTEGRATION}/sync")
+        working = asyncio.create_task(harness.run_until_idle())
         asked = [0]
 
         async def act(request):
             if request.url.path.endswith("/Invoices"):
                 asked.append(int(request.url.params["page"]))
                 if asked[-1] == 10 > asked[-2]:
-                    await world.edit(tenant_id, edit="stamp", resource="Invoices", id=earliest)
+                    await harness.edit_books(tenant_id, edit="stamp", resource="Invoices", id=earliest)
                 if asked[-1] == 14 < asked[-2]:
                     working.cancel()
 
-        world.between.act = act
+        harness.transport.after_call = act
         await asyncio.gather(working, return_exceptions=True)
-        world.between.act = None
+        harness.transport.after_call = None
 
-        other = create_app(settings_for(dsn, xero_page_size=10), clock=QuickClock(), transport=world.between)
+        other = create_app(settings_for(dsn, xero_page_size=10), clock=ShortWaitClock(), transport=harness.transport)
         await other.state.services.engines["xero"].worker.run_until_idle()
         await other.state.services.db.close()
 
-        await assert_mirror_equals(world, tenant_id)
+        await assert_mirror_equals(harness, tenant_id)
 
 
 async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
@@ -185,21 +185,21 @@ async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_be
 
 
 async def test_a_sync_by_hand_need_not_wait_for_a_long_comparison(dsn):
-    async with open_world(dsn, options={"limits_enabled": False}) as world:
-        [tenant_id] = await world.ready()
+    async with open_harness(dsn, options={"limits_enabled": False}) as harness:
+        [tenant_id] = await harness.connect_and_sync()
         started: list[str] = []
 
         async def sync_meanwhile(_request):
             if not started:
-                started.append((await world.call("POST", f"{CARD}/sync")).headers["location"])
+                started.append((await harness.call("POST", f"{INTEGRATION}/sync")).headers["location"])
 
-        world.between.act = sync_meanwhile
-        compared = await world.call("POST", f"{CARD}/reconcile")
-        await world.work()
-        manual, long = await world.read(started[0]), await world.read(compared.headers["location"])
+        harness.transport.after_call = sync_meanwhile
+        compared = await harness.call("POST", f"{INTEGRATION}/reconcile")
+        await harness.run_until_idle()
+        manual, long = await harness.read(started[0]), await harness.read(compared.headers["location"])
         assert (manual["status"], long["status"]) == ("succeeded", "succeeded")
         assert manual["id"] != long["id"]
-        await assert_mirror_equals(world, tenant_id)
+        await assert_mirror_equals(harness, tenant_id)
 
 
 async def test_steps_become_visible_in_the_order_of_their_ids(db):
@@ -213,18 +213,18 @@ async def test_steps_become_visible_in_the_order_of_their_ids(db):
 
 
 async def test_old_runs_steps_and_events_are_forgotten(dsn):
-    async with open_world(dsn) as world:
-        await world.ready()
-        await world.execute("UPDATE sync_runs SET finished_at = finished_at - interval '91 days'")
-        await world.execute("UPDATE progress_events SET at = at - interval '7 hours'")
-        await world.execute(
+    async with open_harness(dsn) as harness:
+        await harness.connect_and_sync()
+        await harness.execute("UPDATE sync_runs SET finished_at = finished_at - interval '91 days'")
+        await harness.execute("UPDATE progress_events SET at = at - interval '7 hours'")
+        await harness.execute(
             "INSERT INTO xero_webhook_events"
             " (tenant_id, resource_id, category, event_type, event_at, payload, status, received_at)"
             " SELECT 't', status, 'INVOICE', 'UPDATE', now(), '{}', status, now() - days * interval '1 day'"
             " FROM unnest(ARRAY['ignored', 'processed', 'pending', 'dead'], ARRAY[91, 89, 91, 91]) AS x(status, days)"
         )
-        await world.engine.run_maintenance()
-        assert not await world.rows("SELECT 1 FROM sync_runs")
-        assert not await world.rows("SELECT 1 FROM progress_events")
-        left = await world.rows("SELECT status FROM xero_webhook_events ORDER BY status")
+        await harness.engine.run_maintenance()
+        assert not await harness.query("SELECT 1 FROM sync_runs")
+        assert not await harness.query("SELECT 1 FROM progress_events")
+        left = await harness.query("SELECT status FROM xero_webhook_events ORDER BY status")
         assert [row["status"] for row in left] == ["pending", "processed"]

@@ -9,7 +9,6 @@ from sqlalchemy import text
 
 from app.billing.records import Resource
 from app.connector import Notice
-from app.db import Database
 from app.sync.webhooks import inbox
 from app.sync.webhooks.drain import _lock
 
@@ -27,13 +26,6 @@ SELECTED = (
 async def organisation(db):
     async with db.transaction() as session:
         await session.execute(text(SELECTED), {"tenant_id": TENANT})
-
-
-@pytest.fixture
-async def other_db(dsn):
-    database = Database(dsn)
-    yield database
-    await database.close()
 
 
 def notices(count, tenant_id=TENANT):
