@@ -1,5 +1,6 @@
 """A small Xero client for the simulator's own tests, written from Xero's documents alone."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -10,6 +11,19 @@ CLIENT = ("SIMULATED-CLIENT", "simulated-secret")
 CALLBACK = "http://localhost:8000/callback"
 BROAD = "openid profile email offline_access accounting.transactions.read accounting.contacts.read"
 GRANULAR = "openid offline_access accounting.invoices.read accounting.payments.read accounting.contacts.read"
+
+
+class StillClock:
+    """Moves only when told."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, 10, 0, 0, 250_000, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
 
 
 class Xero:

@@ -2,27 +2,13 @@
 
 import threading
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
 from simulator.main import Simulator, create_app, listen, make_server
 from simulator.options import SimulatorOptions
-from tests.simulator.client import Xero, sign_in_live
-
-
-class StillClock:
-    """Moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 22, 10, 0, 0, 250_000, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+from tests.simulator.client import StillClock, Xero, sign_in_live
 
 
 @pytest.fixture

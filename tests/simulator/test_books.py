@@ -10,7 +10,7 @@ from simulator.books.generator import generate_organisations
 from simulator.books.model import Credit
 from simulator.clock import DAY_MS, to_ms
 from simulator.options import SimulatorOptions
-from tests.simulator.conftest import StillClock
+from tests.simulator.client import StillClock
 
 NOW = to_ms(StillClock().now)
 
