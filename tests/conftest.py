@@ -5,11 +5,18 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import HealthCheck, settings
 from structlog.testing import capture_logs
 
 from app.db import Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
 from tests.support.postgres import TEMPLATE, WITHOUT_DURABILITY, Administrator, make_data_dir, with_database
+
+
+def pytest_configure():
+    """Let no example of Hypothesis fail for the time it takes, which beside other load says nothing of the code."""
+    settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,7 @@ def test_every_refusal_the_schema_promises_is_a_problem():
     assert [(*place, answer) for *place, answer in answers if answer["content"] != problem] == []
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     name=st.sampled_from(LISTS),
     # One harness is enough: reading leaves nothing behind that the next example could meet.

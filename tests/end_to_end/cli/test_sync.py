@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from app.cli.sync import follow_sync
+from tests.support.service import IDLE_TIMEOUT_SECONDS
 
 
 async def test_a_sync_by_command_ends_with_its_figures(harness):
@@ -36,6 +37,6 @@ async def test_a_sync_by_command_ends_when_its_worker_breaks(harness, monkeypatc
         raise RuntimeError("broken")
 
     monkeypatch.setattr(harness.engine.worker, "run_until_idle", break_down)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(IDLE_TIMEOUT_SECONDS):
         with pytest.raises(RuntimeError, match="broken"):
             await follow_sync(harness.services, Console(file=io.StringIO()), None)

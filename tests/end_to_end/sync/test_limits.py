@@ -4,20 +4,15 @@ import asyncio
 
 import pytest
 
-from tests.support.clocks import shifted_clock
+from app.sync.client.rate_limiter import RateLimiter, RateLimits
+from tests.support.clocks import frozen_clock, shifted_clock
 from tests.support.oracle import assert_mirror_equals
 from tests.support.service import INTEGRATION, open_harness
+from tests.support.waiting import wait_until
 
 
 async def tenants(harness):
     return {one["tenant_id"]: one for one in (await harness.read(f"{INTEGRATION}/tenants"))["items"] if one["selected"]}
-
-
-async def until(look):
-    for _ in range(1000):
-        if await look():
-            return
-        await asyncio.sleep(0.02)
 
 
 async def limit_banners(harness):
@@ -146,17 +141,24 @@ async def test_nine_tenths_of_the_day_pause_the_first_sync_with_its_place_kept(d
 
 
 async def test_pulls_that_wait_for_the_minute_let_a_webhook_pass(dsn):
-    async with open_harness(dsn, xero_page_size=10, xero_requests_per_minute=30) as harness:
+    async with (
+        frozen_clock(dsn) as clock,
+        open_harness(dsn, clock=clock, xero_page_size=10, xero_requests_per_minute=30) as harness,
+    ):
         [tenant_id, *_] = await harness.connect()
-        rate_limiter = harness.engine.worker._tools.rate_limiter  # noqa: SLF001 - the budget all of them share
+        rate_limiter = RateLimiter(harness.services.db, clock, "xero", RateLimits(per_minute=30))
         for _ in range(28):
             assert (await rate_limiter.acquire(tenant_id)).wait == 0
         await harness.select_tenants(tenant_id)
+        # The minute never passes, so that every pull waits for as long as the test lasts.
         pulling = asyncio.create_task(harness.run_until_idle())
         [contact, *_] = await harness.xero_rows(tenant_id, "Contacts")
         await harness.edit_books(tenant_id, edit="rename", contact_id=contact["id"], name="Renamed Ltd", webhook=True)
-        async with asyncio.timeout(5):
-            await until(lambda: harness.query("SELECT 1 FROM xero_webhook_events WHERE status = 'processed'"))
+
+        async def is_processed():
+            return await harness.query("SELECT 1 FROM xero_webhook_events WHERE status = 'processed'")
+
+        await wait_until(is_processed, "the webhook event is processed")
         assert not pulling.done()
         assert not await harness.query("SELECT 1 FROM billing_invoices")
         pulling.cancel()

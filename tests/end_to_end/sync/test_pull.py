@@ -1,6 +1,7 @@
 """The pull: complete whatever happens meanwhile, at the fewest calls, and no write where nothing is new."""
 
 import asyncio
+import itertools
 from math import ceil
 from urllib.parse import parse_qs
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.support.oracle import XERO_RESOURCES, assert_mirror_equals, count_calls_by_resource, count_writes
 from tests.support.service import open_harness
+from tests.support.waiting import wait_until
 
 BUSY = {"contacts": 120, "invoices": 1200, "payments": 700, "credit_notes": 80}
 
@@ -217,12 +219,14 @@ async def test_an_organisation_deselected_in_the_middle_stops_and_goes_on_where_
     async with open_harness(dsn, options=options, xero_page_size=10) as harness:
         [tenant_id, other, *_] = await harness.connect()
         await harness.select_tenants(tenant_id)
-        seen = []
+        numbers = itertools.count(1)
+        deselecting = asyncio.Lock()
 
-        async def deselect(request):
-            seen.append(request)
-            if len(seen) == 6:
-                await harness.select_tenants(other)
+        async def deselect(_request):
+            # The other resources' pages wait meanwhile, or a slow moment would let any number of them pass.
+            async with deselecting:
+                if next(numbers) == 6:
+                    await harness.select_tenants(other)
 
         harness.transport.after_call = deselect
         await harness.run_until_idle()
@@ -260,20 +264,25 @@ async def test_large_organisations_do_not_keep_small_ones_waiting(dsn):
     options = {"organisations": 10, "limits_enabled": False, "contacts": 8, "invoices": 40, "payments": 10}
     async with open_harness(dsn, options=options, xero_page_size=10) as harness:
         *large, one, other = sorted(await harness.connect())
-        for tenant_id in large:
-            await harness.add_fault("delay", tenant_id=tenant_id, resource="Invoices", seconds=3, times=None)
-        await harness.select_tenants(*large, one, other)
-        working = asyncio.create_task(harness.run_until_idle())
+        never = asyncio.Event()
 
-        async def whole():
+        async def hold_back_large_ones(request):
+            if request.url.path.endswith("/Invoices") and request.headers["xero-tenant-id"] in large:
+                await never.wait()
+
+        harness.transport.after_call = hold_back_large_ones
+        await harness.select_tenants(*large, one, other)
+        syncing = asyncio.create_task(harness.run_until_idle())
+
+        async def synced():
             rows = await harness.query("SELECT tenant_id FROM tenants WHERE data_as_of IS NOT NULL")
             return {row["tenant_id"] for row in rows}
 
-        for _ in range(400):
-            if await whole() >= {one, other}:
-                break
-            await asyncio.sleep(0.02)
-        done = await whole()
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        assert done == {one, other}
+        async def are_small_ones_synced():
+            return await synced() >= {one, other}
+
+        await wait_until(are_small_ones_synced, "the small organisations are synced")
+        assert await synced() == {one, other}
+        assert not syncing.done()
+        syncing.cancel()
+        await asyncio.gather(syncing, return_exceptions=True)

@@ -1,12 +1,11 @@
 """From a webhook to a row: folded, read once, never in the way of another, and never lost."""
 
-import asyncio
-
 import pytest
 
 from tests.support.clocks import shifted_clock
 from tests.support.oracle import assert_mirror_equals
 from tests.support.service import INTEGRATION, open_harness
+from tests.support.waiting import wait_until
 
 SECOND = "2026-11-22T10:00:{:02d}.000"
 
@@ -35,6 +34,10 @@ async def receivables(harness, tenant_id, most=100):
 
 async def inbox(harness):
     return (await harness.read(f"{INTEGRATION}/webhook-events", limit="200"))["items"]
+
+
+async def is_everything_processed(harness):
+    return statuses(await inbox(harness)) == {"processed"}
 
 
 def statuses(events):
@@ -246,15 +249,15 @@ async def test_a_long_first_sync_delays_no_webhook(dsn):
         [contact, *_] = [row for row in await harness.xero_rows(tenant_id, "Contacts") if row["is_customer"]]
         pages = []
 
-        async def tell_once_and_slow_down(request):
+        async def rename_and_hold_the_page_back(request):
             pages.append(request)
             if len(pages) == 5:
                 await harness.edit_books(
                     tenant_id, edit="rename", contact_id=contact["id"], name="Renamed Ltd", webhook=True
                 )
-            await asyncio.sleep(0.05)
+                await wait_until(lambda: is_everything_processed(harness), "the webhook event is processed")
 
-        harness.transport.after_call = tell_once_and_slow_down
+        harness.transport.after_call = rename_and_hold_the_page_back
         await harness.select_tenants(tenant_id)
         await harness.run_until_idle()
         [run] = [one for one in (await harness.read(f"{INTEGRATION}/runs"))["items"] if one["trigger"] == "manual"]
@@ -280,10 +283,7 @@ async def test_an_older_page_does_not_undo_what_a_webhook_brought(dsn):
             if "Invoices" in request.url.path and not told:
                 told.append(request)
                 await harness.edit_books(tenant_id, edit="pay", invoice_id=invoice["id"], webhook=True)
-                for _ in range(100):
-                    if statuses(await inbox(harness)) == {"processed"}:
-                        break
-                    await asyncio.sleep(0.02)
+                await wait_until(lambda: is_everything_processed(harness), "the webhook event is processed")
 
         harness.transport.after_call = pay_meanwhile
         await harness.sync()

@@ -119,7 +119,7 @@ def disturb(vendor, chance, how):
     return chance.random() < how["crashes"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(disturbances())
 @example(
     {
@@ -160,7 +160,7 @@ def test_no_row_is_missed_whatever_is_edited_between_the_pages(how):
     assert mirror == vendor.rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 130), st.integers(1, 7), st.integers(2000, 90_000), st.booleans())
 def test_quiet_rows_cost_a_call_per_page_and_at_most_one_more(rows, size, apart, is_inclusive):
     vendor = List(size, is_inclusive)
