@@ -1,4 +1,4 @@
-"""The cursor in its table: what a crash or a switch of questions leaves to go on from."""
+"""Cursors and runs in their tables: a crash or a change of settings must lose no row, and no run may stay open."""
 
 import asyncio
 from datetime import timedelta
@@ -17,21 +17,21 @@ from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("ends_at", [1, 3, 7])
-async def test_a_walk_goes_on_from_its_last_whole_page(dsn, ends_at):
+async def test_a_cancelled_pull_continues_after_its_last_committed_page(dsn, ends_at):
     async with open_harness(dsn, xero_page_size=10, options={"limits_enabled": False}) as harness:
         [tenant_id, *_] = await harness.connect()
         await harness.select_tenants(tenant_id)
-        working = asyncio.create_task(harness.run_until_idle())
-        asked: list[object] = []
+        syncing = asyncio.create_task(harness.run_until_idle())
+        requested: list[object] = []
 
         async def end(request):
-            asked.append(request)
-            if len(asked) == ends_at:
-                working.cancel()
+            requested.append(request)
+            if len(requested) == ends_at:
+                syncing.cancel()
 
         harness.transport.after_call = end
-        await asyncio.gather(working, return_exceptions=True)
-        assert working.cancelled()
+        await asyncio.gather(syncing, return_exceptions=True)
+        assert syncing.cancelled()
         harness.transport.after_call = None
         assert not await harness.query("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
 
@@ -41,12 +41,12 @@ async def test_a_walk_goes_on_from_its_last_whole_page(dsn, ends_at):
         [run] = (await harness.read(f"{INTEGRATION}/runs"))["items"]
         assert run["status"] == "succeeded"
         pages = sum(resource["calls"] for resource in run["resources"])
-        # At most the four pages under way were asked for in vain.
+        # At most the four pages in flight were requested and not committed.
         assert len(await harness.xero_calls()) <= pages + 4
 
 
-async def test_pages_counted_by_another_size_are_counted_anew(dsn):
-    """A row slipped past on the way up is met on the way down, which smaller pages must not cut short."""
+async def test_a_pull_continued_with_another_page_size_starts_from_its_first_page(dsn):
+    """A row that moves behind the page being read is found when the pages are read again, smaller pages or not."""
     async with open_harness(dsn, xero_page_size=20, options={"limits_enabled": False}) as harness:
         [tenant_id] = await harness.connect_and_sync()
         await harness.control("POST", "/clock", {"advance_seconds": 900})
@@ -56,19 +56,19 @@ async def test_pages_counted_by_another_size_are_counted_anew(dsn):
         added = [row for row in invoices if row["id"] in new and row["type"] == "ACCREC"]
         earliest = min(added, key=lambda row: (row["updated_at"], row["id"]))["id"]
         await harness.call("POST", f"{INTEGRATION}/sync")
-        working = asyncio.create_task(harness.run_until_idle())
-        asked = [0]
+        syncing = asyncio.create_task(harness.run_until_idle())
+        requested = [0]
 
-        async def act(request):
+        async def stamp_then_cancel(request):
             if request.url.path.endswith("/Invoices"):
-                asked.append(int(request.url.params["page"]))
-                if asked[-1] == 10 > asked[-2]:
+                requested.append(int(request.url.params["page"]))
+                if requested[-1] == 10 > requested[-2]:
                     await harness.edit_books(tenant_id, edit="stamp", resource="Invoices", id=earliest)
-                if asked[-1] == 14 < asked[-2]:
-                    working.cancel()
+                if requested[-1] == 14 < requested[-2]:
+                    syncing.cancel()
 
-        harness.transport.after_call = act
-        await asyncio.gather(working, return_exceptions=True)
+        harness.transport.after_call = stamp_then_cancel
+        await asyncio.gather(syncing, return_exceptions=True)
         harness.transport.after_call = None
 
         other = create_app(settings_for(dsn, xero_page_size=10), clock=ShortWaitClock(), transport=harness.transport)
@@ -84,7 +84,7 @@ async def is_a_lock_waited_for(db):
         return await session.scalar(text(waiting))
 
 
-async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db, other_db):
+async def test_work_added_while_a_run_is_being_finished_goes_into_another_run(db, other_db):
     async def add(tenant_id):
         async with db.transaction() as session:
             return await runs.open_run(session, runs.RunRequest("xero", "manual", [tenant_id]))
@@ -103,39 +103,39 @@ async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db, ot
     assert await adding != run_id
 
 
-async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_yet(db):
-    async def order():
+async def test_a_run_without_pending_work_takes_no_more_although_it_is_not_finished_yet(db):
+    async def request_run():
         async with db.transaction() as session:
             return await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
 
-    run_id = await order()
-    assert await order() == run_id
+    run_id = await request_run()
+    assert await request_run() == run_id
     async with db.transaction() as session:
         for resource in Resource:
             await runs.finish_resource(session, run_id, "one", resource)
-    assert await order() != run_id
+    assert await request_run() != run_id
     async with db.transaction() as session:
         assert len(await runs.claim_work(session, "xero", "one")) == len(Resource)
 
 
-async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave_it_up(db):
-    async def order(*tenant_ids):
+async def test_an_organisation_requested_again_is_read_again_where_the_run_could_not_read_it(db):
+    async def request_run(*tenant_ids):
         async with db.transaction() as session:
             return await runs.open_run(session, runs.RunRequest("xero", "manual", tenant_ids))
 
-    run_id = await order("one", "two")
+    run_id = await request_run("one", "two")
     async with db.transaction() as session:
         for number, resource in enumerate(Resource):
             outcome = (("paused", "Deselected."), ("failed", "Forbidden."), None, None)[number]
             await runs.finish_resource(session, run_id, "one", resource, outcome)
-    assert await order("one") == run_id
+    assert await request_run("one") == run_id
     async with db.transaction() as session:
         work = await runs.claim_work(session, "xero", "one")
     assert [one.resource for one in work] == list(Resource)[:2]
 
 
-async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_look(db):
-    async def look():
+async def test_a_run_whose_owner_died_before_finishing_it_is_finished_by_the_next_tick(db):
+    async def close_and_read_status():
         async with db.transaction() as session:
             await runs.close_orphaned_runs(session, "xero")
             found = await runs.find_run(session, "xero", run_id)
@@ -144,35 +144,35 @@ async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_lo
 
     async with db.transaction() as session:
         run_id = await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
-        held = await claim_lease(session, "xero", "one", "its owner", DEFAULT_TIMINGS)
-    assert held
-    assert await look() == "running"
+        lease = await claim_lease(session, "xero", "one", "its owner", DEFAULT_TIMINGS)
+    assert lease
+    assert await close_and_read_status() == "running"
     async with db.transaction() as session:
         for resource in Resource:
             await runs.finish_resource(session, run_id, "one", resource)
-    # Its owner is still there, and about to close it.
-    assert await look() == "running"
+    # A lease is held, so its owner is about to finish it.
+    assert await close_and_read_status() == "running"
     async with db.transaction() as session:
-        await release_lease(session, held)
-    assert await look() == "succeeded"
+        await release_lease(session, lease)
+    assert await close_and_read_status() == "succeeded"
 
 
-async def test_a_look_for_a_tick_that_is_not_due_waits_for_nobody(db):
-    async def look():
+async def test_a_tick_that_is_not_due_waits_for_no_lock(db):
+    async def open_tick():
         async with db.transaction() as session:
             return await runs.open_tick(session, "xero", timedelta(minutes=15), ["one"])
 
-    assert await look()
-    async with db.transaction() as standing:
-        await standing.execute(text("SELECT 1 FROM sync_schedules FOR UPDATE"))
+    assert await open_tick()
+    async with db.transaction() as holder:
+        await holder.execute(text("SELECT 1 FROM sync_schedules FOR UPDATE"))
         # Waiting for this lock would fail with a lock timeout: it is released after the answer alone.
-        assert await look() is None
+        assert await open_tick() is None
 
 
-async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):
+async def test_one_pull_of_an_organisation_is_claimed_at_a_time_and_a_reconciliation_beside_it(db):
     async with db.transaction() as session:
-        pulled = await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
-        compared = await runs.open_run(session, runs.RunRequest("xero", "reconcile", ["one"]))
+        pull_id = await runs.open_run(session, runs.RunRequest("xero", "manual", ["one"]))
+        reconciliation_id = await runs.open_run(session, runs.RunRequest("xero", "reconcile", ["one"]))
         other = uuid4()
         await session.execute(
             text(
@@ -185,17 +185,17 @@ async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_be
             text("INSERT INTO sync_run_resources (run_id, tenant_id, resource) VALUES (:id, 'one', 'invoices')"),
             {"id": other},
         )
-    taken = []
+    claimed = []
     async with db.transaction() as session:
         work = await runs.claim_work(session, "xero", "one")
-        taken.append({one.run_id for one in work})
+        claimed.append({one.run_id for one in work})
         busy = set(runs.equivalent_triggers(work[0].trigger))
         work = await runs.claim_work(session, "xero", "one", busy)
-        taken.append({one.run_id for one in work})
-    assert taken in ([{pulled}, {compared}], [{compared}, {pulled}])
+        claimed.append({one.run_id for one in work})
+    assert claimed in ([{pull_id}, {reconciliation_id}], [{reconciliation_id}, {pull_id}])
 
 
-async def test_a_sync_by_hand_need_not_wait_for_a_long_comparison(dsn):
+async def test_a_sync_by_hand_does_not_wait_for_a_reconciliation(dsn):
     async with open_harness(dsn, options={"limits_enabled": False}) as harness:
         [tenant_id] = await harness.connect_and_sync()
         started: list[str] = []
@@ -205,16 +205,16 @@ async def test_a_sync_by_hand_need_not_wait_for_a_long_comparison(dsn):
                 started.append((await harness.call("POST", f"{INTEGRATION}/sync")).headers["location"])
 
         harness.transport.after_call = sync_meanwhile
-        compared = await harness.call("POST", f"{INTEGRATION}/reconcile")
+        reconciliation = await harness.call("POST", f"{INTEGRATION}/reconcile")
         await harness.run_until_idle()
-        manual, long = await harness.read(started[0]), await harness.read(compared.headers["location"])
-        assert (manual["status"], long["status"]) == ("succeeded", "succeeded")
-        assert manual["id"] != long["id"]
+        sync, reconciled = await harness.read(started[0]), await harness.read(reconciliation.headers["location"])
+        assert (sync["status"], reconciled["status"]) == ("succeeded", "succeeded")
+        assert sync["id"] != reconciled["id"]
         await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_steps_become_visible_in_the_order_of_their_ids(db):
-    """A reader goes on after the newest step it has seen, so none may come in before that one later."""
+async def test_progress_events_become_visible_in_the_order_of_their_ids(db):
+    """A reader asks for the events after the last id it has seen, so none with a lower id may be committed later."""
     async with db.transaction() as first:
         await progress.publish(first, "page", {"number": 1})
         async with db.transaction() as second:
@@ -223,7 +223,7 @@ async def test_steps_become_visible_in_the_order_of_their_ids(db):
                 await progress.publish(second, "page", {"number": 2})
 
 
-async def test_old_runs_steps_and_events_are_forgotten(dsn):
+async def test_old_runs_progress_events_and_webhook_events_are_deleted(dsn):
     async with open_harness(dsn) as harness:
         await harness.connect_and_sync()
         await harness.execute("UPDATE sync_runs SET finished_at = finished_at - interval '91 days'")
