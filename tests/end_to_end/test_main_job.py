@@ -1,4 +1,4 @@
-"""The main job: connect, pick, sync, take a webhook, answer."""
+"""The main job: connect, select, sync, receive a webhook, answer."""
 
 from decimal import Decimal
 
@@ -20,21 +20,21 @@ async def test_a_paid_invoice_is_visible_after_its_webhook(harness):
     await harness.edit_books(tenant_id, edit="pay", invoice_id=invoice["external_id"], webhook=True)
     await harness.run_until_idle()
 
-    seen = await harness.read(f"/api/invoices/{invoice['id']}")
-    assert seen["status"] == "paid"
-    assert Decimal(seen["balance"]) == 0
+    found = await harness.read(f"/api/invoices/{invoice['id']}")
+    assert found["status"] == "paid"
+    assert Decimal(found["balance"]) == 0
     events = (await harness.read(f"{INTEGRATION}/webhook-events", category="INVOICE"))["items"]
     assert [event["status"] for event in events] == ["processed"]
 
 
-async def test_the_card_says_where_a_set_up_stands(harness):
+async def test_the_integration_status_shows_how_far_the_set_up_is(harness):
     assert (await harness.integration_status())["state"] == "not_connected"
     tenant_ids = await harness.connect()
     assert (await harness.integration_status())["state"] == "choose_tenants"
     await harness.select_tenants(*tenant_ids[:1])
-    card = await harness.integration_status()
-    assert card["state"] == "connected"
-    assert card["tenants"] == {"available": 3, "selected": 1}
-    assert "first_sync" in [banner["code"] for banner in card["banners"]]
+    status = await harness.integration_status()
+    assert status["state"] == "connected"
+    assert status["tenants"] == {"available": 3, "selected": 1}
+    assert "first_sync" in [banner["code"] for banner in status["banners"]]
     await harness.run_until_idle()
     assert (await harness.integration_status())["banners"] == []

@@ -1,15 +1,15 @@
-"""Every answer of Xero's has one meaning: for the run, the organisation, the card, the others, and the next tick."""
+"""Every response of Xero's must have one meaning for the run, its organisation, the others and the next tick."""
 
 import pytest
 
 from tests.support.oracle import assert_mirror_equals
-from tests.support.service import INTEGRATION, open_harness
+from tests.support.service import open_harness
 
 UNAVAILABLE = ("failing", "xero_unavailable", "xero_unavailable")
 FORBIDDEN = ("forbidden", "tenant_forbidden", "tenant_forbidden")
 REMOVED = ("removed", "tenant_removed", "tenant_removed")
-# What the organisation's health, its reason and its banner are while Xero answers every list of invoices like this.
-LASTING = {
+# The organisation's health, its reason and its banner while Xero answers every list of invoices like this.
+LASTING_FAULTS = {
     "bad_token": UNAVAILABLE,
     "token_expired": UNAVAILABLE,
     "forbidden": FORBIDDEN,
@@ -30,7 +30,7 @@ LASTING = {
     "lost_answer": UNAVAILABLE,
     "refused": UNAVAILABLE,
 }
-PASSING = (
+PASSING_FAULTS = (
     "token_expired",
     "bad_token",
     "server_error",
@@ -51,13 +51,9 @@ PASSING = (
 
 @pytest.fixture
 async def harness(dsn):
-    """A harness in which the pretend Xero's own limits do not mix in."""
+    """The service and a simulated Xero without limits, so that none is hit beside the fault of a test."""
     async with open_harness(dsn, options={"limits_enabled": False}) as opened:
         yield opened
-
-
-async def tenants(harness):
-    return {one["tenant_id"]: one for one in (await harness.read(f"{INTEGRATION}/tenants"))["items"] if one["selected"]}
 
 
 async def banners(harness):
@@ -72,11 +68,11 @@ async def change_something(harness, tenant_id):
     await harness.edit_books(tenant_id, edit="bulk_edit", resource="Invoices", count=5)
 
 
-@pytest.mark.parametrize("kinds", [list(LASTING)[start::3] for start in range(3)])
-async def test_a_lasting_answer_troubles_one_resource_of_one_organisation_and_passes(harness, kinds):
+@pytest.mark.parametrize("kinds", [list(LASTING_FAULTS)[start::3] for start in range(3)])
+async def test_a_lasting_fault_affects_one_resource_of_one_organisation_until_it_ends(harness, kinds):
     bad, good = await harness.connect_and_sync(organisations=2)
     for kind in kinds:
-        health, reason, banner = LASTING[kind]
+        health, reason, banner = LASTING_FAULTS[kind]
         await change_something(harness, bad)
         await change_something(harness, good)
         await harness.add_fault(kind, tenant_id=bad, resource="Invoices", times=None)
@@ -85,7 +81,7 @@ async def test_a_lasting_answer_troubles_one_resource_of_one_organisation_and_pa
 
         assert (kind, run["status"]) == (kind, "partial")
         assert [key for key, status in statuses(run).items() if status != "succeeded"] == [(bad, "invoices")]
-        now = await tenants(harness)
+        now = await harness.selected_tenants()
         assert (kind, now[bad]["health"], now[bad]["reason"]["code"]) == (kind, health, reason)
         assert (now[good]["health"], now[good]["reason"]) == ("healthy", None)
         assert await banners(harness) == {(banner, bad)}
@@ -94,87 +90,87 @@ async def test_a_lasting_answer_troubles_one_resource_of_one_organisation_and_pa
 
         await harness.control("DELETE", "/faults")
         assert (await harness.sync())["status"] == "succeeded"
-        assert (await tenants(harness))[bad]["health"] == "healthy"
+        assert (await harness.selected_tenants())[bad]["health"] == "healthy"
         assert await banners(harness) == set()
         await assert_mirror_equals(harness, bad)
 
 
-async def test_a_passing_answer_is_asked_again_and_leaves_no_trace(harness):
+async def test_a_passing_fault_is_retried_and_leaves_no_trace(harness):
     [tenant_id] = await harness.connect_and_sync()
-    for kind in PASSING:
+    for kind in PASSING_FAULTS:
         await change_something(harness, tenant_id)
         await harness.add_fault(kind, tenant_id=tenant_id, resource="Invoices", times=1)
         run = await harness.sync()
         assert (kind, run["status"]) == (kind, "succeeded")
-        assert all(order["struck"] for order in await harness.control("GET", "/faults")), kind
+        assert all(fault["struck"] for fault in await harness.control("GET", "/faults")), kind
         await harness.control("DELETE", "/faults")
     await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_an_organisation_that_is_offline_is_not_pressed(harness):
+async def test_an_organisation_that_is_offline_is_called_once_per_resource(harness):
     bad, good = await harness.connect_and_sync(organisations=2)
     await harness.control("PATCH", f"/tenants/{bad}", {"is_offline": True})
     await harness.control("DELETE", "/ledger")
     await harness.sync()
     calls = [call["tenant_id"] for call in await harness.xero_calls()]
     assert (calls.count(bad), calls.count(good)) == (4, 4)
-    now = await tenants(harness)
+    now = await harness.selected_tenants()
     assert (now[bad]["health"], now[good]["health"]) == ("failing", "healthy")
     await harness.control("PATCH", f"/tenants/{bad}", {"is_offline": False})
     await harness.sync()
-    assert (await tenants(harness))[bad]["health"] == "healthy"
+    assert (await harness.selected_tenants())[bad]["health"] == "healthy"
 
 
-async def test_a_missing_scope_is_named_on_the_card(harness):
+async def test_a_missing_scope_is_named_in_the_integration_status(harness):
     [tenant_id] = await harness.connect_and_sync()
     await harness.add_fault("scope_missing", tenant_id=tenant_id, resource="Contacts", times=None)
     run = await harness.sync()
     assert statuses(run)[tenant_id, "contacts"] == "failed"
     assert statuses(run)[tenant_id, "invoices"] == "succeeded"
-    card = await harness.integration_status()
-    assert card["state"] == "needs_permission"
-    assert card["missing_scopes"] == ["accounting.contacts.read"]
-    [banner] = [banner for banner in card["banners"] if banner["code"] == "needs_permission"]
+    status = await harness.integration_status()
+    assert status["state"] == "needs_permission"
+    assert status["missing_scopes"] == ["accounting.contacts.read"]
+    [banner] = [banner for banner in status["banners"] if banner["code"] == "needs_permission"]
     assert "accounting.contacts.read" in banner["body"]
-    assert (await tenants(harness))[tenant_id]["reason"]["code"] == "needs_permission"
+    assert (await harness.selected_tenants())[tenant_id]["reason"]["code"] == "needs_permission"
 
 
-async def test_an_organisation_removed_within_xero_is_told_and_left_alone(harness):
-    gone, other = await harness.connect_and_sync(organisations=2)
-    await harness.control("DELETE", f"/tenants/{gone}/connections")
+async def test_an_organisation_removed_at_xero_is_shown_as_removed_and_not_called_again(harness):
+    removed, other = await harness.connect_and_sync(organisations=2)
+    await harness.control("DELETE", f"/tenants/{removed}/connections")
     await harness.sync()
-    now = await tenants(harness)
-    assert (now[gone]["health"], now[gone]["reason"]["code"]) == ("removed", "tenant_removed")
+    now = await harness.selected_tenants()
+    assert (now[removed]["health"], now[removed]["reason"]["code"]) == ("removed", "tenant_removed")
     assert now[other]["health"] == "healthy"
-    assert await banners(harness) == {("tenant_removed", gone)}
+    assert await banners(harness) == {("tenant_removed", removed)}
     await harness.control("DELETE", "/ledger")
     run = await harness.sync()
     assert {row["tenant_id"] for row in run["resources"]} == {other}
     assert {call["tenant_id"] for call in await harness.xero_calls()} == {other}
-    rows = await harness.query("SELECT count(*) AS n FROM billing_invoices WHERE source_tenant_id = :t", t=gone)
+    rows = await harness.query("SELECT count(*) AS n FROM billing_invoices WHERE source_tenant_id = :t", t=removed)
     assert rows[0]["n"] > 0
 
 
 @pytest.mark.parametrize("until", ["-infinity", "infinity"])
-async def test_a_pause_from_before_the_removal_neither_hides_nor_ends_it(harness, until):
-    [gone] = await harness.connect_and_sync()
-    await harness.control("DELETE", f"/tenants/{gone}/connections")
+async def test_a_pause_from_before_the_removal_does_not_hide_it(harness, until):
+    [removed] = await harness.connect_and_sync()
+    await harness.control("DELETE", f"/tenants/{removed}/connections")
     await harness.sync()
     await harness.execute("UPDATE tenants SET paused_until = CAST(CAST(:until AS text) AS timestamptz)", until=until)
     [banner] = (await harness.integration_status())["banners"]
     assert (banner["code"], banner["until"]) == ("tenant_removed", None)
 
 
-async def test_a_refusal_while_still_connected_is_forbidden_not_removed(harness):
+async def test_a_403_while_the_connection_exists_is_forbidden_and_not_removed(harness):
     [tenant_id] = await harness.connect_and_sync()
     await harness.add_fault("forbidden", tenant_id=tenant_id, times=None)
     await harness.sync()
-    assert (await tenants(harness))[tenant_id]["health"] == "forbidden"
+    assert (await harness.selected_tenants())[tenant_id]["health"] == "forbidden"
     [row] = await harness.query("SELECT removed_at FROM tenants WHERE tenant_id = :t", t=tenant_id)
     assert row["removed_at"] is None
 
 
-async def test_high_volume_falls_back_to_filtering_here_and_stays_so(dsn):
+async def test_after_a_high_volume_error_rows_are_requested_without_a_filter_from_then_on(dsn):
     async with open_harness(dsn, xero_page_size=10) as harness:
         [tenant_id, *_] = await harness.connect()
         await harness.add_fault("high_volume", tenant_id=tenant_id, resource="Invoices", query="where", times=None)
@@ -184,11 +180,11 @@ async def test_high_volume_falls_back_to_filtering_here_and_stays_so(dsn):
         await harness.sync()
         [call] = [call for call in await harness.xero_calls() if call["resource"] == "Invoices"]
         assert "where" not in call["query"]
-        assert (await tenants(harness))[tenant_id]["health"] == "healthy"
+        assert (await harness.selected_tenants())[tenant_id]["health"] == "healthy"
         await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_high_volume_in_the_middle_of_counted_pages_begins_them_anew(dsn):
+async def test_a_high_volume_error_in_the_middle_of_a_pull_restarts_its_pages(dsn):
     async with open_harness(dsn, xero_page_size=10) as harness:
         [tenant_id] = await harness.connect_and_sync()
         await harness.control("POST", "/clock", {"advance_seconds": 900})
@@ -215,7 +211,7 @@ async def test_high_volume_in_the_middle_of_counted_pages_begins_them_anew(dsn):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "reset", "bad_gzip", "html", "empty"])
-async def test_a_spoiled_page_of_a_first_sync_is_never_half_applied(dsn, kind):
+async def test_a_broken_page_of_a_first_sync_is_never_applied_in_part(dsn, kind):
     async with open_harness(dsn, xero_page_size=10) as harness:
         [tenant_id, *_] = await harness.connect()
         await harness.add_fault(kind, tenant_id=tenant_id, share=0.3, times=None)
@@ -228,7 +224,7 @@ async def test_a_spoiled_page_of_a_first_sync_is_never_half_applied(dsn, kind):
         await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_an_answer_cut_at_every_sixteenth_is_never_half_applied(harness):
+async def test_a_response_cut_off_at_any_sixteenth_is_never_applied_in_part(harness):
     [tenant_id, *_] = await harness.connect()
     await harness.select_tenants(tenant_id)
     for sixteenths in range(16):
@@ -241,13 +237,13 @@ async def test_an_answer_cut_at_every_sixteenth_is_never_half_applied(harness):
     await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_an_empty_answer_does_not_end_a_first_sync_as_if_nothing_were_there(harness):
+async def test_an_empty_response_does_not_end_a_first_sync_as_if_there_were_no_rows(harness):
     [tenant_id, *_] = await harness.connect()
     for kind in ("empty", "no_content", "html"):
         await harness.add_fault(kind, tenant_id=tenant_id, times=None)
     await harness.select_tenants(tenant_id)
     await harness.run_until_idle()
-    assert (await tenants(harness))[tenant_id]["data_as_of"] is None
+    assert (await harness.selected_tenants())[tenant_id]["data_as_of"] is None
     await harness.control("DELETE", "/faults")
     await harness.sync()
     await assert_mirror_equals(harness, tenant_id)

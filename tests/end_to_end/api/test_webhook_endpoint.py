@@ -1,4 +1,4 @@
-"""The webhook's door: signatures over raw bytes, probes, sizes, keys, and what each answer is."""
+"""The webhook endpoint: signatures over raw bytes, probes, sizes, keys, and the response to each."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ async def post(harness, body, *signatures):
     return await harness.client.post(HOOK, content=body, headers=[*headers, ("content-type", "application/json")])
 
 
-async def test_a_probe_is_answered_and_the_card_remembers_it(harness):
+async def test_a_probe_is_answered_and_its_time_is_shown_in_the_integration_status(harness):
     response = await post(harness, PROBE, sign(PROBE))
     assert (response.status_code, response.json()) == (200, {"stored": 0})
     assert "set-cookie" not in response.headers
@@ -72,12 +72,12 @@ async def test_wrong_probes_beside_a_right_one_are_no_mismatch(harness):
     assert "webhook_signature_mismatch" not in await harness.banner_codes()
 
 
-async def test_wrong_signatures_alone_are_told_as_a_mismatch(harness):
+async def test_wrong_signatures_alone_are_shown_as_a_mismatch(harness):
     await post(harness, PROBE, "wrong")
     assert "webhook_signature_mismatch" in await harness.banner_codes()
 
 
-async def test_the_signature_is_over_the_bytes_as_they_came(harness):
+async def test_the_signature_is_checked_over_the_bytes_as_received(harness):
     spaced = json.dumps(json.loads(PROBE), indent=4).encode()
     assert (await post(harness, spaced, sign(PROBE))).status_code == 401
     assert (await post(harness, spaced, sign(spaced))).status_code == 200
@@ -93,7 +93,7 @@ async def test_each_event_is_stored_once_however_often_it_is_delivered(harness):
     assert event["event_at"] == "2026-11-02T00:44:09.923000Z"
 
 
-async def test_well_signed_nonsense_is_accepted_and_kept_for_somebody_to_look_at(harness):
+async def test_an_unreadable_body_with_a_valid_signature_is_accepted_and_stored_for_a_person_to_look_at(harness):
     for body in (b"not json", b'{"events": 7}', b"[" * 5000, b"\xff\xfe", b'{"events": [{"a": NaN}]}'):
         response = await post(harness, body, sign(body))
         assert (response.status_code, response.json()) == (200, {"stored": 0}), body[:20]
@@ -126,7 +126,7 @@ async def test_without_a_key_everything_is_401(dsn):
         assert (await post(harness, PROBE, sign(PROBE, "second"))).status_code == 401
 
 
-async def test_a_key_set_on_another_replica_is_good_at_once(dsn):
+async def test_a_key_set_on_another_replica_is_valid_at_once(dsn):
     async with open_harness(dsn, xero_webhook_key=None) as harness, open_harness(dsn, xero_webhook_key=None) as other:
         await harness.call("PUT", f"{INTEGRATION}/webhook-key", json={"signing_key": "first"})
         assert (await post(other, PROBE, sign(PROBE, "first"))).status_code == 200
@@ -142,11 +142,11 @@ async def test_the_acknowledgement_may_be_empty(dsn):
         assert (bad.status_code, bad.content) == (401, b"")
 
 
-async def test_with_the_database_away_a_probe_is_answered_and_events_are_not(harness, monkeypatch):
-    def away():
-        raise DatabaseUnavailable("away")
+async def test_while_the_database_is_unavailable_a_probe_is_accepted_and_events_are_refused(harness, monkeypatch):
+    def fail():
+        raise DatabaseUnavailable("unavailable")
 
-    monkeypatch.setattr(harness.services.db, "transaction", away)
+    monkeypatch.setattr(harness.services.db, "transaction", fail)
     body = delivery()
     assert (await post(harness, PROBE, sign(PROBE))).status_code == 200
     assert (await post(harness, PROBE, "wrong")).status_code == 401
@@ -154,7 +154,7 @@ async def test_with_the_database_away_a_probe_is_answered_and_events_are_not(har
     assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
 
 
-async def test_events_of_categories_nobody_asked_for_count_and_are_ignored(harness):
+async def test_events_of_unknown_categories_are_stored_as_ignored_and_cost_no_call(harness):
     [tenant_id] = await harness.connect_and_sync()
     calls = len(await harness.xero_calls())
     body = delivery(tenant_id, eventCategory="OVERPAYMENT")
@@ -167,7 +167,7 @@ async def test_events_of_categories_nobody_asked_for_count_and_are_ignored(harne
     assert len(await harness.xero_calls()) == calls
 
 
-async def test_the_card_counts_what_waits_and_what_nobody_could_read(harness):
+async def test_the_integration_status_counts_events_that_wait_and_events_that_failed(harness):
     await harness.execute(
         "INSERT INTO xero_webhook_events (vendor, tenant_id, resource_id, category, event_type, event_at, status,"
         " payload, received_at) SELECT vendor, 't', vendor || status || number, 'INVOICE', 'UPDATE', now(), status,"

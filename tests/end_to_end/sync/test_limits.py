@@ -1,4 +1,4 @@
-"""Xero's limits and ours: kept, obeyed, told, and nobody else's business."""
+"""Xero's limits and ours: each must be waited for and shown, and must hold up no other organisation."""
 
 import asyncio
 
@@ -7,12 +7,8 @@ import pytest
 from app.sync.client.rate_limiter import RateLimiter, RateLimits
 from tests.support.clocks import frozen_clock, shifted_clock
 from tests.support.oracle import assert_mirror_equals
-from tests.support.service import INTEGRATION, open_harness
+from tests.support.service import open_harness
 from tests.support.waiting import wait_until
-
-
-async def tenants(harness):
-    return {one["tenant_id"]: one for one in (await harness.read(f"{INTEGRATION}/tenants"))["items"] if one["selected"]}
 
 
 async def limit_banners(harness):
@@ -20,7 +16,7 @@ async def limit_banners(harness):
 
 
 @pytest.mark.parametrize("kind", ["limit_minute", "limit_concurrent", "limit_appminute"])
-async def test_a_short_limit_is_sat_out(dsn, kind):
+async def test_a_short_limit_is_waited_for_and_the_sync_succeeds(dsn, kind):
     async with shifted_clock(dsn) as clock, open_harness(dsn, clock=clock) as harness:
         [tenant_id] = await harness.connect_and_sync()
         for retry_after in ("", "0", "-5", "soon"):
@@ -33,25 +29,25 @@ async def test_a_short_limit_is_sat_out(dsn, kind):
         await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_a_limit_that_is_sat_out_is_told_meanwhile_and_not_after(dsn, monkeypatch):
+async def test_a_limit_is_shown_while_it_is_waited_for_and_not_afterwards(dsn, monkeypatch):
     async with shifted_clock(dsn) as clock, open_harness(dsn, clock=clock) as harness:
         [tenant_id] = await harness.connect_and_sync()
         seen: list[tuple[str, str]] = []
         healths: list[str] = []
-        pass_time = clock.sleep
+        sleep = clock.sleep
 
-        async def look_and_sleep(seconds):
+        async def record_and_sleep(seconds):
             seen.extend(await limit_banners(harness))
-            healths.append((await tenants(harness))[tenant_id]["health"])
-            await pass_time(seconds)
+            healths.append((await harness.selected_tenants())[tenant_id]["health"])
+            await sleep(seconds)
 
-        monkeypatch.setattr(clock, "sleep", look_and_sleep)
+        monkeypatch.setattr(clock, "sleep", record_and_sleep)
         await harness.add_fault("limit_minute", tenant_id=tenant_id, resource="Invoices", retry_after="30", times=1)
         assert (await harness.sync())["status"] == "succeeded"
         assert ("rate_limited_minute", tenant_id) in seen
         assert "rate_limited" in healths
         assert await limit_banners(harness) == []
-        assert (await tenants(harness))[tenant_id]["health"] == "healthy"
+        assert (await harness.selected_tenants())[tenant_id]["health"] == "healthy"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +60,7 @@ async def test_a_limit_that_is_sat_out_is_told_meanwhile_and_not_after(dsn, monk
         ("minute", "200", 200, 201),
     ],
 )
-async def test_a_long_limit_pauses_this_organisation_until_it_is_over(dsn, limit, retry_after, least, most):
+async def test_a_long_limit_pauses_its_organisation_until_it_is_over(dsn, limit, retry_after, least, most):
     banner = f"rate_limited_{limit}"
     async with shifted_clock(dsn) as clock, open_harness(dsn, clock=clock) as harness:
         limited, other = await harness.connect_and_sync(organisations=2)
@@ -73,9 +69,9 @@ async def test_a_long_limit_pauses_this_organisation_until_it_is_over(dsn, limit
         await harness.add_fault(f"limit_{limit}", tenant_id=limited, retry_after=retry_after, times=None)
         began = clock.now()
         run = await harness.sync()
-        # Paused is no failure: what is left is done later.
+        # Paused, not failed: a later run continues.
         assert run["status"] == "paused"
-        now = await tenants(harness)
+        now = await harness.selected_tenants()
         assert (now[limited]["health"], now[limited]["reason"]["code"]) == ("rate_limited", banner)
         assert now[other]["health"] == "healthy"
         assert await limit_banners(harness) == [(banner, limited)]
@@ -83,7 +79,7 @@ async def test_a_long_limit_pauses_this_organisation_until_it_is_over(dsn, limit
         assert least - 1 <= (row["paused_until"] - began).total_seconds() <= most + 90
         await assert_mirror_equals(harness, other)
 
-        # Until then nothing is asked of Xero for it, tick after tick.
+        # Until then no run calls Xero for it.
         await harness.control("DELETE", "/faults")
         await harness.control("DELETE", "/ledger")
         await harness.sync()
@@ -94,22 +90,22 @@ async def test_a_long_limit_pauses_this_organisation_until_it_is_over(dsn, limit
         await assert_mirror_equals(harness, limited)
 
 
-async def test_a_storm_of_refusals_at_one_organisation_leaves_the_others_alone(dsn):
+async def test_an_organisation_with_many_limited_calls_holds_up_no_other(dsn):
     async with open_harness(dsn, xero_page_size=20) as harness:
-        stormy, *others = await harness.connect()
-        await harness.add_fault("limit_minute", tenant_id=stormy, retry_after="1", share=0.3, times=None)
-        await harness.select_tenants(stormy, *others)
+        limited, *others = await harness.connect()
+        await harness.add_fault("limit_minute", tenant_id=limited, retry_after="1", share=0.3, times=None)
+        await harness.select_tenants(limited, *others)
         await harness.run_until_idle()
         for tenant_id in others:
-            assert (await tenants(harness))[tenant_id]["health"] == "healthy"
+            assert (await harness.selected_tenants())[tenant_id]["health"] == "healthy"
             await assert_mirror_equals(harness, tenant_id)
         await harness.control("DELETE", "/faults")
         await harness.execute("UPDATE sync_budgets SET blocked_until = NULL")
         await harness.sync()
-        await assert_mirror_equals(harness, stormy)
+        await assert_mirror_equals(harness, limited)
 
 
-async def test_nine_tenths_of_the_day_pause_the_first_sync_with_its_place_kept(dsn):
+async def test_a_first_sync_pauses_at_nine_tenths_of_the_day_and_continues_from_its_cursors(dsn):
     options = {"contacts": 60, "invoices": 200, "payments": 100, "credit_notes": 20}
     settings = {"xero_page_size": 10, "xero_daily_cap": 20, "xero_requests_per_minute": 1000}
     async with shifted_clock(dsn) as clock, open_harness(dsn, options=options, clock=clock, **settings) as harness:
@@ -117,30 +113,30 @@ async def test_nine_tenths_of_the_day_pause_the_first_sync_with_its_place_kept(d
         await harness.select_tenants(tenant_id)
         await harness.run_until_idle()
         assert len(await harness.xero_calls()) == 18
-        now = (await tenants(harness))[tenant_id]
+        now = (await harness.selected_tenants())[tenant_id]
         assert (now["health"], now["reason"]["code"]) == ("paused", "rate_limited_day")
         assert await limit_banners(harness) == [("rate_limited_day", tenant_id)]
         read = await harness.query("SELECT sum(rows_read) AS n FROM sync_cursors")
         assert read[0]["n"] > 100
 
-        # The rest of the day is kept for webhooks.
+        # The rest of the day is reserved for webhooks.
         [invoice, *_] = await harness.query("SELECT external_id FROM billing_invoices WHERE status = 'open'")
         await harness.edit_books(tenant_id, edit="pay", invoice_id=invoice["external_id"], webhook=True)
         await harness.run_until_idle()
         events = await harness.query("SELECT status FROM xero_webhook_events WHERE resource = 'invoices'")
         assert {row["status"] for row in events} == {"processed"}
 
-        # Days later it is done, and no page was read twice.
+        # Days later it is complete, and hardly any page was read twice.
         for _ in range(3):
             await clock.advance(24 * 3600 + 60)
             await harness.sync()
-        assert (await tenants(harness))[tenant_id]["health"] == "healthy"
+        assert (await harness.selected_tenants())[tenant_id]["health"] == "healthy"
         await assert_mirror_equals(harness, tenant_id)
         pages = len(await harness.xero_rows(tenant_id, "Contacts")) / 10
         assert len([call for call in await harness.xero_calls() if call["resource"] == "Contacts"]) <= pages + 5
 
 
-async def test_pulls_that_wait_for_the_minute_let_a_webhook_pass(dsn):
+async def test_a_webhook_does_not_wait_for_the_minute_that_pulls_wait_for(dsn):
     async with (
         frozen_clock(dsn) as clock,
         open_harness(dsn, clock=clock, xero_page_size=10, xero_requests_per_minute=30) as harness,

@@ -1,4 +1,4 @@
-"""The pull: complete whatever happens meanwhile, at the fewest calls, and no write where nothing is new."""
+"""The pull: no edit may be missed, no call wasted, and no row written where nothing is new."""
 
 import asyncio
 import itertools
@@ -11,12 +11,12 @@ from tests.support.oracle import XERO_RESOURCES, assert_mirror_equals, count_cal
 from tests.support.service import open_harness
 from tests.support.waiting import wait_until
 
-BUSY = {"contacts": 120, "invoices": 1200, "payments": 700, "credit_notes": 80}
+LARGE_BOOKS = {"contacts": 120, "invoices": 1200, "payments": 700, "credit_notes": 80}
 
 
 @pytest.mark.parametrize("if_modified_since", ["inclusive", "exclusive"])
 async def test_five_hundred_edits_between_the_pages_lose_nothing(dsn, if_modified_since):
-    options = {**BUSY, "if_modified_since": if_modified_since}
+    options = {**LARGE_BOOKS, "if_modified_since": if_modified_since}
     async with open_harness(dsn, options=options, xero_page_size=100) as harness:
         [tenant_id, *_] = await harness.connect()
         made: list[object] = []
@@ -36,7 +36,7 @@ async def test_five_hundred_edits_between_the_pages_lose_nothing(dsn, if_modifie
         await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_rows_added_and_edited_during_an_incremental_walk_are_there_after_the_next(dsn):
+async def test_rows_added_and_edited_during_a_pull_are_here_after_the_next(dsn):
     async with open_harness(dsn, xero_page_size=20) as harness:
         [tenant_id] = await harness.connect_and_sync()
         await harness.edit_books(tenant_id, edit="bulk_insert", resource="Invoices", count=90)
@@ -93,7 +93,7 @@ async def test_a_tick_over_unchanged_data_is_four_calls_and_not_one_row_written(
         assert await count_calls_by_resource(harness, tenant_id) == dict.fromkeys(XERO_RESOURCES, 3)
 
 
-async def test_rows_are_asked_for_in_full_pages_compressed_and_without_what_is_not_kept(harness):
+async def test_rows_are_requested_in_full_pages_compressed_and_without_fields_that_are_not_stored(harness):
     [tenant_id] = await harness.connect_and_sync()
     calls = {call["resource"]: call for call in await harness.xero_calls() if call["tenant_id"] == tenant_id}
     for call in calls.values():
@@ -117,16 +117,16 @@ async def test_usage_is_the_vendors_own_count(harness):
     )
 
 
-async def pick_row(harness, tenant_id, resource, wanted):
+async def find_row(harness, tenant_id, resource, wanted):
     return next(row for row in await harness.xero_rows(tenant_id, resource) if wanted(row))
 
 
-async def test_whatever_a_bookkeeper_does_with_a_stamp_is_here_after_one_tick(harness):
+async def test_every_edit_that_moves_a_row_s_stamp_is_here_after_one_sync(harness):
     [tenant_id] = await harness.connect_and_sync()
-    contact = await pick_row(
+    contact = await find_row(
         harness, tenant_id, "Contacts", lambda row: row["is_customer"] and row["status"] == "ACTIVE"
     )
-    other = await pick_row(
+    other = await find_row(
         harness, tenant_id, "Contacts", lambda row: row["is_customer"] and row["id"] != contact["id"]
     )
     created = await harness.edit_books(tenant_id, edit="create_invoice", contact_id=contact["id"], total="110.00")
@@ -149,7 +149,7 @@ async def test_whatever_a_bookkeeper_does_with_a_stamp_is_here_after_one_tick(ha
     rows = await harness.query("SELECT status FROM billing_payments WHERE external_id = :p", p=payment_id)
     assert [row["status"] for row in rows] == ["deleted"]
 
-    [allocation] = (await pick_row(harness, tenant_id, "CreditNotes", lambda row: row["id"] == memo_id))["allocations"]
+    [allocation] = (await find_row(harness, tenant_id, "CreditNotes", lambda row: row["id"] == memo_id))["allocations"]
     await harness.edit_books(tenant_id, edit="deallocate", allocation_id=allocation["id"])
     await harness.edit_books(tenant_id, edit="archive", contact_id=contact["id"])
     await harness.sync()
@@ -158,9 +158,9 @@ async def test_whatever_a_bookkeeper_does_with_a_stamp_is_here_after_one_tick(ha
     assert link["is_archived"] is True
 
 
-async def test_a_contact_that_becomes_a_customer_without_a_stamp_is_one_here(harness):
+async def test_a_contact_that_becomes_a_customer_without_a_new_stamp_is_a_customer_here(harness):
     [tenant_id] = await harness.connect_and_sync()
-    contact = await pick_row(harness, tenant_id, "Contacts", lambda row: not row["is_customer"])
+    contact = await find_row(harness, tenant_id, "Contacts", lambda row: not row["is_customer"])
     await harness.sync()
     assert not await harness.query("SELECT 1 FROM customer_links WHERE external_id = :c", c=contact["id"])
     await harness.edit_books(tenant_id, edit="create_invoice", contact_id=contact["id"], total="10.00")
@@ -169,7 +169,7 @@ async def test_a_contact_that_becomes_a_customer_without_a_stamp_is_one_here(har
     assert await harness.query("SELECT 1 FROM customer_links WHERE external_id = :c", c=contact["id"])
 
 
-async def test_a_merged_contact_leads_to_the_one_it_was_merged_into(harness):
+async def test_a_merged_contact_is_linked_to_the_customer_of_the_contact_it_was_merged_into(harness):
     [tenant_id] = await harness.connect_and_sync()
     first, second = [row for row in await harness.xero_rows(tenant_id, "Contacts") if row["is_customer"]][:2]
     await harness.edit_books(tenant_id, edit="merge", contact_id=first["id"], into=second["id"])
@@ -183,10 +183,10 @@ async def test_a_merged_contact_leads_to_the_one_it_was_merged_into(harness):
     assert found[first["id"]]["customer_id"] == found[second["id"]]["customer_id"]
 
 
-async def test_a_row_that_cannot_be_read_is_set_aside_and_healed_by_a_later_good_one(harness):
+async def test_an_unreadable_row_is_quarantined_and_released_by_a_readable_version(harness):
     [tenant_id] = await harness.connect_and_sync()
-    bad = await pick_row(harness, tenant_id, "Invoices", lambda row: row["type"] == "ACCREC")
-    good = await pick_row(
+    bad = await find_row(harness, tenant_id, "Invoices", lambda row: row["type"] == "ACCREC")
+    good = await find_row(
         harness,
         tenant_id,
         "Invoices",
@@ -214,7 +214,7 @@ async def test_a_row_that_cannot_be_read_is_set_aside_and_healed_by_a_later_good
     await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_an_organisation_deselected_in_the_middle_stops_and_goes_on_where_it_was(dsn):
+async def test_an_organisation_deselected_during_a_sync_stops_and_continues_from_its_cursors(dsn):
     options = {"invoices": 400, "limits_enabled": False}
     async with open_harness(dsn, options=options, xero_page_size=10) as harness:
         [tenant_id, other, *_] = await harness.connect()
@@ -242,15 +242,15 @@ async def test_an_organisation_deselected_in_the_middle_stops_and_goes_on_where_
         await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_a_disconnect_in_the_middle_closes_the_run(dsn):
+async def test_a_disconnect_during_a_sync_ends_the_run(dsn):
     async with open_harness(dsn, xero_page_size=10) as harness:
         [tenant_id, *_] = await harness.connect()
         await harness.select_tenants(tenant_id)
-        seen = []
+        requests = []
 
         async def disconnect(request):
-            seen.append(request)
-            if len(seen) == 6:
+            requests.append(request)
+            if len(requests) == 6:
                 await harness.call("POST", "/api/integrations/xero/disconnect")
 
         harness.transport.after_call = disconnect

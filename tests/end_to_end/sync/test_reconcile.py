@@ -1,24 +1,25 @@
-"""The reconciliation: finds what no pull can, heals it, and says so."""
+"""The reconciliation: what no pull can find must be found, corrected and counted."""
 
 from tests.support.oracle import assert_mirror_equals
 from tests.support.service import INTEGRATION
 
 
 async def reconcile(harness):
+    """Reconcile every selected organisation and return the findings by resource."""
     started = await harness.call("POST", f"{INTEGRATION}/reconcile")
     assert started.status_code == 202, started.text
     await harness.run_until_idle()
     run = await harness.read(started.headers["location"])
     assert (run["trigger"], run["status"]) == ("reconcile", "succeeded")
     findings = (await harness.read(f"{INTEGRATION}/reconciliations"))["items"]
-    return {one["resource"]: one for one in findings if one["run_id"] == run["id"]}
+    return {finding["resource"]: finding for finding in findings if finding["run_id"] == run["id"]}
 
 
 def figures(finding):
     return {name: finding[name] for name in ("missing", "stale", "orphaned", "healed")}
 
 
-async def test_an_equal_mirror_is_proven_equal(harness):
+async def test_a_mirror_that_equals_the_books_is_found_equal(harness):
     [tenant_id] = await harness.connect_and_sync()
     found = await reconcile(harness)
     assert set(found) == {"contacts", "invoices", "credit_memos", "payments"}
@@ -28,7 +29,7 @@ async def test_an_equal_mirror_is_proven_equal(harness):
     assert found["invoices"]["tenant_id"] == tenant_id
 
 
-async def test_rows_altered_lost_and_made_up_here_are_healed_and_counted(harness):
+async def test_rows_changed_deleted_and_added_here_alone_are_corrected_and_counted(harness):
     [tenant_id] = await harness.connect_and_sync()
     await harness.execute(
         "UPDATE billing_invoices SET total = total + 1, vendor_updated_at = now() + interval '1 year'"
@@ -52,7 +53,7 @@ async def test_rows_altered_lost_and_made_up_here_are_healed_and_counted(harness
     assert (made_up["status"], made_up["balance"]) == ("deleted", 0)
 
 
-async def test_a_row_set_aside_without_an_id_is_let_go_by_a_whole_reading(harness):
+async def test_a_row_quarantined_without_an_id_is_released_by_a_reconciliation(harness):
     [tenant_id] = await harness.connect_and_sync()
     row = next(row for row in await harness.xero_rows(tenant_id, "Invoices") if row["type"] == "ACCREC")
     await harness.edit_books(tenant_id, edit="spoil", resource="Invoices", id=row["id"], fields={"InvoiceID": "none"})
@@ -66,7 +67,7 @@ async def test_a_row_set_aside_without_an_id_is_let_go_by_a_whole_reading(harnes
     assert await harness.banner_codes() == []
 
 
-async def test_what_moves_no_stamp_is_found(harness):
+async def test_a_change_that_moves_no_stamp_is_found(harness):
     [tenant_id] = await harness.connect_and_sync()
     invoices = await harness.xero_rows(tenant_id, "Invoices")
     part_paid = next(
@@ -86,7 +87,7 @@ async def test_what_moves_no_stamp_is_found(harness):
     assert found["invoices"]["stale"] == 1
 
 
-async def test_other_vendors_rows_are_not_compared(harness):
+async def test_rows_of_other_vendors_are_not_compared(harness):
     await harness.connect_and_sync()
     await harness.execute(
         "INSERT INTO billing_invoices (source, source_tenant_id, external_id, customer_id, status, currency, total,"
@@ -98,7 +99,7 @@ async def test_other_vendors_rows_are_not_compared(harness):
     assert await harness.query("SELECT * FROM billing_invoices WHERE source = 'quickbooks'") == before
 
 
-async def test_it_comes_by_itself_once_a_day(harness):
+async def test_a_reconciliation_runs_by_itself_once_a_day(harness):
     await harness.connect_and_sync()
     await harness.engine.reconcile_nightly()
     await harness.run_until_idle()
@@ -110,6 +111,6 @@ async def test_it_comes_by_itself_once_a_day(harness):
     assert len((await harness.read(f"{INTEGRATION}/reconciliations"))["items"]) == 4
 
 
-async def test_without_a_selection_there_is_nothing_to_compare(harness):
+async def test_a_reconciliation_without_a_selected_organisation_is_refused(harness):
     response = await harness.call("POST", f"{INTEGRATION}/reconcile")
     assert (response.status_code, response.json()["code"]) == (409, "no_tenant_selected")

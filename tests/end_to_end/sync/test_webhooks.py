@@ -1,4 +1,4 @@
-"""From a webhook to a row: folded, read once, never in the way of another, and never lost."""
+"""From a webhook to a row: no event may be lost, read twice without need, or hold up another."""
 
 import pytest
 
@@ -41,10 +41,10 @@ async def is_everything_processed(harness):
 
 
 def statuses(events):
-    return {one["status"] for one in events}
+    return {item["status"] for item in events}
 
 
-async def test_many_events_of_one_row_are_one_read_and_many_rows_are_read_together(harness):
+async def test_many_events_of_one_row_cost_one_call_and_many_rows_are_read_in_one(harness):
     [tenant_id] = await harness.connect_and_sync()
     rows = await receivables(harness, tenant_id, 30)
     await send(harness, *(event(tenant_id, rows[0], number=number) for number in range(40)))
@@ -56,11 +56,11 @@ async def test_many_events_of_one_row_are_one_read_and_many_rows_are_read_togeth
     assert all(row_id in call["query"] for row_id in rows)
     assert len(await inbox(harness)) == 70
     assert statuses(await inbox(harness)) == {"processed"}
-    [run] = [one for one in (await harness.read(f"{INTEGRATION}/runs"))["items"] if one["trigger"] == "webhook"]
+    [run] = [item for item in (await harness.read(f"{INTEGRATION}/runs"))["items"] if item["trigger"] == "webhook"]
     assert (run["status"], run["resources"][0]["fetched"]) == ("succeeded", len(rows))
 
 
-async def test_a_redelivery_is_counted_and_costs_no_second_read(harness):
+async def test_a_redelivery_is_counted_and_costs_no_call(harness):
     [tenant_id] = await harness.connect_and_sync()
     [row_id] = await receivables(harness, tenant_id, 1)
     await send(harness, event(tenant_id, row_id))
@@ -70,11 +70,11 @@ async def test_a_redelivery_is_counted_and_costs_no_second_read(harness):
     await send(harness, event(tenant_id, row_id), event(tenant_id, row_id))
     await harness.run_until_idle()
     assert await harness.xero_calls() == []
-    [one] = await inbox(harness)
-    assert (one["status"], one["deliveries"]) == ("processed", 4)
+    [item] = await inbox(harness)
+    assert (item["status"], item["deliveries"]) == ("processed", 4)
 
 
-async def test_payables_are_read_once_and_leave_no_row(harness):
+async def test_a_payable_is_read_once_and_leaves_no_row(harness):
     [tenant_id] = await harness.connect_and_sync()
     supplier = next(row for row in await harness.xero_rows(tenant_id, "Contacts") if row["is_supplier"])
     made = await harness.edit_books(
@@ -82,53 +82,53 @@ async def test_payables_are_read_once_and_leave_no_row(harness):
     )
     row_id = made["changes"][0]["id"]
     await harness.run_until_idle()
-    assert [one["status"] for one in await inbox(harness) if one["resource_id"] == row_id] == ["ignored"]
+    assert [item["status"] for item in await inbox(harness) if item["resource_id"] == row_id] == ["ignored"]
     assert not await harness.query("SELECT 1 FROM billing_invoices WHERE external_id = :i", i=row_id)
 
 
 async def test_an_organisation_that_is_not_selected_costs_no_call(harness):
     [tenant_id] = await harness.connect_and_sync()
-    others = [one for one in await harness.control("GET", "/tenants") if one["tenant_id"] != tenant_id]
+    others = [item for item in await harness.control("GET", "/tenants") if item["tenant_id"] != tenant_id]
     stranger = "0c0ffee0-0000-4000-8000-000000000000"
     await harness.control("DELETE", "/ledger")
-    await send(harness, *(event(one, stranger) for one in (stranger, others[0]["tenant_id"])))
+    await send(harness, *(event(tenant, stranger) for tenant in (stranger, others[0]["tenant_id"])))
     await harness.run_until_idle()
     assert await harness.xero_calls() == []
     assert statuses(await inbox(harness)) == {"ignored"}
 
 
-async def test_events_that_wait_are_closed_when_their_organisation_is_deselected(harness):
+async def test_pending_events_are_ignored_when_their_organisation_is_deselected(harness):
     [tenant_id] = await harness.connect_and_sync()
     others = [
-        one["tenant_id"] for one in (await harness.read(f"{INTEGRATION}/tenants"))["items"] if not one["selected"]
+        item["tenant_id"] for item in (await harness.read(f"{INTEGRATION}/tenants"))["items"] if not item["selected"]
     ]
     [row_id] = await receivables(harness, tenant_id, 1)
     await send(harness, event(tenant_id, row_id))
     await harness.select_tenants(others[0])
     await harness.run_until_idle()
-    assert [one["status"] for one in await inbox(harness) if one["tenant_id"] == tenant_id] == ["ignored"]
+    assert [item["status"] for item in await inbox(harness) if item["tenant_id"] == tenant_id] == ["ignored"]
 
 
-async def test_one_poison_event_dies_alone_after_a_bounded_number_of_tries(dsn):
+async def test_an_event_that_always_fails_is_given_up_after_eight_attempts_and_holds_up_no_other(dsn):
     async with (
         shifted_clock(dsn) as clock,
         open_harness(dsn, clock=clock, options={"limits_enabled": False}) as harness,
     ):
         [tenant_id] = await harness.connect_and_sync()
-        poison, *others = await receivables(harness, tenant_id, 12)
-        await harness.add_fault("server_error", resource="Invoices", query=poison, times=None)
-        await send(harness, *(event(tenant_id, row_id) for row_id in (poison, *others)))
+        failing, *others = await receivables(harness, tenant_id, 12)
+        await harness.add_fault("server_error", resource="Invoices", query=failing, times=None)
+        await send(harness, *(event(tenant_id, row_id) for row_id in (failing, *others)))
         for _ in range(4):
             await harness.run_until_idle()
             await clock.advance(60)
-        found = {one["resource_id"]: one for one in await inbox(harness)}
+        found = {item["resource_id"]: item for item in await inbox(harness)}
         assert statuses([found[row_id] for row_id in others]) == {"processed"}
-        assert found[poison]["status"] == "failed"
+        assert found[failing]["status"] == "failed"
 
         for _ in range(12):
             await harness.run_until_idle()
             await clock.advance(4000)
-        dead = next(one for one in await inbox(harness) if one["resource_id"] == poison)
+        dead = next(item for item in await inbox(harness) if item["resource_id"] == failing)
         assert (dead["status"], dead["attempts"]) == ("dead", 8)
         assert "unavailable" in dead["error"]
         await harness.control("DELETE", "/ledger")
@@ -136,7 +136,7 @@ async def test_one_poison_event_dies_alone_after_a_bounded_number_of_tries(dsn):
         await harness.run_until_idle()
         assert await harness.xero_calls() == []
 
-        # A person may have it tried again.
+        # A person may replay it.
         await harness.control("DELETE", "/faults")
         replayed = await harness.call(
             "POST",
@@ -148,7 +148,7 @@ async def test_one_poison_event_dies_alone_after_a_bounded_number_of_tries(dsn):
         assert statuses(await inbox(harness)) == {"processed"}
 
 
-async def test_a_row_that_cannot_be_read_dies_with_its_reason_and_is_kept_aside(dsn):
+async def test_the_event_of_an_unreadable_row_is_given_up_and_the_row_is_quarantined(dsn):
     async with (
         shifted_clock(dsn) as clock,
         open_harness(dsn, clock=clock, options={"limits_enabled": False}) as harness,
@@ -160,42 +160,42 @@ async def test_a_row_that_cannot_be_read_dies_with_its_reason_and_is_kept_aside(
         for _ in range(10):
             await harness.run_until_idle()
             await clock.advance(4000)
-        found = {one["resource_id"]: one for one in await inbox(harness)}
+        found = {item["resource_id"]: item for item in await inbox(harness)}
         assert (found[good]["status"], found[bad]["status"]) == ("processed", "dead")
         assert [row["external_id"] for row in await harness.query("SELECT * FROM quarantined_rows")] == [bad]
 
 
-async def test_an_event_that_breaks_something_here_keeps_no_other_from_being_worked_off(dsn):
+async def test_an_event_that_causes_an_internal_error_holds_up_no_other(dsn):
     async with (
         shifted_clock(dsn) as clock,
         open_harness(dsn, clock=clock, options={"limits_enabled": False}) as harness,
     ):
         [tenant_id] = await harness.connect_and_sync()
-        poison, *others = await receivables(harness, tenant_id, 8)
+        failing, *others = await receivables(harness, tenant_id, 8)
         await harness.execute(
             "CREATE FUNCTION break_it() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$ BEGIN IF NEW.external_id = '{poison}' THEN RAISE 'broken'; END IF; RETURN NEW; END $$"
+            f" $$ BEGIN IF NEW.external_id = '{failing}' THEN RAISE 'broken'; END IF; RETURN NEW; END $$"
         )
         await harness.execute(
             "CREATE TRIGGER break_it BEFORE INSERT OR UPDATE ON billing_invoices"
             " FOR EACH ROW EXECUTE FUNCTION break_it()"
         )
-        for row_id in (poison, *others):
+        for row_id in (failing, *others):
             await harness.edit_books(tenant_id, edit="change_reference", id=row_id, reference="New")
-        await send(harness, *(event(tenant_id, row_id) for row_id in (poison, *others)))
+        await send(harness, *(event(tenant_id, row_id) for row_id in (failing, *others)))
         for _ in range(14):
             await harness.run_until_idle()
             await clock.advance(4000)
-        found = {one["resource_id"]: one for one in await inbox(harness)}
+        found = {item["resource_id"]: item for item in await inbox(harness)}
         assert statuses([found[row_id] for row_id in others]) == {"processed"}
-        assert found[poison]["status"] == "dead"
-        assert "broken" not in found[poison]["error"]
+        assert found[failing]["status"] == "dead"
+        assert "broken" not in found[failing]["error"]
         rows = await harness.query("SELECT reference FROM billing_invoices WHERE external_id = ANY(:ids)", ids=others)
         assert {row["reference"] for row in rows} == {"New"}
 
 
 @pytest.mark.parametrize("kind", ["organisation_offline", "forbidden", "limit_day"])
-async def test_what_is_not_an_events_fault_is_not_counted_against_it(dsn, kind):
+async def test_an_error_that_no_event_caused_is_not_counted_as_an_attempt(dsn, kind):
     async with (
         shifted_clock(dsn) as clock,
         open_harness(dsn, clock=clock, options={"limits_enabled": False}) as harness,
@@ -207,23 +207,23 @@ async def test_what_is_not_an_events_fault_is_not_counted_against_it(dsn, kind):
         for _ in range(12):
             await harness.run_until_idle()
             await clock.advance(310)
-        [one] = await inbox(harness)
-        assert (one["status"], one["attempts"]) == ("pending", 0)
-        assert one["error"]
+        [item] = await inbox(harness)
+        assert (item["status"], item["attempts"]) == ("pending", 0)
+        assert item["error"]
         await harness.control("DELETE", "/faults")
         await clock.advance(4000)
         await harness.run_until_idle()
         assert statuses(await inbox(harness)) == {"processed"}
 
 
-async def test_a_missing_scope_holds_up_its_own_resource_alone(harness):
+async def test_a_missing_scope_holds_up_events_of_its_own_resource_alone(harness):
     [tenant_id] = await harness.connect_and_sync()
     contact = (await harness.xero_rows(tenant_id, "Contacts"))[0]
     [row_id] = await receivables(harness, tenant_id, 1)
     await harness.add_fault("scope_missing", tenant_id=tenant_id, resource="Contacts", times=None)
     await send(harness, event(tenant_id, contact["id"], "CONTACT"), event(tenant_id, row_id))
     await harness.run_until_idle()
-    found = {one["category"]: (one["status"], one["attempts"]) for one in await inbox(harness)}
+    found = {item["category"]: (item["status"], item["attempts"]) for item in await inbox(harness)}
     assert found == {"CONTACT": ("pending", 0), "INVOICE": ("processed", 1)}
 
 
@@ -260,15 +260,15 @@ async def test_a_long_first_sync_delays_no_webhook(dsn):
         harness.transport.after_call = rename_and_hold_the_page_back
         await harness.select_tenants(tenant_id)
         await harness.run_until_idle()
-        [run] = [one for one in (await harness.read(f"{INTEGRATION}/runs"))["items"] if one["trigger"] == "manual"]
-        [told] = await inbox(harness)
-        assert told["status"] == "processed"
-        assert told["processed_at"] < run["finished_at"]
+        [run] = [item for item in (await harness.read(f"{INTEGRATION}/runs"))["items"] if item["trigger"] == "manual"]
+        [delivered] = await inbox(harness)
+        assert delivered["status"] == "processed"
+        assert delivered["processed_at"] < run["finished_at"]
         await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_an_older_page_does_not_undo_what_a_webhook_brought(dsn):
-    """The page is answered first and stored last; between the two the webhook's newer row comes and goes in."""
+async def test_an_older_page_does_not_overwrite_a_row_that_a_webhook_brought(dsn):
+    """Xero answers the page first and it is stored last; between the two the webhook's newer row is stored."""
     async with open_harness(dsn) as harness:
         [tenant_id] = await harness.connect_and_sync()
         invoice = next(
@@ -277,11 +277,11 @@ async def test_an_older_page_does_not_undo_what_a_webhook_brought(dsn):
             if row["type"] == "ACCREC" and row["status"] == "AUTHORISED"
         )
         await harness.edit_books(tenant_id, edit="change_reference", id=invoice["id"], reference="Old")
-        told: list[object] = []
+        held_back: list[object] = []
 
         async def pay_meanwhile(request):
-            if "Invoices" in request.url.path and not told:
-                told.append(request)
+            if "Invoices" in request.url.path and not held_back:
+                held_back.append(request)
                 await harness.edit_books(tenant_id, edit="pay", invoice_id=invoice["id"], webhook=True)
                 await wait_until(lambda: is_everything_processed(harness), "the webhook event is processed")
 
