@@ -1,27 +1,32 @@
-"""Fixtures for every test: a PostgreSQL per session, and a database of its own per test."""
+"""Fixtures for every test: a PostgreSQL per session, a database per test, and the captured log."""
 
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import HealthCheck, settings
+from structlog.testing import capture_logs
 
 from app.db import Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
-from tests.support.postgres import TEMPLATE, Administrator, make_data_dir, with_database
+from tests.support.postgres import TEMPLATE, WITHOUT_DURABILITY, Administrator, make_data_dir, with_database
 
-# Tests may lose their data when the machine goes down, so nothing waits for the disk.
-CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+def pytest_configure():
+    """Let no example of Hypothesis fail for the time it takes, which beside other load says nothing of the code."""
+    settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
 def postgres_server():
-    """The DSN of a superuser: on a server of this session's own, or on the one that TEST_DATABASE_URL names."""
+    """The DSN of a superuser, on the server that TEST_DATABASE_URL names or else on one started for this session."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
     data_dir = make_data_dir()
-    with EmbeddedPostgres(data_dir, CARELESS) as server:
+    with EmbeddedPostgres(data_dir, WITHOUT_DURABILITY) as server:
         yield server.start()
     shutil.rmtree(data_dir)
 
@@ -34,9 +39,9 @@ def administrator(postgres_server):
 
 @pytest.fixture(scope="session")
 def template(administrator, postgres_server):
-    """The name of a database that went through every migration; tests get copies of it."""
+    """The name of a database with every migration, of which each test gets a copy."""
     administrator.execute(f"CREATE DATABASE {TEMPLATE}")
-    # In a thread of its own, where the migrations' event loop cannot meet the one of the tests.
+    # In a thread, because the migrations run an event loop and this thread may run the tests'.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(migrate, with_database(postgres_server, TEMPLATE)).result()
     administrator.execute(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")
@@ -46,7 +51,7 @@ def template(administrator, postgres_server):
 
 @pytest.fixture
 def dsn(administrator, template):
-    """A migrated database of the test's own, `postgresql+asyncpg://…`; gone afterwards."""
+    """The DSN of a migrated database for this test, `postgresql+asyncpg://…`; it is dropped afterwards."""
     database = administrator.create_database(template)
     yield database
     administrator.drop_database(database)
@@ -54,7 +59,15 @@ def dsn(administrator, template):
 
 @pytest.fixture
 async def db(dsn):
-    """The test's own database, opened as the service opens it."""
+    """The test's database, opened as the service opens it."""
+    database = Database(dsn)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def other_db(dsn):
+    """The test's database, opened once more as another replica opens it."""
     database = Database(dsn)
     yield database
     await database.close()
@@ -62,7 +75,17 @@ async def db(dsn):
 
 @pytest.fixture
 def empty_dsn(administrator):
-    """A database without a single table."""
+    """The DSN of a database without a table."""
     database = administrator.create_database()
     yield database
     administrator.drop_database(database)
+
+
+@pytest.fixture
+def logs():
+    """The entries logged during the test, as dictionaries.
+
+    A folder whose tests log tracebacks uses it for all of them: drawing those in colour takes longer than the tests.
+    """
+    with capture_logs() as entries:
+        yield entries

@@ -16,7 +16,7 @@ from app.clock import SystemClock
 from app.main import create_app
 from simulator import main as simulator
 from simulator.options import SimulatorOptions
-from tests.support.service import CARD, SECRET, settings_for
+from tests.support.service import INTEGRATION, JWT_SECRET, settings_for
 
 PATIENCE = 15
 WEBHOOK_KEY = b"simulated-webhook-key"
@@ -47,11 +47,11 @@ class Site:
 
     async def connect(self) -> list[str]:
         """Go through the consent and return the ids of what may be picked."""
-        started = await self.send("POST", f"{CARD}/connect", {})
+        started = await self.send("POST", f"{INTEGRATION}/connect", {})
         consent = await self.client.get(started["authorization_url"])
         back = await self.client.get(consent.headers["location"])
         assert back.headers["location"].endswith("?xero=connected")
-        return [tenant["tenant_id"] for tenant in (await self.read(f"{CARD}/tenants"))["items"]]
+        return [tenant["tenant_id"] for tenant in (await self.read(f"{INTEGRATION}/tenants"))["items"]]
 
     async def deliver(self, tenant_id: str, category: str) -> str:
         """Send a signed webhook about something unheard of and return its id."""
@@ -66,17 +66,17 @@ class Site:
 
     async def sync(self) -> None:
         """Connect, pick everything and follow the stream until it is here."""
-        await self.send("PUT", f"{CARD}/tenants", {"tenant_ids": await self.connect()})
-        async with self.client.stream("GET", f"{CARD}/progress", headers={"Last-Event-ID": "0"}) as steps:
+        await self.send("PUT", f"{INTEGRATION}/tenants", {"tenant_ids": await self.connect()})
+        async with self.client.stream("GET", f"{INTEGRATION}/progress", headers={"Last-Event-ID": "0"}) as steps:
             async for line in steps.aiter_lines():
                 if line == "event: run_finished":
                     break
-        assert (await self.read(CARD))["data_as_of"] is not None
+        assert (await self.read(INTEGRATION))["data_as_of"] is not None
 
 
 def token(role: Role) -> str:
     now = SystemClock().now()
-    return mint_token(SECRET, role, "tester", hours=1, audience="vectis-billing", now=now)
+    return mint_token(JWT_SECRET, role, "tester", hours=1, audience="vectis-billing", now=now)
 
 
 @asynccontextmanager

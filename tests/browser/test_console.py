@@ -9,7 +9,7 @@ from playwright.async_api import expect
 from app.db import Database
 from tests.browser.pages import BOOKS, open_site, token
 from tests.support.api import add_customer
-from tests.support.service import CARD
+from tests.support.service import INTEGRATION
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,7 +37,7 @@ async def test_a_pasted_token_signs_in_and_stays_in_the_tab(page, synced):
     await page.get_by_role("button", name="Sign in").click()
 
     await expect(page.locator("[data-state=connected]")).to_be_visible()
-    card = await synced.read(CARD)
+    card = await synced.read(INTEGRATION)
     await expect(page.get_by_label("Redirect URI", exact=True)).to_have_value(card["redirect_uri"])
     assert await page.evaluate("[Object.keys(localStorage), document.cookie]") == [[], ""]
 
@@ -71,7 +71,7 @@ async def test_connect_pick_organisations_and_watch_the_sync(page, site):
     await expect(page.get_by_text("of 12 lists done")).to_be_visible()
     await expect(notice(page, "Sync succeeded")).to_be_visible()
     await expect(page.get_by_text("3 organisations, none in trouble.")).to_be_visible()
-    card = await site.read(CARD)
+    card = await site.read(INTEGRATION)
     assert (card["state"], card["tenants"]) == ("connected", {"available": 3, "selected": 3})
 
 
@@ -86,7 +86,7 @@ async def test_hundreds_of_organisations_are_searched_and_paged(page, dsn):
         await page.get_by_role("button", name="Show more").click()
         await expect(picks).to_have_count(55)
 
-        names = [tenant["name"] for tenant in (await site.read(f"{CARD}/tenants", limit=200))["items"]]
+        names = [tenant["name"] for tenant in (await site.read(f"{INTEGRATION}/tenants", limit=200))["items"]]
         wanted = sum("uk" in name.lower() for name in names)
         assert 0 < wanted < 50
         await page.get_by_label("Find an organisation").fill("UK")
@@ -132,7 +132,7 @@ async def test_a_refusal_is_told_with_the_request_id_to_quote(page, synced, comp
     box = notice(page, "No organisation is selected")
     await expect(box).to_contain_text("Pick at least one organisation; nothing syncs until one is saved.")
     await expect(box.locator("code")).not_to_be_empty()
-    assert (await synced.read(CARD))["tenants"]["selected"] == 3
+    assert (await synced.read(INTEGRATION))["tenants"]["selected"] == 3
     complaints.expect("422")
 
 
@@ -195,7 +195,7 @@ async def test_a_viewer_reads_but_is_offered_nothing_to_change(page, synced):
 
 
 async def test_an_event_is_replayed_for_a_reason(page, synced):
-    tenant_id = (await synced.read(f"{CARD}/tenants"))["items"][0]["tenant_id"]
+    tenant_id = (await synced.read(f"{INTEGRATION}/tenants"))["items"][0]["tenant_id"]
     resource_id = await synced.deliver(tenant_id, "CONTACT")
     await page.goto(synced.link())
     await page.goto(f"{synced.url}/console#/events")
@@ -239,7 +239,7 @@ async def test_disconnecting_says_first_what_stops_and_what_stays(page, site):
     await dialog.get_by_role("button", name="Disconnect Xero").click()
 
     await expect(page.locator("[data-state=not_connected]")).to_be_visible()
-    assert (await site.read(CARD))["state"] == "not_connected"
+    assert (await site.read(INTEGRATION))["state"] == "not_connected"
 
 
 def notice(page, text):

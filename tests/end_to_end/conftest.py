@@ -1,19 +1,18 @@
-"""A world per test."""
+"""Fixtures for tests of the whole service."""
 
 import pytest
-from structlog.testing import capture_logs
 
-from tests.support.service import open_world
+from tests.support.service import open_harness
 
 
 @pytest.fixture
-async def world(dsn):
-    async with open_world(dsn) as opened:
+async def harness(dsn):
+    """The service and the simulated Xero over the test's database."""
+    async with open_harness(dsn) as opened:
         yield opened
 
 
 @pytest.fixture(autouse=True)
-def logs():
-    """What is logged meanwhile; drawing tracebacks in colour would take longer than the tests."""
-    with capture_logs() as entries:
-        yield entries
+def logs(logs):
+    """Captures the log of every test in this folder."""
+    return logs

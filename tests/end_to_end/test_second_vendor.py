@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.oracle import assert_mirror_equals
 from tests.support.second_vendor import PROFILE, TENANT_ID, with_paper
-from tests.support.service import CARD, HOME, PATIENCE, open_world
+from tests.support.service import IDLE_TIMEOUT_SECONDS, INTEGRATION, PUBLIC_URL, open_harness
 
-XERO = CARD
+XERO = INTEGRATION
 PAPER = "/api/integrations/paper"
 XERO_WEBHOOK = "/api/webhooks/xero"
 PAPER_WEBHOOK = "/api/webhooks/paper"
@@ -23,37 +23,37 @@ LOCK_EVENTS = "LOCK TABLE xero_webhook_events IN EXCLUSIVE MODE"
 
 
 @pytest.fixture
-async def world(dsn):
-    async with open_world(dsn, vendors=with_paper) as opened:
+async def harness(dsn):
+    async with open_harness(dsn, vendors=with_paper) as opened:
         yield opened
 
 
-def paper_connector(world):
-    return world.services.engines["paper"].connector
+def paper_connector(harness):
+    return harness.services.engines["paper"].connector
 
 
-async def work_for_paper(world):
-    async with asyncio.timeout(PATIENCE):
-        await world.services.engines["paper"].worker.run_until_idle()
+async def work_for_paper(harness):
+    async with asyncio.timeout(IDLE_TIMEOUT_SECONDS):
+        await harness.services.engines["paper"].worker.run_until_idle()
 
 
-async def connect_paper(world):
-    started = (await world.call("POST", f"{PAPER}/connect", json={})).json()
+async def connect_paper(harness):
+    started = (await harness.call("POST", f"{PAPER}/connect", json={})).json()
     state = parse_qs(urlsplit(started["authorization_url"]).query)["state"][0]
-    back = await world.client.get(f"{PAPER}/callback", params={"state": state, "code": "c"})
-    assert back.headers["location"] == f"{HOME}/console?paper=connected"
-    await world.call("PUT", f"{PAPER}/tenants", json={"tenant_ids": [TENANT_ID]})
-    await work_for_paper(world)
+    back = await harness.client.get(f"{PAPER}/callback", params={"state": state, "code": "c"})
+    assert back.headers["location"] == f"{PUBLIC_URL}/console?paper=connected"
+    await harness.call("PUT", f"{PAPER}/tenants", json={"tenant_ids": [TENANT_ID]})
+    await work_for_paper(harness)
 
 
-async def sync_paper(world):
+async def sync_paper(harness):
     """Run one sync by hand and return its run."""
-    started = await world.call("POST", f"{PAPER}/sync")
-    await work_for_paper(world)
-    return await world.read(started.headers["location"])
+    started = await harness.call("POST", f"{PAPER}/sync")
+    await work_for_paper(harness)
+    return await harness.read(started.headers["location"])
 
 
-async def deliver_to_xero(world):
+async def deliver_to_xero(harness):
     event = {
         "resourceId": "00000000-0000-4000-8000-000000000001",
         "tenantId": "aef86862-2015-4b6b-88bc-d89032cecc50",
@@ -64,69 +64,69 @@ async def deliver_to_xero(world):
     }
     body = json.dumps({"events": [event], "entropy": "X"}).encode()
     signature = base64.b64encode(hmac.digest(b"simulated-webhook-key", body, hashlib.sha256)).decode()
-    return await world.client.post(XERO_WEBHOOK, content=body, headers={"x-xero-signature": signature})
+    return await harness.client.post(XERO_WEBHOOK, content=body, headers={"x-xero-signature": signature})
 
 
-async def deliver_to_paper(world, signature="signed"):
-    return await world.client.post(PAPER_WEBHOOK, content=b"p-1", headers={"x-paper-signature": signature})
+async def deliver_to_paper(harness, signature="signed"):
+    return await harness.client.post(PAPER_WEBHOOK, content=b"p-1", headers={"x-paper-signature": signature})
 
 
-async def test_a_second_vendor_is_connected_synced_and_answered_like_the_first(world):
-    [tenant_id] = await world.ready()
-    await connect_paper(world)
+async def test_a_second_vendor_is_connected_synced_and_answered_like_the_first(harness):
+    [tenant_id] = await harness.connect_and_sync()
+    await connect_paper(harness)
 
-    [invoice] = (await world.read("/api/invoices", source="paper"))["items"]
+    [invoice] = (await harness.read("/api/invoices", source="paper"))["items"]
     assert (invoice["number"], invoice["balance"], invoice["tenant_id"]) == ("P1", "60.00", TENANT_ID)
-    summary = await world.read(f"/api/customers/{invoice['customer_id']}/billing")
+    summary = await harness.read(f"/api/customers/{invoice['customer_id']}/billing")
     assert [row["currency"] for row in summary["currencies"]] == ["CHF"]
     assert summary["currencies"][0]["unapplied_credit"] == "5.00"
     assert summary["sources"] == ["paper"]
-    one = await world.read(f"/api/invoices/{invoice['id']}")
+    one = await harness.read(f"/api/invoices/{invoice['id']}")
     assert [payment["amount"] for payment in one["payments"]] == ["40.00"]
-    await assert_mirror_equals(world, tenant_id)
+    await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_each_vendor_has_a_status_runs_and_webhooks_of_its_own(world):
-    await connect_paper(world)
-    assert (await world.read(PAPER))["state"] == "connected"
-    assert (await world.card())["state"] == "not_connected"
-    assert [run["trigger"] for run in (await world.read(f"{PAPER}/runs"))["items"]] == ["manual"]
-    assert (await world.read(f"{XERO}/runs"))["items"] == []
+async def test_each_vendor_has_a_status_runs_and_webhooks_of_its_own(harness):
+    await connect_paper(harness)
+    assert (await harness.read(PAPER))["state"] == "connected"
+    assert (await harness.integration_status())["state"] == "not_connected"
+    assert [run["trigger"] for run in (await harness.read(f"{PAPER}/runs"))["items"]] == ["manual"]
+    assert (await harness.read(f"{XERO}/runs"))["items"] == []
 
-    assert (await deliver_to_paper(world, "broken")).status_code == 401
-    assert (await deliver_to_paper(world)).json() == {"stored": 1}
-    await work_for_paper(world)
-    [event] = (await world.read(f"{PAPER}/webhook-events"))["items"]
+    assert (await deliver_to_paper(harness, "broken")).status_code == 401
+    assert (await deliver_to_paper(harness)).json() == {"stored": 1}
+    await work_for_paper(harness)
+    [event] = (await harness.read(f"{PAPER}/webhook-events"))["items"]
     assert event["status"] == "processed"
-    assert (await world.read(f"{XERO}/webhook-events"))["items"] == []
+    assert (await harness.read(f"{XERO}/webhook-events"))["items"] == []
 
 
-async def test_the_day_limit_of_one_vendor_does_not_pause_the_other(world):
-    await world.ready()
-    await connect_paper(world)
+async def test_the_day_limit_of_one_vendor_does_not_pause_the_other(harness):
+    await harness.connect_and_sync()
+    await connect_paper(harness)
 
     # Four calls a sync: nine of twelve may be used by syncs, so the third finds one left.
-    assert [(await sync_paper(world))["status"] for _ in range(2)] == ["succeeded", "paused"]
-    assert len(paper_connector(world).requests) == 9
-    assert (await world.sync())["status"] == "succeeded"
+    assert [(await sync_paper(harness))["status"] for _ in range(2)] == ["succeeded", "paused"]
+    assert len(paper_connector(harness).requests) == 9
+    assert (await harness.sync())["status"] == "succeeded"
 
-    [paper] = (await world.read(f"{PAPER}/tenants"))["items"]
-    xero = next(one for one in (await world.read(f"{XERO}/tenants"))["items"] if one["selected"])
+    [paper] = (await harness.read(f"{PAPER}/tenants"))["items"]
+    xero = next(one for one in (await harness.read(f"{XERO}/tenants"))["items"] if one["selected"])
     assert (paper["health"], paper["reason"]["code"], paper["daily_cap"]) == ("paused", "rate_limited_day", 12)
     assert (xero["health"], xero["reason"], xero["daily_cap"]) == ("healthy", None, 5000)
-    [banner] = (await world.read(PAPER))["banners"]
+    [banner] = (await harness.read(PAPER))["banners"]
     assert banner["title"] == "Paper Ledger has used its Paper calls for today"
-    assert await world.banner_codes() == []
+    assert await harness.banner_codes() == []
 
 
-async def test_each_vendor_is_asked_for_pages_of_its_own_size(world):
-    await world.ready()
-    await connect_paper(world)
-    assert {request.page_size for request in paper_connector(world).requests} == {PROFILE.largest_page}
-    assert {parse_qs(call["query"])["pageSize"][0] for call in await world.ledger()} == {"1000"}
+async def test_each_vendor_is_asked_for_pages_of_its_own_size(harness):
+    await harness.connect_and_sync()
+    await connect_paper(harness)
+    assert {request.page_size for request in paper_connector(harness).requests} == {PROFILE.largest_page}
+    assert {parse_qs(call["query"])["pageSize"][0] for call in await harness.xero_calls()} == {"1000"}
 
 
-async def test_each_vendor_is_called_as_often_at_once_as_it_allows(world):
+async def test_each_vendor_is_called_as_often_at_once_as_it_allows(harness):
     requests = []
     are_two_in_flight = asyncio.Event()
 
@@ -136,28 +136,28 @@ async def test_each_vendor_is_called_as_often_at_once_as_it_allows(world):
             are_two_in_flight.set()
         await are_two_in_flight.wait()
 
-    world.between.act = hold_until_two_are_in_flight
-    await world.ready()
-    await connect_paper(world)
+    harness.transport.act = hold_until_two_are_in_flight
+    await harness.connect_and_sync()
+    await connect_paper(harness)
     assert are_two_in_flight.is_set()
-    assert paper_connector(world).most_in_flight == 1
+    assert paper_connector(harness).most_in_flight == 1
 
 
-async def test_a_delivery_may_take_as_long_as_its_own_vendor_waits(world):
-    async with world.services.db.transaction() as session:
+async def test_a_delivery_may_take_as_long_as_its_own_vendor_waits(harness):
+    async with harness.services.db.transaction() as session:
         await (await session.connection()).exec_driver_sql(LOCK_EVENTS)
-        xero = asyncio.create_task(deliver_to_xero(world))
-        paper = await deliver_to_paper(world)
+        xero = asyncio.create_task(deliver_to_xero(harness))
+        paper = await deliver_to_paper(harness)
         assert (paper.status_code, paper.json()["code"]) == (503, "database_unavailable")
         assert not xero.done()
     assert (await xero).json() == {"stored": 1}
 
 
-async def test_each_vendor_has_its_own_tiers(world):
-    paper = await world.read(f"{PAPER}/usage")
+async def test_each_vendor_has_its_own_tiers(harness):
+    paper = await harness.read(f"{PAPER}/usage")
     assert paper["month"]["allowances"] == {"free": 1000, "paid": None}
     gib = 1024**3
-    xero = await world.read(f"{XERO}/usage")
+    xero = await harness.read(f"{XERO}/usage")
     assert xero["month"]["allowances"] == {
         "starter": None,
         "core": 10 * gib,
@@ -166,11 +166,11 @@ async def test_each_vendor_has_its_own_tiers(world):
     }
 
 
-async def test_each_vendor_counts_the_lifetime_of_its_own_refresh_tokens(world):
-    await world.connect()
-    await connect_paper(world)
+async def test_each_vendor_counts_the_lifetime_of_its_own_refresh_tokens(harness):
+    await harness.connect()
+    await connect_paper(harness)
     for path, days in ((PAPER, 10), (XERO, 60)):
-        status = await world.read(path)
+        status = await harness.read(path)
         expires_at = datetime.fromisoformat(status["refresh_token_expires_at"])
         connected_at = datetime.fromisoformat(status["connected_at"])
         assert round((expires_at - connected_at).total_seconds() / 86_400, 1) == days
@@ -183,20 +183,20 @@ async def test_each_vendor_counts_the_lifetime_of_its_own_refresh_tokens(world):
         (XERO, "granular", "whole", "Input should be 'broad' or 'granular'"),
     ],
 )
-async def test_each_vendor_accepts_its_own_scope_sets_alone(world, path, own, foreign, message):
+async def test_each_vendor_accepts_its_own_scope_sets_alone(harness, path, own, foreign, message):
     credentials = {"client_id": "id", "client_secret": "secret", "scope_set": foreign}
     for refused in (
-        await world.call("POST", f"{path}/connect", json={"scope_set": foreign}),
-        await world.call("PUT", f"{path}/credentials", json=credentials),
+        await harness.call("POST", f"{path}/connect", json={"scope_set": foreign}),
+        await harness.call("PUT", f"{path}/credentials", json=credentials),
     ):
         assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")
         assert refused.json()["errors"] == [{"pointer": "/scope_set", "message": message}]
-    assert (await world.call("POST", f"{path}/connect", json={"scope_set": own})).status_code == 200
-    assert (await world.read(path))["scope_set"] == own
+    assert (await harness.call("POST", f"{path}/connect", json={"scope_set": own})).status_code == 200
+    assert (await harness.read(path))["scope_set"] == own
 
 
-async def test_the_schema_of_two_vendors_tells_them_apart(world, recwarn):
-    schema = world.app.openapi()
+async def test_the_schema_of_two_vendors_tells_them_apart(harness, recwarn):
+    schema = harness.app.openapi()
 
     assert [str(warning.message) for warning in recwarn] == []
     ids = [operation["operationId"] for path in schema["paths"].values() for operation in path.values()]
@@ -210,8 +210,8 @@ async def test_the_schema_of_two_vendors_tells_them_apart(world, recwarn):
     ("vendor", "path", "names"),
     [("Xero", XERO, ["broad", "granular"]), ("Paper", PAPER, ["whole", "billing_only"])],
 )
-async def test_the_schema_lists_the_scope_sets_of_each_vendor(world, vendor, path, names):
-    schema = world.app.openapi()
+async def test_the_schema_lists_the_scope_sets_of_each_vendor(harness, vendor, path, names):
+    schema = harness.app.openapi()
     body = schema["paths"][f"{path}/credentials"]["put"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": f"#/components/schemas/{vendor}Credentials"}
     assert schema["components"]["schemas"][f"{vendor}Credentials"]["properties"]["scope_set"]["anyOf"][0] == {

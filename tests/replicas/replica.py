@@ -1,4 +1,4 @@
-"""One replica in a process of its own, as `vectis-xero serve` runs it, with leases or a clock of the test's choice."""
+"""A process that runs one replica as `vectis-xero serve` does, with the lease timings and the clock of a test."""
 
 import os
 import sys
@@ -18,20 +18,20 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     timings = LeaseTimings(float(ttl), float(heartbeat))
-    shared = os.environ.get("TEST_CLOCK")
+    clock_file = os.environ.get("TEST_CLOCK")
     app = (
-        make_with_clock(settings, timings, Path(shared), int(number))
-        if shared
+        create_app_with_shared_clock(settings, timings, Path(clock_file), int(number))
+        if clock_file
         else create_app(settings, timings=timings)
     )
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, access_log=False, timeout_graceful_shutdown=5)
 
 
-def make_with_clock(settings, timings, path, number):
+def create_app_with_shared_clock(settings, timings, path, number):
     clock, transport = SharedClock(path, number), CountingTransport()
     app = create_app(settings, clock=clock, transport=transport, timings=timings)
     pool = app.state.services.db.engine.pool
-    clock.is_at_work = lambda: bool(transport.under_way or pool.checkedout())
+    clock.is_busy = lambda: bool(transport.in_flight or pool.checkedout())
     return app
 
 

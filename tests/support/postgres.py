@@ -1,4 +1,4 @@
-"""What the fixtures need of PostgreSQL: a place for its data, names for databases, and a lasting connection."""
+"""A PostgreSQL for tests: its data folder, its settings, and a connection that creates and drops databases."""
 
 import asyncio
 import itertools
@@ -11,34 +11,36 @@ from typing import Self
 
 import asyncpg
 
-# Several runs may share one server.
-RUN = os.getpid()
-TEMPLATE = f"template_{RUN}"
-MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is asked; mkdtemp makes the folder
-ENOUGH_MEMORY = 2 * 1024**3
+# In the names of databases, because several runs may share one server.
+RUN_ID = os.getpid()
+TEMPLATE = f"template_{RUN_ID}"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is read; mkdtemp makes the folder
+MIN_FREE_BYTES = 2 * 1024**3
+# Tests may lose their data when the machine crashes, so that nothing waits for the disk.
+WITHOUT_DURABILITY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 def make_data_dir() -> Path:
-    """Make a folder that every user may enter, in memory where there is room: a new database is 300 files."""
-    in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ENOUGH_MEMORY
-    folder = Path(tempfile.mkdtemp(prefix="vectis-xero-tests-", dir=MEMORY if in_memory else None))
+    """Make a folder that every user may enter, in memory where enough is free: a new database is 300 files."""
+    in_memory = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= MIN_FREE_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="vectis-xero-tests-", dir=SHARED_MEMORY if in_memory else None))
     folder.chmod(0o755)
     return folder
 
 
 def with_database(dsn: str, name: str) -> str:
-    """Point a DSN at another database of the same server."""
+    """Return the DSN of another database on the same server."""
     start, _, query = dsn.partition("?")
     return f"{start.rpartition('/')[0]}/{name}?{query}"
 
 
 def for_asyncpg(dsn: str) -> str:
-    """Turn SQLAlchemy's spelling of a DSN into the one that `asyncpg.connect` reads."""
+    """Return a DSN of SQLAlchemy's in the form that `asyncpg.connect` reads."""
     return dsn.replace("+asyncpg", "").replace("?ssl=", "?sslmode=")
 
 
 class Administrator:
-    """Runs statements on the server from a loop of its own, so that fixtures may be sync or async.
+    """Executes statements on the server from an event loop in a thread, for fixtures that are sync or async.
 
     Args:
         dsn: `postgresql+asyncpg://…` of a superuser.
@@ -66,7 +68,7 @@ class Administrator:
 
     def create_database(self, template: str = "template1") -> str:
         """Create a database from a template and return its DSN."""
-        name = f"test_{RUN}_{next(self._numbers)}"
+        name = f"test_{RUN_ID}_{next(self._numbers)}"
         # With fsync off, copying the files takes 15 ms and going through the log 18 ms.
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return with_database(self._dsn, name)

@@ -1,7 +1,9 @@
-"""Real processes: replicas of the service over one PostgreSQL, and the pretend Xero, on loopback."""
+"""Replicas of the service in processes of their own, over one PostgreSQL and one simulated Xero."""
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,41 +20,43 @@ from typing_extensions import override
 from app.clock import SystemClock
 from app.db import Database, DatabaseUnavailable
 from tests.support.paths import ROOT
-from tests.support.service import CARD, KEYS, SECRET, World
+from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, JWT_SECRET, ServiceHarness
+from tests.support.waiting import wait_until
 
-SHORT = ("2", "0.5")
-ONE = ("--no-limits", "--organisations", "1", "--practices", "0", "--latency-ms", "20")
-PATIENCE = 90
-LOOK = 0.05
-SERVICE = Path(sys.executable).with_name("vectis-xero")
-WIPED = (
+# Arguments of `tests.replicas.replica`: the seconds that a lease lasts, and those between two heartbeats.
+SHORT_LEASES = ("2", "0.5")
+# Arguments of the simulated Xero.
+ONE_ORGANISATION = ("--no-limits", "--organisations", "1", "--practices", "0", "--latency-ms", "20")
+PORTS = range(20_000, 32_000)
+# A replica lets requests end for 5 seconds; the rest is for a slow machine.
+TERMINATE_TIMEOUT_SECONDS = 60
+COMMAND = Path(sys.executable).with_name("vectis-xero")
+SYNCED_TABLES = (
     "sync_cursors, sync_runs, customers, billing_invoices, billing_payments, billing_credit_memos,"
     " billing_credit_allocations, customer_links, timeline_events, billing_alerts"
 )
-
-
 OPEN_TRANSACTIONS = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"
     " AND pid <> pg_backend_pid()"
 )
-REMEMBER_OWNERS = (
-    "CREATE TABLE seen_owners (owner text PRIMARY KEY)",
+RECORD_OWNERS = (
+    "CREATE TABLE recorded_owners (owner text PRIMARY KEY)",
     """
-    CREATE FUNCTION remember_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION record_owner() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-      INSERT INTO seen_owners VALUES (NEW.owner) ON CONFLICT DO NOTHING;
+      INSERT INTO recorded_owners VALUES (NEW.owner) ON CONFLICT DO NOTHING;
       RETURN NULL;
     END $$
     """,
     """
-    CREATE TRIGGER remember_owner AFTER INSERT OR UPDATE OF owner ON sync_leases
-      FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION remember_owner()
+    CREATE TRIGGER record_owner AFTER INSERT OR UPDATE OF owner ON sync_leases
+      FOR EACH ROW WHEN (NEW.owner IS NOT NULL) EXECUTE FUNCTION record_owner()
     """,
 )
 
 
 class Replica:
-    """A process of the service that listens on that port."""
+    """One process of the service, listening on a port of this machine."""
 
     def __init__(self, command, port, environment, log):
         self._is_stopped = False
@@ -70,18 +74,18 @@ class Replica:
         self.process.send_signal(number)
 
     def kill(self):
-        """End it as a power cut would."""
+        """End the process without a chance to clean up, as a power cut does."""
         self.process.kill()
         self.process.wait(10)
 
-    async def end(self):
-        """End it as an orchestrator does, and wait until it has."""
+    async def terminate(self):
+        """End the process as an orchestrator does, with SIGTERM, and wait for its end."""
         self.process.terminate()
-        await asyncio.to_thread(self.process.wait, 10)
+        await asyncio.to_thread(self.process.wait, TERMINATE_TIMEOUT_SECONDS)
 
-    async def until_ready(self):
+    async def wait_until_ready(self):
         async with httpx.AsyncClient() as client:
-            await until(lambda: self._is_ready(client), "the replica is ready")
+            await wait_until(lambda: self._is_ready(client), "the replica is ready")
 
     async def _is_ready(self, client):
         assert self.process.poll() is None, "the replica ended; its log says why"
@@ -91,23 +95,35 @@ class Replica:
             return False
 
 
-class Fleet(World):
-    """Replicas, and the calls of `World` made to the one in `front`, or to the first that is up when none is."""
+class ReplicaCluster(ServiceHarness):
+    """The replicas of one service; makes the calls of `ServiceHarness` to one of them.
 
-    def __init__(self, dsn, xero_url, logs, settings):
+    Args:
+        dsn: the database that all replicas share.
+        xero_url: the simulated Xero.
+        log_dir: the folder for a log per replica.
+        settings: environment variables of every replica.
+
+    Attributes:
+        replicas: in the order they were launched, those that have ended included.
+        target: the replica that is called; None for the first that answers.
+        public_url: PUBLIC_URL of every replica, which the first one listens at.
+    """
+
+    def __init__(self, dsn, xero_url, log_dir, settings):
         self.services = SimpleNamespace(db=Database(dsn), clock=SystemClock())
         self.xero = httpx.AsyncClient(base_url=xero_url, timeout=60)
         self.replicas = []
-        self.front = None
-        self.home = f"http://localhost:{free_port()}"
-        self._logs = logs
+        self.target = None
+        self.public_url = f"http://localhost:{free_port()}"
+        self._log_dir = log_dir
         self._client = httpx.AsyncClient(timeout=30)
         self._environment = {
             **os.environ,
             "DATABASE_URL": dsn,
-            "ENCRYPTION_KEYS": KEYS,
-            "AUTH_JWT_SECRET": SECRET,
-            "PUBLIC_URL": self.home,
+            "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
+            "AUTH_JWT_SECRET": JWT_SECRET,
+            "PUBLIC_URL": self.public_url,
             "XERO_CLIENT_ID": "SIMULATED-CLIENT",
             "XERO_CLIENT_SECRET": "simulated-secret",
             "XERO_WEBHOOK_KEY": "simulated-webhook-key",
@@ -122,112 +138,118 @@ class Fleet(World):
     @property
     @override
     def client(self):
-        living = self.front or next(one for one in self.replicas if one.is_answering)
-        self._client.base_url = living.url
+        called = self.target or next(replica for replica in self.replicas if replica.is_answering)
+        self._client.base_url = called.url
         return self._client
 
-    async def start(self, timings=SHORT, arguments=()):
-        """Start a replica, its leases on these terms or on the usual ones, and wait until it is ready."""
+    async def start(self, timings=SHORT_LEASES, arguments=()):
+        """Start a replica and wait until it is ready; see `launch`."""
         replica = self.launch(timings, arguments)
-        await replica.until_ready()
+        await replica.wait_until_ready()
         return replica
 
-    def launch(self, timings=SHORT, arguments=()):
+    def launch(self, timings=SHORT_LEASES, arguments=()):
+        """Start a replica with these lease timings, or by the command itself when they are None.
+
+        Args:
+            timings: how long a lease lasts and how often it is renewed, in seconds.
+            arguments: of the command.
+        """
         number = len(self.replicas)
-        port = free_port() if self.replicas else int(self.home.rsplit(":", 1)[1])
-        usual = [SERVICE, "serve", "--port", str(port), *arguments]
-        ours = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(timings or ())]
-        with (self._logs / f"replica-{number}.log").open("wb") as log:
-            replica = Replica(ours if timings else usual, port, self._environment, log)
+        port = free_port() if self.replicas else int(self.public_url.rsplit(":", 1)[1])
+        by_command = [COMMAND, "serve", "--port", str(port), *arguments]
+        with_timings = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(timings or ())]
+        with (self._log_dir / f"replica-{number}.log").open("wb") as log:
+            replica = Replica(with_timings if timings else by_command, port, self._environment, log)
         self.replicas.append(replica)
         return replica
 
     @override
-    async def work(self):
-        """Wait until nothing is under way; the replicas do the work."""
-        await until(self.is_idle, "every run is over")
+    async def run_until_idle(self):
+        """Wait until no run is open: the replicas' own workers execute them."""
+        await wait_until(self.is_idle, "no run is open")
 
     async def sync_from_both(self, tenant_ids):
-        """Ask each of the first two replicas to sync one half of the organisations, so that both go to work."""
+        """Ask each of the first two replicas to sync one half of the organisations, so that both take some."""
         half = len(tenant_ids) // 2
         for replica, share in zip(self.replicas, (tenant_ids[:half], tenant_ids[half:]), strict=False):
-            self.front = replica
-            started = await self.call("POST", f"{CARD}/sync", json={"tenant_ids": share})
+            self.target = replica
+            started = await self.call("POST", f"{INTEGRATION}/sync", json={"tenant_ids": share})
             assert started.status_code == 202, started.text
-        self.front = None
+        self.target = None
 
-    async def put_ticks_off(self):
-        """Leave it to the test alone when anything is synced from now on."""
+    async def postpone_ticks(self):
+        """Put the next tick off by a day, so that only the test starts runs."""
         await self.execute(
             "INSERT INTO sync_schedules (name, due_at) VALUES ('tick:xero', now() + interval '1 day')"
             " ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at"
         )
-        await self.work()
+        await self.run_until_idle()
 
-    async def remember_owners(self):
-        """Have the database remember who owned anything; `owners` tells."""
-        for statement in REMEMBER_OWNERS:
+    async def record_owners(self):
+        """Let the database record every owner of a lease from now on, for `recorded_owners`."""
+        for statement in RECORD_OWNERS:
             await self.execute(statement)
 
-    async def owners(self):
-        return {row["owner"] for row in await self.rows("SELECT owner FROM seen_owners")}
+    async def recorded_owners(self):
+        return {row["owner"] for row in await self.query("SELECT owner FROM recorded_owners")}
 
     async def is_idle(self):
         try:
-            return not await self.rows("SELECT 1 FROM sync_runs WHERE status = 'running'")
+            return not await self.query("SELECT 1 FROM sync_runs WHERE status = 'running'")
         except DatabaseUnavailable:
             return False
 
-    async def begin_first_sync(self):
-        """Pick the first organisation and wait until its first pages are here; return its id."""
+    async def start_first_sync(self):
+        """Select the first organisation, wait until its first rows are read, and return its tenant id."""
         [tenant_id, *_] = await self.connect()
-        await self.pick(tenant_id)
-        await self.until_rows(1)
+        await self.select_tenants(tenant_id)
+        await self.wait_for_rows(1)
         return tenant_id
 
-    async def begin_anew(self, tenant_id):
-        """Forget everything that was synced, and have it synced again."""
-        await self.work()
+    async def resync_from_empty(self, tenant_id):
+        """Delete everything that was synced, start a run that reads it again, and wait for its first rows."""
+        await self.run_until_idle()
         async with self.services.db.transaction() as session:
-            await session.execute(text(f"TRUNCATE {WIPED} CASCADE"))
-        started = await self.call("POST", f"{CARD}/sync", json={"tenant_ids": [tenant_id]})
+            await session.execute(text(f"TRUNCATE {SYNCED_TABLES} CASCADE"))
+        started = await self.call("POST", f"{INTEGRATION}/sync", json={"tenant_ids": [tenant_id]})
         assert started.status_code == 202, started.text
-        await self.until_rows(1)
+        await self.wait_for_rows(1)
 
-    async def until_rows(self, least):
+    async def wait_for_rows(self, least):
         async def are_there():
-            [found] = await self.rows("SELECT coalesce(sum(rows_read), 0) AS n FROM sync_cursors")
+            [found] = await self.query("SELECT coalesce(sum(rows_read), 0) AS n FROM sync_cursors")
             return found["n"] >= least
 
-        await until(are_there, f"{least} rows are read")
+        await wait_until(are_there, f"{least} rows are read")
 
-    async def freeze_at_rest(self, replica):
-        """Stop a replica between two of its transactions, so that what follows meets no lock of it."""
+    async def stop_between_transactions(self, replica):
+        """Stop a replica while none of its transactions is open, so that it holds no lock."""
 
-        async def is_at_rest():
+        async def is_stopped():
             replica.signal(signal.SIGSTOP)
-            if not await self.rows(OPEN_TRANSACTIONS):
+            if not await self.query(OPEN_TRANSACTIONS):
                 return True
             replica.signal(signal.SIGCONT)
             return False
 
-        await until(is_at_rest, "no transaction is open")
+        await wait_until(is_stopped, "no transaction is open")
 
-    async def owner(self):
-        """Return who owns the first organisation now, and by which fencing token."""
-        rows = await self.rows(
+    async def lease_holder(self):
+        """Return the owner with the highest fencing token and that token; (None, 0) when no lease is held."""
+        rows = await self.query(
             "SELECT owner, fencing_token FROM sync_leases WHERE expires_at > wall_clock() ORDER BY fencing_token DESC"
         )
         return (rows[0]["owner"], rows[0]["fencing_token"]) if rows else (None, 0)
 
-    async def until_another_owns(self, former):
-        """Wait until somebody else than the former owner holds the lease; return the seconds it took."""
+    async def wait_for_takeover(self, former):
+        """Wait until another owner than the former one holds a lease; return the seconds it took."""
         began = time.monotonic()
 
         async def is_taken():
-            return (await self.owner())[0] not in {None, former}
+            return (await self.lease_holder())[0] not in {None, former}
 
-        await until(is_taken, "another replica has taken over")
+        await wait_until(is_taken, "another replica has taken over")
         return time.monotonic() - began
 
     async def close(self):
@@ -241,28 +263,34 @@ class Fleet(World):
 
 
 @asynccontextmanager
-async def open_fleet(dsn, logs, *, xero=("--no-limits",), **settings):
-    """Open a fleet without replicas; `xero` are arguments of the pretend Xero, settings environment variables."""
+async def open_cluster(dsn, log_dir, *, xero=("--no-limits",), **settings):
+    """Start the simulated Xero and yield a cluster that has no replica yet.
+
+    Args:
+        dsn: the database that all replicas share.
+        log_dir: the folder for a log per replica.
+        xero: arguments of the simulated Xero.
+        settings: environment variables of every replica.
+    """
     command = [sys.executable, "-m", "simulator", "--auto-consent", "--until-stdin-closes", *xero]
     simulator = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert simulator.stdout
-    fleet = Fleet(dsn, (await simulator.stdout.readline()).decode().split()[-1], logs, settings)
+    cluster = ReplicaCluster(dsn, (await simulator.stdout.readline()).decode().split()[-1], log_dir, settings)
     try:
-        yield fleet
+        yield cluster
     finally:
-        await fleet.close()
+        await cluster.close()
         simulator.terminate()
         await simulator.wait()
 
 
-async def until(is_so, what):
-    """Look until it is so."""
-    began = time.monotonic()
-    while not await is_so():
-        assert time.monotonic() - began < PATIENCE, f"waited {PATIENCE} s until {what}"
-        await asyncio.sleep(LOOK)
-
-
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """Return a port that nobody listens at.
+
+    Ports that the system hands out by itself, to every outgoing connection too, begin higher: one of those might be
+    taken between this look and the moment a replica listens.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")

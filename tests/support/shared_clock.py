@@ -1,6 +1,7 @@
-"""One time for several processes, which only a timekeeper moves: it stands in a file, in the database and at Xero.
+"""One clock for several processes, the database and the simulated Xero, which only its controller moves.
 
-It moves on when every process says that all it does is wait, so that no machine is too slow for the test.
+The controller moves it when every replica reports that all it does is wait, so that no machine is too slow for a test.
+The instant and the replicas' reports are in a file that all processes map into memory.
 """
 
 import asyncio
@@ -17,44 +18,49 @@ import asyncpg
 import httpx
 from typing_extensions import override
 
-from tests.support.clocks import READ_TABLE
+from tests.support.clocks import READ_MANUAL_CLOCK
 from tests.support.postgres import for_asyncpg
 
-# The instant in seconds since 1970, then of each replica when it last looked and when it last had something to do.
+# The file: the instant in seconds since 1970, then of each replica the monotonic times of its last poll and of the last
+# poll at which it was busy.
 INSTANT = struct.Struct("d")
-STATE = struct.Struct("dd")
+REPORT = struct.Struct("dd")
 REPLICAS = 2
-SIZE = INSTANT.size + REPLICAS * STATE.size
+SIZE = INSTANT.size + REPLICAS * REPORT.size
 POLL_SECONDS = 0.005
-# What a look may be late by before the replica is taken to be at work, and how long it must wait to be believed.
+# A poll later than this means that the replica's event loop was busy.
 LATE_SECONDS = 0.01
+# A replica must report for so long that it only waits before the clock moves.
 IDLE_SECONDS = 0.02
 STEP = timedelta(seconds=0.5)
 
 
 class SharedClock:
-    """The clock of a replica, which also tells what the replica is doing.
+    """The clock of one replica, which also reports whether the replica is busy.
 
     Args:
         path: the file of `SIZE` bytes.
-        number: of the replica, from 0.
+        number: the replica's, from 0.
+
+    Attributes:
+        is_busy: says whether the replica does something beside sleeping on this clock.
     """
 
     def __init__(self, path, number):
         with path.open("r+b") as file:
             self._file = mmap.mmap(file.fileno(), SIZE)
-        self._place = INSTANT.size + number * STATE.size
+        self._offset = INSTANT.size + number * REPORT.size
         self._sleepers = []
         self._numbers = itertools.count()
-        self._looking = None
-        self.is_at_work = lambda: False
+        self._polling = None
+        self.is_busy = lambda: False
 
     def now(self):
         return datetime.fromtimestamp(INSTANT.unpack_from(self._file)[0], UTC)
 
     async def sleep(self, seconds):
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._poll())
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll())
         woken = asyncio.get_running_loop().create_future()
         due = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._sleepers, (due, next(self._numbers), woken))
@@ -65,10 +71,10 @@ class SharedClock:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             now = time.monotonic()
-            if self._wake() or self.is_at_work() or now - last_poll_at > POLL_SECONDS + LATE_SECONDS:
+            if self._wake() or self.is_busy() or now - last_poll_at > POLL_SECONDS + LATE_SECONDS:
                 busy_at = now
             last_poll_at = now
-            STATE.pack_into(self._file, self._place, last_poll_at, busy_at)
+            REPORT.pack_into(self._file, self._offset, last_poll_at, busy_at)
 
     def _wake(self):
         now, woken = self.now(), 0
@@ -81,54 +87,54 @@ class SharedClock:
 
 
 class CountingTransport(httpx.AsyncHTTPTransport):
-    """The network, and how many requests are under way in it."""
+    """The network; counts the requests that are in flight."""
 
-    under_way = 0
+    in_flight = 0
 
     @override
     async def handle_async_request(self, request):
-        self.under_way += 1
+        self.in_flight += 1
         try:
             return await super().handle_async_request(request)
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
 
 
-class Timekeeper:
-    """Moves the time of a fleet on, step by step."""
+class SharedClockController:
+    """Moves the clock of a cluster, step by step."""
 
-    def __init__(self, fleet, connection, path):
-        self._fleet = fleet
+    def __init__(self, cluster, connection, path):
+        self._cluster = cluster
         self._connection = connection
-        self._now = fleet.services.clock.now()
+        self._now = cluster.services.clock.now()
         self._stepped_at = time.monotonic()
         with path.open("r+b") as file:
             self._file = mmap.mmap(file.fileno(), SIZE)
 
     @classmethod
     @asynccontextmanager
-    async def employ(cls, fleet, dsn, path):
-        """Stop the time of everyone who is asked for it from now on."""
+    async def open(cls, cluster, dsn, path):
+        """Stop the clock of the database, of Xero and of every replica started from now on."""
         connection = await asyncpg.connect(for_asyncpg(dsn))
         try:
-            yield await cls._begin(fleet, connection, path)
+            yield await cls._start(cluster, connection, path)
         finally:
             await connection.close()
 
     @classmethod
-    async def _begin(cls, fleet, connection, path):
+    async def _start(cls, cluster, connection, path):
         path.write_bytes(bytes(SIZE))
-        keeper = cls(fleet, connection, path)
-        await connection.execute("CREATE UNLOGGED TABLE driven_clock (at timestamptz NOT NULL)")
-        await connection.execute("INSERT INTO driven_clock VALUES (now())")
-        await connection.execute(READ_TABLE)
-        await fleet.control("POST", "/clock", {"rate": 0})
-        await keeper._tell()
-        fleet.services.clock = SharedClock(path, 0)
-        return keeper
+        controller = cls(cluster, connection, path)
+        await connection.execute("CREATE UNLOGGED TABLE manual_clock (at timestamptz NOT NULL)")
+        await connection.execute("INSERT INTO manual_clock VALUES (now())")
+        await connection.execute(READ_MANUAL_CLOCK)
+        await cluster.control("POST", "/clock", {"rate": 0})
+        await controller._publish()
+        cluster.services.clock = SharedClock(path, 0)
+        return controller
 
-    async def pass_time(self, seconds):
-        """Return once so much has passed."""
+    async def advance(self, seconds):
+        """Move the clock by so much, whenever all replicas wait; return when it is done."""
         end = self._now + timedelta(seconds=seconds)
         while self._now < end:
             if all(self._is_waiting(number) for number in range(REPLICAS)):
@@ -136,16 +142,16 @@ class Timekeeper:
             await asyncio.sleep(POLL_SECONDS)
 
     def _is_waiting(self, number):
-        last_poll_at, busy_at = STATE.unpack_from(self._file, INSTANT.size + number * STATE.size)
+        last_poll_at, busy_at = REPORT.unpack_from(self._file, INSTANT.size + number * REPORT.size)
         return last_poll_at > self._stepped_at + IDLE_SECONDS and last_poll_at - busy_at > IDLE_SECONDS
 
     async def _step(self):
-        # Xero's clock first: a call may reach it late, never before it was handed out.
-        await self._fleet.control("POST", "/clock", {"advance_seconds": STEP.total_seconds()})
+        # Xero's clock first: a call may reach Xero after its slot, never before it.
+        await self._cluster.control("POST", "/clock", {"advance_seconds": STEP.total_seconds()})
         self._now += STEP
-        await self._tell()
+        await self._publish()
 
-    async def _tell(self):
-        await self._connection.execute("UPDATE driven_clock SET at = $1", self._now)
+    async def _publish(self):
+        await self._connection.execute("UPDATE manual_clock SET at = $1", self._now)
         INSTANT.pack_into(self._file, 0, self._now.timestamp())
         self._stepped_at = time.monotonic()

@@ -76,3 +76,28 @@ def test_no_state_of_a_connection_is_written_as_a_bare_string(path):
 def test_only_the_composition_root_imports_a_vendor():
     importers = [name_of(path) for path in MODULES if re.search(r"^from app\.xero", path.read_text(), re.MULTILINE)]
     assert [path for path in importers if not path.startswith("app/xero/")] == ["app/main.py"]
+
+
+TEST_MODULES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def modules_imported_from_tests(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("tests."))
+        elif isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("tests."):
+            is_package = ROOT.joinpath(*str(node.module).split(".")).is_dir()
+            yield from {f"{node.module}.{alias.name}" if is_package else node.module for alias in node.names}
+
+
+@pytest.mark.parametrize("path", TEST_MODULES, ids=name_of)
+def test_no_test_module_or_conftest_is_imported(path):
+    """Helpers are in tests/support, or beside the tests of the one folder that uses them."""
+    own_package = ".".join(path.relative_to(ROOT).parts[:-1])
+    forbidden = []
+    for module in modules_imported_from_tests(path):
+        package, _, name = module.rpartition(".")
+        is_helper = package == own_package and name != "conftest" and not name.startswith("test_")
+        if not module.startswith("tests.support.") and not is_helper:
+            forbidden.append(module)
+    assert forbidden == []

@@ -1,4 +1,4 @@
-"""The webhook's door: signatures over raw bytes, probes, sizes, keys, and what each answer is."""
+"""The webhook endpoint: signatures over raw bytes, probes, sizes, keys, and the response to each."""
 
 import base64
 import hashlib
@@ -8,7 +8,7 @@ import json
 import pytest
 
 from app.db import DatabaseUnavailable
-from tests.support.service import CARD, open_world
+from tests.support.service import INTEGRATION, open_harness
 
 HOOK = "/api/webhooks/xero"
 KEY = "simulated-webhook-key"
@@ -33,16 +33,16 @@ def delivery(tenant_id="aef86862-2015-4b6b-88bc-d89032cecc50", number=1, **more)
     return json.dumps({"events": [event], "lastEventSequence": 1, "firstEventSequence": 1, "entropy": "X"}).encode()
 
 
-async def post(world, body, *signatures):
+async def post(harness, body, *signatures):
     headers = [("x-xero-signature", signature) for signature in signatures]
-    return await world.client.post(HOOK, content=body, headers=[*headers, ("content-type", "application/json")])
+    return await harness.client.post(HOOK, content=body, headers=[*headers, ("content-type", "application/json")])
 
 
-async def test_a_probe_is_answered_and_the_card_remembers_it(world):
-    response = await post(world, PROBE, sign(PROBE))
+async def test_a_probe_is_answered_and_its_time_is_shown_in_the_integration_status(harness):
+    response = await post(harness, PROBE, sign(PROBE))
     assert (response.status_code, response.json()) == (200, {"stored": 0})
     assert "set-cookie" not in response.headers
-    assert (await world.card())["webhook"]["last_intent_to_receive_at"] is not None
+    assert (await harness.integration_status())["webhook"]["last_intent_to_receive_at"] is not None
 
 
 @pytest.mark.parametrize(
@@ -59,114 +59,116 @@ async def test_a_probe_is_answered_and_the_card_remembers_it(world):
         (sign(PROBE, "another key"),),
     ],
 )
-async def test_anything_but_the_right_signature_is_401(world, signatures):
-    response = await post(world, PROBE, *signatures)
+async def test_anything_but_the_right_signature_is_401(harness, signatures):
+    response = await post(harness, PROBE, *signatures)
     assert response.status_code == 401
-    assert (await world.card())["webhook"]["signature_failures_24h"] == 1
+    assert (await harness.integration_status())["webhook"]["signature_failures_24h"] == 1
 
 
-async def test_wrong_probes_beside_a_right_one_are_no_mismatch(world):
-    await post(world, PROBE, "wrong")
-    await post(world, PROBE, sign(PROBE))
-    await post(world, PROBE, "wrong")
-    assert "webhook_signature_mismatch" not in await world.banner_codes()
+async def test_wrong_probes_beside_a_right_one_are_no_mismatch(harness):
+    await post(harness, PROBE, "wrong")
+    await post(harness, PROBE, sign(PROBE))
+    await post(harness, PROBE, "wrong")
+    assert "webhook_signature_mismatch" not in await harness.banner_codes()
 
 
-async def test_wrong_signatures_alone_are_told_as_a_mismatch(world):
-    await post(world, PROBE, "wrong")
-    assert "webhook_signature_mismatch" in await world.banner_codes()
+async def test_wrong_signatures_alone_are_shown_as_a_mismatch(harness):
+    await post(harness, PROBE, "wrong")
+    assert "webhook_signature_mismatch" in await harness.banner_codes()
 
 
-async def test_the_signature_is_over_the_bytes_as_they_came(world):
+async def test_the_signature_is_checked_over_the_bytes_as_received(harness):
     spaced = json.dumps(json.loads(PROBE), indent=4).encode()
-    assert (await post(world, spaced, sign(PROBE))).status_code == 401
-    assert (await post(world, spaced, sign(spaced))).status_code == 200
+    assert (await post(harness, spaced, sign(PROBE))).status_code == 401
+    assert (await post(harness, spaced, sign(spaced))).status_code == 200
 
 
-async def test_each_event_is_stored_once_however_often_it_is_delivered(world):
+async def test_each_event_is_stored_once_however_often_it_is_delivered(harness):
     first = delivery()
     again = first.replace(b'"X"', b'"Y"')
-    assert (await post(world, first, sign(first))).json() == {"stored": 1}
-    assert (await post(world, again, sign(again))).json() == {"stored": 0}
-    [event] = (await world.read(f"{CARD}/webhook-events"))["items"]
+    assert (await post(harness, first, sign(first))).json() == {"stored": 1}
+    assert (await post(harness, again, sign(again))).json() == {"stored": 0}
+    [event] = (await harness.read(f"{INTEGRATION}/webhook-events"))["items"]
     assert (event["deliveries"], event["status"], event["event_type"]) == (2, "ignored", "UPDATE")
     assert event["event_at"] == "2026-11-02T00:44:09.923000Z"
 
 
-async def test_well_signed_nonsense_is_accepted_and_kept_for_somebody_to_look_at(world):
+async def test_an_unreadable_body_with_a_valid_signature_is_accepted_and_stored_for_a_person_to_look_at(harness):
     for body in (b"not json", b'{"events": 7}', b"[" * 5000, b"\xff\xfe", b'{"events": [{"a": NaN}]}'):
-        response = await post(world, body, sign(body))
+        response = await post(harness, body, sign(body))
         assert (response.status_code, response.json()) == (200, {"stored": 0}), body[:20]
-    events = (await world.read(f"{CARD}/webhook-events"))["items"]
+    events = (await harness.read(f"{INTEGRATION}/webhook-events"))["items"]
     assert {event["status"] for event in events} <= {"dead", "ignored"}
     assert len(events) >= 4
 
 
-async def test_a_body_over_a_mebibyte_is_413(world):
+async def test_a_body_over_a_mebibyte_is_413(harness):
     body = b" " * (1024 * 1024 + 1)
-    assert (await post(world, body, sign(body))).status_code == 413
+    assert (await post(harness, body, sign(body))).status_code == 413
 
 
 async def test_without_a_key_everything_is_401(dsn):
-    async with open_world(dsn, xero_webhook_key=None) as world:
-        assert (await post(world, PROBE, sign(PROBE))).status_code == 401
-        assert (await world.call("PUT", f"{CARD}/webhook-key", json={"signing_key": "first"})).status_code == 204
-        assert (await post(world, PROBE, sign(PROBE, "first"))).status_code == 200
+    async with open_harness(dsn, xero_webhook_key=None) as harness:
+        assert (await post(harness, PROBE, sign(PROBE))).status_code == 401
+        assert (
+            await harness.call("PUT", f"{INTEGRATION}/webhook-key", json={"signing_key": "first"})
+        ).status_code == 204
+        assert (await post(harness, PROBE, sign(PROBE, "first"))).status_code == 200
 
-        await world.call("PUT", f"{CARD}/webhook-key", json={"signing_key": "second"})
-        assert (await post(world, PROBE, sign(PROBE, "second"))).status_code == 200
-        assert (await post(world, PROBE, sign(PROBE, "first"))).status_code == 200
-        await world.execute("UPDATE webhook_keys SET expires_at = wall_clock() WHERE expires_at IS NOT NULL")
-        world.engine.receiver.forget_keys()
-        assert (await post(world, PROBE, sign(PROBE, "first"))).status_code == 401
+        await harness.call("PUT", f"{INTEGRATION}/webhook-key", json={"signing_key": "second"})
+        assert (await post(harness, PROBE, sign(PROBE, "second"))).status_code == 200
+        assert (await post(harness, PROBE, sign(PROBE, "first"))).status_code == 200
+        await harness.execute("UPDATE webhook_keys SET expires_at = wall_clock() WHERE expires_at IS NOT NULL")
+        harness.engine.receiver.forget_keys()
+        assert (await post(harness, PROBE, sign(PROBE, "first"))).status_code == 401
 
-        assert (await world.call("DELETE", f"{CARD}/webhook-key")).status_code == 204
-        assert (await post(world, PROBE, sign(PROBE, "second"))).status_code == 401
+        assert (await harness.call("DELETE", f"{INTEGRATION}/webhook-key")).status_code == 204
+        assert (await post(harness, PROBE, sign(PROBE, "second"))).status_code == 401
 
 
-async def test_a_key_set_on_another_replica_is_good_at_once(dsn):
-    async with open_world(dsn, xero_webhook_key=None) as world, open_world(dsn, xero_webhook_key=None) as other:
-        await world.call("PUT", f"{CARD}/webhook-key", json={"signing_key": "first"})
+async def test_a_key_set_on_another_replica_is_valid_at_once(dsn):
+    async with open_harness(dsn, xero_webhook_key=None) as harness, open_harness(dsn, xero_webhook_key=None) as other:
+        await harness.call("PUT", f"{INTEGRATION}/webhook-key", json={"signing_key": "first"})
         assert (await post(other, PROBE, sign(PROBE, "first"))).status_code == 200
-        await world.call("PUT", f"{CARD}/webhook-key", json={"signing_key": "second"})
+        await harness.call("PUT", f"{INTEGRATION}/webhook-key", json={"signing_key": "second"})
         assert (await post(other, PROBE, sign(PROBE, "second"))).status_code == 200
         assert (await post(other, PROBE, sign(PROBE, "first"))).status_code == 200
 
 
 async def test_the_acknowledgement_may_be_empty(dsn):
-    async with open_world(dsn, xero_webhook_ack="empty") as world:
-        good, bad = await post(world, PROBE, sign(PROBE)), await post(world, PROBE, "wrong")
+    async with open_harness(dsn, xero_webhook_ack="empty") as harness:
+        good, bad = await post(harness, PROBE, sign(PROBE)), await post(harness, PROBE, "wrong")
         assert (good.status_code, good.content) == (200, b"")
         assert (bad.status_code, bad.content) == (401, b"")
 
 
-async def test_with_the_database_away_a_probe_is_answered_and_events_are_not(world, monkeypatch):
-    def away():
-        raise DatabaseUnavailable("away")
+async def test_while_the_database_is_unavailable_a_probe_is_accepted_and_events_are_refused(harness, monkeypatch):
+    def fail():
+        raise DatabaseUnavailable("unavailable")
 
-    monkeypatch.setattr(world.services.db, "transaction", away)
+    monkeypatch.setattr(harness.services.db, "transaction", fail)
     body = delivery()
-    assert (await post(world, PROBE, sign(PROBE))).status_code == 200
-    assert (await post(world, PROBE, "wrong")).status_code == 401
-    refused = await post(world, body, sign(body))
+    assert (await post(harness, PROBE, sign(PROBE))).status_code == 200
+    assert (await post(harness, PROBE, "wrong")).status_code == 401
+    refused = await post(harness, body, sign(body))
     assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
 
 
-async def test_events_of_categories_nobody_asked_for_count_and_are_ignored(world):
-    [tenant_id] = await world.ready()
-    calls = len(await world.ledger())
+async def test_events_of_unknown_categories_are_stored_as_ignored_and_cost_no_call(harness):
+    [tenant_id] = await harness.connect_and_sync()
+    calls = len(await harness.xero_calls())
     body = delivery(tenant_id, eventCategory="OVERPAYMENT")
-    assert (await post(world, body, sign(body))).json() == {"stored": 1}
+    assert (await post(harness, body, sign(body))).json() == {"stored": 1}
     body = delivery(tenant_id, eventCategory="SUBSCRIPTION", tenantType="APPLICATION", number=2)
-    assert (await post(world, body, sign(body))).json() == {"stored": 1}
-    await world.work()
-    events = (await world.read(f"{CARD}/webhook-events"))["items"]
+    assert (await post(harness, body, sign(body))).json() == {"stored": 1}
+    await harness.run_until_idle()
+    events = (await harness.read(f"{INTEGRATION}/webhook-events"))["items"]
     assert {event["status"] for event in events} == {"ignored"}
-    assert len(await world.ledger()) == calls
+    assert len(await harness.xero_calls()) == calls
 
 
-async def test_the_card_counts_what_waits_and_what_nobody_could_read(world):
-    await world.execute(
+async def test_the_integration_status_counts_events_that_wait_and_events_that_failed(harness):
+    await harness.execute(
         "INSERT INTO xero_webhook_events (vendor, tenant_id, resource_id, category, event_type, event_at, status,"
         " payload, received_at) SELECT vendor, 't', vendor || status || number, 'INVOICE', 'UPDATE', now(), status,"
         " '{}', timestamptz '2026-11-01 10:00Z' + number * interval '1 hour'"
@@ -175,7 +177,7 @@ async def test_the_card_counts_what_waits_and_what_nobody_could_read(world):
         " AS number"
     )
 
-    webhook = (await world.card())["webhook"]
+    webhook = (await harness.integration_status())["webhook"]
 
     assert (webhook["pending"], webhook["failed"]) == (3, 3)
     assert webhook["last_event_at"] == "2026-11-01T14:00:00Z"

@@ -1,4 +1,4 @@
-"""The demo, as a newcomer runs it."""
+"""The demo command in a process of its own."""
 
 import os
 import signal
@@ -8,31 +8,31 @@ import sys
 from tests.support.paths import ROOT
 
 
-def start(tmp_path, *words):
+def start_demo(tmp_path, *arguments):
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "160"}
-    command = [sys.executable, "-m", "app.cli.commands", "demo", *words]
-    return subprocess.Popen(  # noqa: S603 - our own words
+    command = [sys.executable, "-m", "app.cli.commands", "demo", *arguments]
+    return subprocess.Popen(  # noqa: S603 - fixed arguments
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def read_until(process, words):
-    seen = ""
+def read_until(process, text):
+    output = ""
     for line in process.stdout:
-        seen += line
-        if words in line:
+        output += line
+        if text in line:
             break
-    return seen
+    return output
 
 
-def test_the_demo_shows_the_main_job_survives_a_kill_and_starts_again(tmp_path):
-    killed = start(tmp_path)
+def test_the_demo_shows_the_main_job_and_continues_on_its_data_after_a_kill(tmp_path):
+    killed = start_demo(tmp_path)
     first = read_until(killed, "Token ")
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=30)
     assert "succeeded in" in first, first
 
-    again = start(tmp_path, "--once")
+    again = start_demo(tmp_path, "--once")
     second, _ = again.communicate(timeout=120)
 
     assert again.returncode == 0, second

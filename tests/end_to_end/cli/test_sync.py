@@ -1,4 +1,4 @@
-"""`vectis-xero sync`: what it draws, what it answers, and that it never waits for work that nobody does."""
+"""`vectis-xero sync`: its output, its exit status, and that it does not wait for a worker that has failed."""
 
 import asyncio
 import io
@@ -7,35 +7,36 @@ import pytest
 from rich.console import Console
 
 from app.cli.sync import follow_sync
+from tests.support.service import IDLE_TIMEOUT_SECONDS
 
 
-async def test_a_sync_by_command_ends_with_its_figures(world):
-    tenant_ids = await world.connect()
-    await world.pick(tenant_ids[0])
-    drawn = io.StringIO()
+async def test_the_sync_command_ends_with_its_figures(harness):
+    tenant_ids = await harness.connect()
+    await harness.select_tenants(tenant_ids[0])
+    output = io.StringIO()
 
-    outcome = await follow_sync(world.services, Console(file=drawn, width=200), None)
+    outcome = await follow_sync(harness.services, Console(file=output, width=200), None)
 
     assert outcome == 0
-    assert [word in drawn.getvalue() for word in ("contacts", "invoices", "succeeded")] == [True] * 3
+    assert [text in output.getvalue() for text in ("contacts", "invoices", "succeeded")] == [True] * 3
 
 
-async def test_a_sync_by_command_says_when_something_did_not_come(world):
-    tenant_ids = await world.connect()
-    await world.pick(tenant_ids[0])
-    await world.fault("organisation_offline", path="/api.xro/2.0/Payments")
+async def test_the_sync_command_fails_when_a_resource_could_not_be_read(harness):
+    tenant_ids = await harness.connect()
+    await harness.select_tenants(tenant_ids[0])
+    await harness.add_fault("organisation_offline", path="/api.xro/2.0/Payments")
 
-    assert await follow_sync(world.services, Console(file=io.StringIO(), width=200), None) == 1
+    assert await follow_sync(harness.services, Console(file=io.StringIO(), width=200), None) == 1
 
 
-async def test_a_sync_by_command_ends_when_its_worker_breaks(world, monkeypatch):
-    tenant_ids = await world.connect()
-    await world.pick(tenant_ids[0])
+async def test_the_sync_command_ends_when_its_worker_fails(harness, monkeypatch):
+    tenant_ids = await harness.connect()
+    await harness.select_tenants(tenant_ids[0])
 
-    async def break_down():
+    async def fail():
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(world.engine.worker, "run_until_idle", break_down)
-    async with asyncio.timeout(10):
+    monkeypatch.setattr(harness.engine.worker, "run_until_idle", fail)
+    async with asyncio.timeout(IDLE_TIMEOUT_SECONDS):
         with pytest.raises(RuntimeError, match="broken"):
-            await follow_sync(world.services, Console(file=io.StringIO()), None)
+            await follow_sync(harness.services, Console(file=io.StringIO()), None)

@@ -1,62 +1,52 @@
-"""Xero's limits and ours: kept, obeyed, told, and nobody else's business."""
+"""Xero's limits and ours: each must be waited for and shown, and must hold up no other organisation."""
 
 import asyncio
 
 import pytest
 
-from tests.support.clocks import shift
+from tests.support.clocks import frozen_clock, shifted_clock
 from tests.support.oracle import assert_mirror_equals
-from tests.support.service import CARD, open_world
+from tests.support.service import open_harness
+from tests.support.waiting import wait_until
 
 
-async def tenants(world):
-    return {one["tenant_id"]: one for one in (await world.read(f"{CARD}/tenants"))["items"] if one["selected"]}
-
-
-async def until(look):
-    for _ in range(1000):
-        if await look():
-            return
-        await asyncio.sleep(0.02)
-
-
-async def limit_banners(world):
-    return [(one["code"], one["tenant_id"]) for one in (await world.card())["banners"]]
+async def limit_banners(harness):
+    return [(one["code"], one["tenant_id"]) for one in (await harness.integration_status())["banners"]]
 
 
 @pytest.mark.parametrize("kind", ["limit_minute", "limit_concurrent", "limit_appminute"])
-async def test_a_short_limit_is_sat_out(dsn, kind):
-    async with shift(dsn) as clock, open_world(dsn, clock=clock) as world:
-        [tenant_id] = await world.ready()
+async def test_a_short_limit_is_waited_for_and_the_sync_succeeds(dsn, kind):
+    async with shifted_clock(dsn) as clock, open_harness(dsn, clock=clock) as harness:
+        [tenant_id] = await harness.connect_and_sync()
         for retry_after in ("", "0", "-5", "soon"):
-            await world.edit(tenant_id, edit="bulk_edit", resource="Invoices", count=5)
-            await world.fault(kind, tenant_id=tenant_id, resource="Invoices", retry_after=retry_after, times=2)
+            await harness.edit_books(tenant_id, edit="bulk_edit", resource="Invoices", count=5)
+            await harness.add_fault(kind, tenant_id=tenant_id, resource="Invoices", retry_after=retry_after, times=2)
             began = clock.now()
-            run = await world.sync()
+            run = await harness.sync()
             assert (retry_after, run["status"]) == (retry_after, "succeeded")
             assert (clock.now() - began).total_seconds() < 200
-        await assert_mirror_equals(world, tenant_id)
+        await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_a_limit_that_is_sat_out_is_told_meanwhile_and_not_after(dsn, monkeypatch):
-    async with shift(dsn) as clock, open_world(dsn, clock=clock) as world:
-        [tenant_id] = await world.ready()
+async def test_a_limit_is_shown_while_it_is_waited_for_and_not_afterwards(dsn, monkeypatch):
+    async with shifted_clock(dsn) as clock, open_harness(dsn, clock=clock) as harness:
+        [tenant_id] = await harness.connect_and_sync()
         seen: list[tuple[str, str]] = []
         healths: list[str] = []
-        pass_time = clock.sleep
+        sleep = clock.sleep
 
-        async def look_and_sleep(seconds):
-            seen.extend(await limit_banners(world))
-            healths.append((await tenants(world))[tenant_id]["health"])
-            await pass_time(seconds)
+        async def record_and_sleep(seconds):
+            seen.extend(await limit_banners(harness))
+            healths.append((await harness.selected_tenants())[tenant_id]["health"])
+            await sleep(seconds)
 
-        monkeypatch.setattr(clock, "sleep", look_and_sleep)
-        await world.fault("limit_minute", tenant_id=tenant_id, resource="Invoices", retry_after="30", times=1)
-        assert (await world.sync())["status"] == "succeeded"
+        monkeypatch.setattr(clock, "sleep", record_and_sleep)
+        await harness.add_fault("limit_minute", tenant_id=tenant_id, resource="Invoices", retry_after="30", times=1)
+        assert (await harness.sync())["status"] == "succeeded"
         assert ("rate_limited_minute", tenant_id) in seen
         assert "rate_limited" in healths
-        assert await limit_banners(world) == []
-        assert (await tenants(world))[tenant_id]["health"] == "healthy"
+        assert await limit_banners(harness) == []
+        assert (await harness.selected_tenants())[tenant_id]["health"] == "healthy"
 
 
 @pytest.mark.parametrize(
@@ -69,96 +59,103 @@ async def test_a_limit_that_is_sat_out_is_told_meanwhile_and_not_after(dsn, monk
         ("minute", "200", 200, 201),
     ],
 )
-async def test_a_long_limit_pauses_this_organisation_until_it_is_over(dsn, limit, retry_after, least, most):
+async def test_a_long_limit_pauses_its_organisation_until_it_is_over(dsn, limit, retry_after, least, most):
     banner = f"rate_limited_{limit}"
-    async with shift(dsn) as clock, open_world(dsn, clock=clock) as world:
-        limited, other = await world.ready(organisations=2)
-        await world.edit(limited, edit="bulk_edit", resource="Invoices", count=5)
-        await world.edit(other, edit="bulk_edit", resource="Invoices", count=5)
-        await world.fault(f"limit_{limit}", tenant_id=limited, retry_after=retry_after, times=None)
+    async with shifted_clock(dsn) as clock, open_harness(dsn, clock=clock) as harness:
+        limited, other = await harness.connect_and_sync(organisations=2)
+        await harness.edit_books(limited, edit="bulk_edit", resource="Invoices", count=5)
+        await harness.edit_books(other, edit="bulk_edit", resource="Invoices", count=5)
+        await harness.add_fault(f"limit_{limit}", tenant_id=limited, retry_after=retry_after, times=None)
         began = clock.now()
-        run = await world.sync()
-        # Paused is no failure: what is left is done later.
+        run = await harness.sync()
+        # Paused, not failed: a later run continues.
         assert run["status"] == "paused"
-        now = await tenants(world)
+        now = await harness.selected_tenants()
         assert (now[limited]["health"], now[limited]["reason"]["code"]) == ("rate_limited", banner)
         assert now[other]["health"] == "healthy"
-        assert await limit_banners(world) == [(banner, limited)]
-        [row] = await world.rows("SELECT paused_until FROM tenants WHERE tenant_id = :t", t=limited)
+        assert await limit_banners(harness) == [(banner, limited)]
+        [row] = await harness.query("SELECT paused_until FROM tenants WHERE tenant_id = :t", t=limited)
         assert least - 1 <= (row["paused_until"] - began).total_seconds() <= most + 90
-        await assert_mirror_equals(world, other)
+        await assert_mirror_equals(harness, other)
 
-        # Until then nothing is asked of Xero for it, tick after tick.
-        await world.control("DELETE", "/faults")
-        await world.control("DELETE", "/ledger")
-        await world.sync()
-        assert {call["tenant_id"] for call in await world.ledger()} == {other}
-        await clock.move(most + 100)
-        assert (await world.sync())["status"] == "succeeded"
-        assert await limit_banners(world) == []
-        await assert_mirror_equals(world, limited)
+        # Until then no run calls Xero for it.
+        await harness.control("DELETE", "/faults")
+        await harness.control("DELETE", "/ledger")
+        await harness.sync()
+        assert {call["tenant_id"] for call in await harness.xero_calls()} == {other}
+        await clock.advance(most + 100)
+        assert (await harness.sync())["status"] == "succeeded"
+        assert await limit_banners(harness) == []
+        await assert_mirror_equals(harness, limited)
 
 
-async def test_a_storm_of_refusals_at_one_organisation_leaves_the_others_alone(dsn):
-    async with open_world(dsn, xero_page_size=20) as world:
-        stormy, *others = await world.connect()
-        await world.fault("limit_minute", tenant_id=stormy, retry_after="1", share=0.3, times=None)
-        await world.pick(stormy, *others)
-        await world.work()
+async def test_an_organisation_with_many_limited_calls_holds_up_no_other(dsn):
+    async with open_harness(dsn, xero_page_size=20) as harness:
+        limited, *others = await harness.connect()
+        await harness.add_fault("limit_minute", tenant_id=limited, retry_after="1", share=0.3, times=None)
+        await harness.select_tenants(limited, *others)
+        await harness.run_until_idle()
         for tenant_id in others:
-            assert (await tenants(world))[tenant_id]["health"] == "healthy"
-            await assert_mirror_equals(world, tenant_id)
-        await world.control("DELETE", "/faults")
-        await world.execute("UPDATE sync_budgets SET blocked_until = NULL")
-        await world.sync()
-        await assert_mirror_equals(world, stormy)
+            assert (await harness.selected_tenants())[tenant_id]["health"] == "healthy"
+            await assert_mirror_equals(harness, tenant_id)
+        await harness.control("DELETE", "/faults")
+        await harness.execute("UPDATE sync_budgets SET blocked_until = NULL")
+        await harness.sync()
+        await assert_mirror_equals(harness, limited)
 
 
-async def test_nine_tenths_of_the_day_pause_the_first_sync_with_its_place_kept(dsn):
+async def test_a_first_sync_pauses_at_nine_tenths_of_the_day_and_continues_from_its_cursors(dsn):
     options = {"contacts": 60, "invoices": 200, "payments": 100, "credit_notes": 20}
     settings = {"xero_page_size": 10, "xero_daily_cap": 20, "xero_requests_per_minute": 1000}
-    async with shift(dsn) as clock, open_world(dsn, options=options, clock=clock, **settings) as world:
-        [tenant_id, *_] = await world.connect()
-        await world.pick(tenant_id)
-        await world.work()
-        assert len(await world.ledger()) == 18
-        now = (await tenants(world))[tenant_id]
+    async with shifted_clock(dsn) as clock, open_harness(dsn, options=options, clock=clock, **settings) as harness:
+        [tenant_id, *_] = await harness.connect()
+        await harness.select_tenants(tenant_id)
+        await harness.run_until_idle()
+        assert len(await harness.xero_calls()) == 18
+        now = (await harness.selected_tenants())[tenant_id]
         assert (now["health"], now["reason"]["code"]) == ("paused", "rate_limited_day")
-        assert await limit_banners(world) == [("rate_limited_day", tenant_id)]
-        read = await world.rows("SELECT sum(rows_read) AS n FROM sync_cursors")
+        assert await limit_banners(harness) == [("rate_limited_day", tenant_id)]
+        read = await harness.query("SELECT sum(rows_read) AS n FROM sync_cursors")
         assert read[0]["n"] > 100
 
-        # The rest of the day is kept for webhooks.
-        [invoice, *_] = await world.rows("SELECT external_id FROM billing_invoices WHERE status = 'open'")
-        await world.edit(tenant_id, edit="pay", invoice_id=invoice["external_id"], webhook=True)
-        await world.work()
-        events = await world.rows("SELECT status FROM xero_webhook_events WHERE resource = 'invoices'")
+        # The rest of the day is reserved for webhooks.
+        [invoice, *_] = await harness.query("SELECT external_id FROM billing_invoices WHERE status = 'open'")
+        await harness.edit_books(tenant_id, edit="pay", invoice_id=invoice["external_id"], webhook=True)
+        await harness.run_until_idle()
+        events = await harness.query("SELECT status FROM xero_webhook_events WHERE resource = 'invoices'")
         assert {row["status"] for row in events} == {"processed"}
 
-        # Days later it is done, and no page was read twice.
+        # Days later it is complete, and hardly any page was read twice.
         for _ in range(3):
-            await clock.move(24 * 3600 + 60)
-            await world.sync()
-        assert (await tenants(world))[tenant_id]["health"] == "healthy"
-        await assert_mirror_equals(world, tenant_id)
-        pages = len(await world.state(tenant_id, "Contacts")) / 10
-        assert len([call for call in await world.ledger() if call["resource"] == "Contacts"]) <= pages + 5
+            await clock.advance(24 * 3600 + 60)
+            await harness.sync()
+        assert (await harness.selected_tenants())[tenant_id]["health"] == "healthy"
+        await assert_mirror_equals(harness, tenant_id)
+        pages = len(await harness.xero_rows(tenant_id, "Contacts")) / 10
+        assert len([call for call in await harness.xero_calls() if call["resource"] == "Contacts"]) <= pages + 5
 
 
-async def test_pulls_that_wait_for_the_minute_let_a_webhook_pass(dsn):
-    async with open_world(dsn, xero_page_size=10, xero_requests_per_minute=30) as world:
-        [tenant_id, *_] = await world.connect()
-        rate_limiter = world.engine.worker._dependencies.rate_limiter  # noqa: SLF001 - the budget all of them share
+async def test_a_webhook_does_not_wait_for_the_minute_that_pulls_wait_for(dsn):
+    async with (
+        frozen_clock(dsn) as clock,
+        open_harness(dsn, clock=clock, xero_page_size=10, xero_requests_per_minute=30) as harness,
+    ):
+        [tenant_id, *_] = await harness.connect()
+        rate_limiter = harness.engine.worker._dependencies.rate_limiter  # noqa: SLF001 - the one that the pulls ask
         for _ in range(28):
             assert (await rate_limiter.acquire(tenant_id)).wait == 0
-        await world.pick(tenant_id)
-        pulling = asyncio.create_task(world.work())
-        [contact, *_] = await world.state(tenant_id, "Contacts")
-        await world.edit(tenant_id, edit="rename", contact_id=contact["id"], name="Renamed Ltd", webhook=True)
-        async with asyncio.timeout(5):
-            await until(lambda: world.rows("SELECT 1 FROM xero_webhook_events WHERE status = 'processed'"))
+        await harness.select_tenants(tenant_id)
+        # The minute never passes, so that every pull waits for as long as the test lasts.
+        pulling = asyncio.create_task(harness.run_until_idle())
+        [contact, *_] = await harness.xero_rows(tenant_id, "Contacts")
+        await harness.edit_books(tenant_id, edit="rename", contact_id=contact["id"], name="Renamed Ltd", webhook=True)
+
+        async def is_processed():
+            return await harness.query("SELECT 1 FROM xero_webhook_events WHERE status = 'processed'")
+
+        await wait_until(is_processed, "the webhook event is processed")
         assert not pulling.done()
-        assert not await world.rows("SELECT 1 FROM billing_invoices")
+        assert not await harness.query("SELECT 1 FROM billing_invoices")
         pulling.cancel()
         await asyncio.gather(pulling, return_exceptions=True)
-        assert not await world.rows("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
+        assert not await harness.query("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")

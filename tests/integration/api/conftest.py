@@ -1,7 +1,6 @@
 """Fixtures for tests against the real database."""
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.support.api import HandClock, calling, make_app, make_services
 
@@ -19,7 +18,6 @@ async def api(db, clock):
 
 
 @pytest.fixture(autouse=True)
-def logs():
-    """What is logged meanwhile; drawing tracebacks in colour would take longer than the tests."""
-    with capture_logs() as entries:
-        yield entries
+def logs(logs):
+    """Captures the log of every test in this folder."""
+    return logs

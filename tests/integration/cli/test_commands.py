@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from app.cli.commands import _rotate
 from app.settings import Settings
 from tests.support.paths import ROOT
-from tests.support.service import KEYS, open_world
+from tests.support.service import ENCRYPTION_KEYS, open_harness
 
 ANOTHER = "newer:" + "QkJC" * 10 + "QkI="
 
@@ -30,7 +30,7 @@ def run(*words, cwd, **environment):
         ({"SYNC_INTERVAL_SECONDS": "soon"}, "SYNC_INTERVAL_SECONDS"),
         ({"DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x"}, "ENCRYPTION_KEYS is not set"),
         (
-            {"DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x?ssl=disable", "ENCRYPTION_KEYS": KEYS},
+            {"DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x?ssl=disable", "ENCRYPTION_KEYS": ENCRYPTION_KEYS},
             "AUTH_JWT_SECRET or AUTH_JWKS_URL must be set",
         ),
     ],
@@ -46,7 +46,7 @@ def test_a_wrong_setting_ends_the_start_with_one_sentence(tmp_path, environment,
 def test_a_database_that_is_away_is_one_sentence_too(tmp_path):
     away = {
         "DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x?ssl=disable",
-        "ENCRYPTION_KEYS": KEYS,
+        "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
         "AUTH_JWT_SECRET": "s" * 32,
     }
     ended = run("migrate", cwd=tmp_path, **away)
@@ -79,12 +79,14 @@ def test_the_pretend_xero_has_help_of_its_own(tmp_path):
 
 
 async def test_keys_are_rotated_and_the_old_one_may_go(dsn):
-    async with open_world(dsn, xero_webhook_key=None) as world:
-        await world.connect()
-        await world.call("PUT", "/api/integrations/xero/webhook-key", json={"signing_key": "k"})
-    both = Settings.model_construct(database_url=SecretStr(dsn), encryption_keys=SecretStr(f"{ANOTHER},{KEYS}"))
+    async with open_harness(dsn, xero_webhook_key=None) as harness:
+        await harness.connect()
+        await harness.call("PUT", "/api/integrations/xero/webhook-key", json={"signing_key": "k"})
+    both = Settings.model_construct(
+        database_url=SecretStr(dsn), encryption_keys=SecretStr(f"{ANOTHER},{ENCRYPTION_KEYS}")
+    )
     assert (await _rotate(both)).startswith("3 of 3 secrets")
     assert (await _rotate(both)).startswith("0 of 3 secrets")
-    async with open_world(dsn, encryption_keys=SecretStr(ANOTHER)) as world:
-        [grant] = await world.rows("SELECT id FROM grants")
-        assert await asyncio.wait_for(world.engine.tokens.access(grant["id"]), 10)
+    async with open_harness(dsn, encryption_keys=SecretStr(ANOTHER)) as harness:
+        [grant] = await harness.query("SELECT id FROM grants")
+        assert await asyncio.wait_for(harness.engine.tokens.access(grant["id"]), 10)

@@ -22,7 +22,7 @@ from app.db import Database
 from app.xero.connector import XeroConnector
 from simulator import main as simulator
 from simulator.options import SimulatorOptions
-from tests.support.clocks import drive
+from tests.support.clocks import manual_clock
 
 XERO = "http://xero.test"
 BACK = "http://localhost:8000/back"
@@ -104,7 +104,7 @@ async def open_replicas(dsn, clock, **options):
 
 @pytest.fixture
 async def replicas(dsn):
-    async with drive(dsn) as clock, open_replicas(dsn, clock) as replicas:
+    async with manual_clock(dsn) as clock, open_replicas(dsn, clock) as replicas:
         yield replicas
 
 
@@ -132,9 +132,9 @@ async def test_a_token_the_vendor_calls_expired_is_refreshed_once_whoever_says_s
 
 async def test_a_token_is_renewed_minutes_before_it_expires(replicas):
     token = await replicas.access()
-    await replicas.clock.move(24 * 60)
+    await replicas.clock.advance(24 * 60)
     assert await replicas.access() == token
-    await replicas.clock.move(2 * 60)
+    await replicas.clock.advance(2 * 60)
     assert await replicas.access() != token
     assert (await replicas.grant())["refresh_expires_at"] == replicas.clock.now() + timedelta(days=60)
 
@@ -146,7 +146,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again_with_the_old_token(rep
         await replicas.fault("lost_answer", grant_type="refresh_token")
         with pytest.raises(ConnectorError):
             await replicas.access()
-        await replicas.clock.move(16)
+        await replicas.clock.advance(16)
     else:
         await die_before_the_commit(replicas)
         # The process that died held the claim; the next caller waits until it expires.
@@ -204,7 +204,7 @@ async def test_after_repeated_refusals_a_reconnect_is_required_and_no_call_is_ma
     assert grant["state"] == "reconnect_required"
     assert (await replicas.refreshes()).total() == 3
 
-    await replicas.clock.move(3 * DAY)
+    await replicas.clock.advance(3 * DAY)
     for tokens in (replicas.here, replicas.there):
         with pytest.raises(GrantUnusable):
             await replicas.access(tokens)
@@ -260,16 +260,16 @@ async def test_a_refusal_of_older_tokens_does_not_end_a_grant_with_newer_ones(re
 async def test_an_outage_never_ends_a_grant(replicas, kind, more):
     # While the token is still good for some minutes nobody notices.
     token = await replicas.access()
-    await replicas.clock.move(27 * 60)
+    await replicas.clock.advance(27 * 60)
     await replicas.fault(kind, grant_type="refresh_token", times=None, **more)
     assert await replicas.access() == token
 
-    await replicas.clock.move(10 * 60)
+    await replicas.clock.advance(10 * 60)
     for _ in range(10):
         with pytest.raises(ConnectorError) as refused:
             await replicas.access()
         assert not isinstance(refused.value, GrantUnusable)
-        await replicas.clock.move(61)
+        await replicas.clock.advance(61)
     assert (await replicas.grant())["state"] == "active"
     asked = (await replicas.refreshes()).total()
     with pytest.raises(ConnectorError):
@@ -279,7 +279,7 @@ async def test_an_outage_never_ends_a_grant(replicas, kind, more):
     assert (await replicas.refreshes()).total() <= asked + 1
 
     await replicas.control("DELETE", "/faults")
-    await replicas.clock.move(61)
+    await replicas.clock.advance(61)
     assert await replicas.access()
 
 
@@ -294,9 +294,9 @@ async def test_missing_credentials_do_not_end_the_grant(replicas):
 
 
 async def test_every_grant_is_refreshed_at_least_daily(replicas):
-    await replicas.clock.move(DAY - 60)
+    await replicas.clock.advance(DAY - 60)
     assert await replicas.here.refresh_idle_grants() == 0
-    await replicas.clock.move(120)
+    await replicas.clock.advance(120)
     assert await replicas.here.refresh_idle_grants() == 1
     assert await replicas.there.refresh_idle_grants() == 0
     grant = await replicas.grant()
@@ -304,10 +304,10 @@ async def test_every_grant_is_refreshed_at_least_daily(replicas):
         replicas.clock.now(),
         replicas.clock.now() + timedelta(days=60),
     )
-    await replicas.clock.move(DAY + 60)
+    await replicas.clock.advance(DAY + 60)
     await replicas.fault("server_error", times=1)
     assert await replicas.here.refresh_idle_grants() == 0
-    await replicas.clock.move(60)
+    await replicas.clock.advance(60)
     assert await replicas.here.refresh_idle_grants() == 1
 
 
@@ -320,11 +320,11 @@ async def test_expiry_has_a_banner_at_seven_and_at_two_days_and_none_after_a_ref
         return [(banner.code, banner.severity) for banner in list_banners(snapshot, replicas.clock.now())]
 
     assert await warnings() == []
-    await replicas.clock.move(53 * DAY - 60)
+    await replicas.clock.advance(53 * DAY - 60)
     assert await warnings() == []
-    await replicas.clock.move(120)
+    await replicas.clock.advance(120)
     assert await warnings() == [("token_expiring_7d", "warning")]
-    await replicas.clock.move(5 * DAY)
+    await replicas.clock.advance(5 * DAY)
     assert await warnings() == [("token_expiring_2d", "critical")]
     await replicas.here.refresh_idle_grants()
     assert await warnings() == []

@@ -1,4 +1,4 @@
-"""Leases: one owner at a time, told in its own transaction when it is not, and nothing held beyond its life."""
+"""Leases: an organisation must not have two owners, and no lock or connection may outlive its owner."""
 
 import asyncio
 from typing import Any, cast
@@ -17,23 +17,10 @@ from app.sync.leases import (
     release_lease,
     renew_lease,
 )
-from tests.support.clocks import drive
+from tests.support.waiting import wait_until
 
 ORGANISATION = "an organisation"
-QUICK = LeaseTimings(ttl=0.3, heartbeat=0.1)
-
-
-@pytest.fixture
-async def clock(dsn):
-    async with drive(dsn) as clock:
-        yield clock
-
-
-@pytest.fixture
-async def other_db(dsn):
-    database = Database(dsn)
-    yield database
-    await database.close()
+SHORT_TIMINGS = LeaseTimings(ttl=0.3, heartbeat=0.1)
 
 
 async def claim(db, owner, timings=DEFAULT_TIMINGS):
@@ -41,163 +28,166 @@ async def claim(db, owner, timings=DEFAULT_TIMINGS):
         return await claim_lease(session, "xero", ORGANISATION, owner, timings)
 
 
-async def renew(db, held):
+async def renew(db, lease):
     async with db.transaction() as session:
-        return await renew_lease(session, held)
+        return await renew_lease(session, lease)
 
 
-async def check(db, held):
+async def ensure_owned(db, lease):
     async with db.transaction() as session:
-        await lock_lease(session, held)
+        await lock_lease(session, lease)
 
 
-def in_use(db):
+def connections_in_use(db):
     return cast("Any", db.engine.pool).checkedout()
 
 
 async def test_of_many_claims_at_once_one_succeeds(db, other_db):
-    claims = [claim(one, f"owner {number}") for number in range(10) for one in (db, other_db)]
-    assert sum(held is not None for held in await asyncio.gather(*claims)) == 1
+    claims = [claim(database, f"owner {number}") for number in range(10) for database in (db, other_db)]
+    assert sum(lease is not None for lease in await asyncio.gather(*claims)) == 1
 
 
-async def test_an_owner_with_a_heartbeat_is_left_alone(db, clock):
-    held = await claim(db, "one")
+async def test_a_lease_that_is_renewed_cannot_be_claimed(db, clock):
+    lease = await claim(db, "one")
     for _ in range(10):
-        await clock.move(DEFAULT_TIMINGS.heartbeat)
-        assert await renew(db, held)
+        await clock.advance(DEFAULT_TIMINGS.heartbeat)
+        assert await renew(db, lease)
         assert await claim(db, "other") is None
-    await check(db, held)
+    await ensure_owned(db, lease)
 
 
-async def test_an_owner_past_its_lease_is_followed_and_cannot_write_any_more(db, other_db, clock):
+async def test_an_expired_lease_can_be_claimed_and_its_former_owner_cannot_write_any_more(db, other_db, clock):
     former = await claim(db, "one")
-    await clock.move(DEFAULT_TIMINGS.ttl - 1)
+    await clock.advance(DEFAULT_TIMINGS.ttl - 1)
     assert await claim(other_db, "other") is None
-    await clock.move(2)
-    held = await claim(other_db, "other")
-    assert held.fencing_token > former.fencing_token
+    await clock.advance(2)
+    lease = await claim(other_db, "other")
+    assert lease.fencing_token > former.fencing_token
 
     with pytest.raises(LeaseLost):
-        await check(db, former)
+        await ensure_owned(db, former)
     assert not await renew(db, former)
     async with db.transaction() as session:
         await release_lease(session, former)
-    await check(other_db, held)
+    await ensure_owned(other_db, lease)
 
 
-async def test_an_expired_lease_that_nobody_took_is_still_its_owners(db, clock):
-    held = await claim(db, "one")
-    await clock.move(10 * DEFAULT_TIMINGS.ttl)
-    await check(db, held)
-    assert await renew(db, held)
+async def test_an_expired_lease_that_nobody_claimed_is_still_its_owners(db, clock):
+    lease = await claim(db, "one")
+    await clock.advance(10 * DEFAULT_TIMINGS.ttl)
+    await ensure_owned(db, lease)
+    assert await renew(db, lease)
     assert await claim(db, "other") is None
 
 
 async def test_the_same_owner_that_claims_again_has_a_new_token(db, clock):
     first = await claim(db, "one")
-    await clock.move(2 * DEFAULT_TIMINGS.ttl)
+    await clock.advance(2 * DEFAULT_TIMINGS.ttl)
     assert await claim(db, "one")
     with pytest.raises(LeaseLost):
-        await check(db, first)
+        await ensure_owned(db, first)
 
 
-async def test_a_lease_handed_back_may_be_claimed_at_once(db):
-    held = await claim(db, "one")
+async def test_a_released_lease_can_be_claimed_at_once(db):
+    lease = await claim(db, "one")
     async with db.transaction() as session:
-        await release_lease(session, held)
+        await release_lease(session, lease)
     assert await claim(db, "other")
 
 
-async def test_takeover_waits_for_a_page_under_way_and_no_heartbeat_does(db, other_db, clock):
-    held = await claim(db, "one")
+async def test_a_claim_fails_while_a_page_is_being_written_and_a_renewal_does_not(db, other_db, clock):
+    lease = await claim(db, "one")
     async with db.transaction() as session:
-        await lock_lease(session, held)
-        assert await renew(other_db, held)
-        await clock.move(2 * DEFAULT_TIMINGS.ttl)
+        await lock_lease(session, lease)
+        assert await renew(other_db, lease)
+        await clock.advance(2 * DEFAULT_TIMINGS.ttl)
         assert await claim(other_db, "other") is None
         await session.execute(text("INSERT INTO sync_schedules (name, due_at) VALUES ('a page', now())"))
     assert await claim(other_db, "other")
 
 
 @pytest.mark.parametrize("is_within_a_message", [False, True])
-async def test_a_transaction_that_stands_still_is_ended_by_whoever_wants_the_organisation(
+async def test_a_stuck_transaction_of_an_expired_lease_is_terminated_by_the_next_claim(
     db, other_db, is_within_a_message
 ):
-    held = await claim(db, "one", QUICK)
+    lease = await claim(db, "one", SHORT_TIMINGS)
     with pytest.raises(DatabaseUnavailable):
-        await stand_still(db, held, other_db, is_within_a_message)
+        await write_too_late(db, lease, other_db, is_within_a_message)
     async with other_db.transaction() as session:
         assert await session.scalar(text("SELECT count(*) FROM sync_schedules")) == 0
-    assert (await claim_in_time(other_db)).fencing_token > held.fencing_token
+    assert (await claim_when_free(other_db)).fencing_token > lease.fencing_token
 
 
-async def stand_still(db, held, other_db, is_within_a_message):
-    """Begin to write, stop for so long that another becomes the owner, and go on."""
+async def write_too_late(db, lease, other_db, is_within_a_message):
+    """Open a transaction, stop until another replica owns the lease, and write in it."""
     async with db.transaction() as session:
-        await lock_lease(session, held)
+        await lock_lease(session, lease)
         if is_within_a_message:
             await send_half_a_message(session)
-        assert await claim_in_time(other_db)
+        assert await claim_when_free(other_db)
         await session.execute(text("INSERT INTO sync_schedules (name, due_at) VALUES ('a late page', now())"))
 
 
-async def claim_in_time(db):
-    """Claim as often as a worker would look, on its shortest terms."""
-    for _ in range(100):
-        if held := await claim(db, "other", QUICK):
-            return held
-        await asyncio.sleep(QUICK.ttl / 10)
-    raise AssertionError("the organisation never became free")
+async def claim_when_free(db):
+    """Claim again and again, as a worker does at every poll, until the claim succeeds."""
+    claims = []
+
+    async def is_claimed():
+        claims.append(await claim(db, "other", SHORT_TIMINGS))
+        return claims[-1]
+
+    await wait_until(is_claimed, "the lease is free")
+    return claims[-1]
 
 
 async def send_half_a_message(session):
-    """Leave the server in the middle of reading a message, as a process does that is stopped while it writes one."""
+    """Send the beginning of a message alone, as a process does that is stopped while it sends one."""
     connection = await session.connection()
     raw = (await connection.get_raw_connection()).driver_connection
     raw._transport.write(b"Q\x00\x00\x10\x00SELECT")  # noqa: SLF001 - no library has a call for half a message
 
 
-async def test_a_transaction_within_its_lease_is_left_alone(db, other_db):
-    held = await claim(db, "one")
+async def test_a_transaction_of_a_lease_that_has_not_expired_is_not_terminated(db, other_db):
+    lease = await claim(db, "one")
     async with db.transaction() as session:
-        await lock_lease(session, held)
-        await asyncio.sleep(QUICK.ttl * 1.5)
-        assert await claim(other_db, "other", QUICK) is None
-        await lock_lease(session, held)
+        await lock_lease(session, lease)
+        await asyncio.sleep(SHORT_TIMINGS.ttl * 1.5)
+        assert await claim(other_db, "other", SHORT_TIMINGS) is None
+        await lock_lease(session, lease)
 
 
-async def test_a_short_wait_for_a_page_under_way_does_not_end_it(db, other_db, clock):
-    held = await claim(db, "one")
+async def test_a_transaction_shorter_than_a_lease_is_not_terminated_although_the_lease_has_expired(db, other_db, clock):
+    lease = await claim(db, "one")
     async with db.transaction() as session:
-        await lock_lease(session, held)
-        await clock.move(2 * DEFAULT_TIMINGS.ttl)
+        await lock_lease(session, lease)
+        await clock.advance(2 * DEFAULT_TIMINGS.ttl)
         assert await claim(other_db, "other") is None
-        await lock_lease(session, held)
+        await lock_lease(session, lease)
 
 
-async def test_one_organisations_pages_wait_outside_the_pool(dsn):
+async def test_pages_of_one_organisation_wait_for_each_other_without_a_connection(dsn):
     db = Database(dsn, pool_size=1)
-    held = await claim(db, "one")
-    desk = FencedDatabase(db, held, asyncio.Semaphore(4))
-    most = 0
+    lease = await claim(db, "one")
+    fenced_db = FencedDatabase(db, lease, asyncio.Semaphore(4))
+    most_in_use = 0
 
     async def write():
-        nonlocal most
-        async with desk.write_transaction() as session:
-            most = max(most, in_use(db))
+        nonlocal most_in_use
+        async with fenced_db.write_transaction() as session:
+            most_in_use = max(most_in_use, connections_in_use(db))
             await session.execute(text("SELECT pg_sleep(0.02)"))
 
     await asyncio.gather(*(write() for _ in range(12)))
-    assert most == 1
+    assert most_in_use == 1
     await db.close()
 
 
-async def test_tasks_cancelled_in_their_transactions_leave_the_pool_whole(db):
-    held = await claim(db, "one")
-    desk = FencedDatabase(db, held, asyncio.Semaphore(4))
+async def test_tasks_cancelled_in_their_transactions_leave_no_connection_in_use(db):
+    lease = await claim(db, "one")
+    fenced_db = FencedDatabase(db, lease, asyncio.Semaphore(4))
 
     async def write(number):
-        async with desk.write_transaction() as session:
+        async with fenced_db.write_transaction() as session:
             await session.execute(
                 text("INSERT INTO sync_schedules (name, due_at) VALUES (:name, now())"), {"name": str(number)}
             )
@@ -213,15 +203,20 @@ async def test_tasks_cancelled_in_their_transactions_leave_the_pool_whole(db):
             rows = await session.scalar(
                 text("SELECT count(*) FROM sync_schedules WHERE name LIKE :names"), {"names": f"{moment}-%"}
             )
-        # Whoever is cancelled during a commit cannot know; whoever was not cancelled has committed.
+        # A task cancelled during its commit may have committed; one that was not cancelled has.
         assert rows >= sum(end is None for end in ended)
-    assert in_use(db) == 0
-    await check(db, held)
+
+    async def are_returned():
+        return connections_in_use(db) == 0
+
+    # A session that is cancelled while it closes goes on closing in a task of its own.
+    await wait_until(are_returned, "every connection is back in the pool")
+    await ensure_owned(db, lease)
 
 
-async def test_no_lock_of_a_session_is_needed(db):
-    held = await claim(db, "one")
-    async with FencedDatabase(db, held, asyncio.Semaphore(4)).write_transaction() as session:
+async def test_no_lock_of_a_database_session_is_taken(db):
+    lease = await claim(db, "one")
+    async with FencedDatabase(db, lease, asyncio.Semaphore(4)).write_transaction() as session:
         await session.execute(text("SELECT 1"))
     async with db.transaction() as session:
         assert await session.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")) == 0

@@ -1,4 +1,4 @@
-"""The budget on a clock that the test moves: no limit passed by any number of replicas, and little of it wasted."""
+"""The rate limiter on a manual clock: replicas together must pass no limit, and use nearly all that is allowed."""
 
 import heapq
 from collections import defaultdict
@@ -11,29 +11,15 @@ from typing import Any, cast
 import pytest
 
 from app.connector import RateLimited, Traffic
-from app.db import Database
 from app.sync.client.rate_limiter import Paused, Priority, RateLimiter, RateLimits, retry_delay
 from app.sync.client.usage import record_traffic
-from simulator.clock import Clock as TheirClock
-from simulator.limits import Limits as TheirLimits
+from simulator.clock import Clock as SimulatorClock
+from simulator.limits import Limits as SimulatorLimits
 from simulator.options import SimulatorOptions
-from tests.support.clocks import START, drive
+from tests.support.clocks import START
 
 MINUTE = timedelta(seconds=60)
 ORGANISATION = "an organisation"
-
-
-@pytest.fixture
-async def clock(dsn):
-    async with drive(dsn) as clock:
-        yield clock
-
-
-@pytest.fixture
-async def other_db(dsn):
-    database = Database(dsn)
-    yield database
-    await database.close()
 
 
 def rate_limits(**settings):
@@ -57,50 +43,52 @@ def most_in_a_minute(instants):
     return most
 
 
-async def work_for(minutes, clock, spenders, organisations, latency=0.3):
-    """Let every replica ask for calls of every organisation as fast as it may; return the instants of the calls."""
+async def call_for(minutes, clock, rate_limiters, organisations, latency=0.3):
+    """Let every replica call for every organisation as fast as it may; return the calls' instants by organisation."""
     calls = defaultdict(list)
     end = clock.now() + timedelta(minutes=minutes)
-    agenda = [
-        (clock.now(), number, rate_limiter, one)
-        for number, (rate_limiter, one) in enumerate(
-            (rate_limiter, one) for one in organisations for rate_limiter in spenders
+    due_calls = [
+        (clock.now(), number, rate_limiter, organisation)
+        for number, (rate_limiter, organisation) in enumerate(
+            (rate_limiter, organisation) for organisation in organisations for rate_limiter in rate_limiters
         )
     ]
-    heapq.heapify(agenda)
-    while agenda[0][0] < end:
-        at, number, rate_limiter, organisation = heapq.heappop(agenda)
-        await clock.move_to(at)
+    heapq.heapify(due_calls)
+    while due_calls[0][0] < end:
+        at, number, rate_limiter, organisation = heapq.heappop(due_calls)
+        await clock.advance_to(at)
         wait = await wait_of(rate_limiter, organisation)
         if not wait:
             calls[organisation].append(clock.now())
-        heapq.heappush(agenda, (clock.now() + timedelta(seconds=wait or latency), number, rate_limiter, organisation))
+        heapq.heappush(
+            due_calls, (clock.now() + timedelta(seconds=wait or latency), number, rate_limiter, organisation)
+        )
     return calls
 
 
 async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit_and_waste_little(db, other_db, clock):
     limits = rate_limits(per_minute=30)
-    spenders = [RateLimiter(one, clock, "xero", limits) for one in (db, other_db)]
+    rate_limiters = [RateLimiter(database, clock, "xero", limits) for database in (db, other_db)]
     organisations = [f"organisation {number}" for number in range(20)]
 
-    calls = await work_for(10, clock, spenders, organisations)
+    calls = await call_for(10, clock, rate_limiters, organisations)
 
-    arrivals = sorted((at, one) for one, instants in calls.items() for at in instants)
+    arrivals = sorted((at, organisation) for organisation, instants in calls.items() for at in instants)
     moment = [START]
-    theirs = TheirLimits(TheirClock(lambda: moment[0]), SimulatorOptions())
+    xero_limits = SimulatorLimits(SimulatorClock(lambda: moment[0]), SimulatorOptions())
     for instant, organisation in arrivals:
         moment[0] = instant
-        assert theirs.admit(organisation, 1) is None
+        assert xero_limits.admit(organisation, 1) is None
     for organisation in organisations:
         assert most_in_a_minute(calls[organisation]) <= 30
         assert len(calls[organisation]) >= 0.9 * 30 * 10
     assert most_in_a_minute([at for at, _ in arrivals]) <= 9000
 
 
-async def test_all_organisations_together_keep_the_rate_of_the_app(db, other_db, clock):
+async def test_all_organisations_together_stay_below_the_limit_of_the_app(db, other_db, clock):
     limits = rate_limits(per_minute=30, app_per_minute=100)
-    spenders = [RateLimiter(one, clock, "xero", limits) for one in (db, other_db)]
-    calls = await work_for(2, clock, spenders, [f"organisation {number}" for number in range(6)])
+    rate_limiters = [RateLimiter(database, clock, "xero", limits) for database in (db, other_db)]
+    calls = await call_for(2, clock, rate_limiters, [f"organisation {number}" for number in range(6)])
     instants = sorted(chain.from_iterable(calls.values()))
     assert most_in_a_minute(instants) <= 100
     assert len(instants) >= 0.9 * 100 * 2
@@ -116,19 +104,19 @@ async def test_after_an_idle_minute_a_full_burst_goes_at_once(db, clock):
 
 @pytest.mark.parametrize(("took", "counts_until"), [(0.5, 61), (10, 71), (90, 151)])
 async def test_a_call_that_took_long_counts_from_its_end(db, clock, took, counts_until):
-    """The vendor may have counted it at any moment until then."""
+    """The vendor may count a call at any moment until it has answered."""
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=1))
-    turn = await rate_limiter.acquire(ORGANISATION)
-    await clock.move(took)
-    await rate_limiter.release(ORGANISATION, turn)
-    await clock.move_to(START + timedelta(seconds=max(counts_until - 9, took)))
+    permit = await rate_limiter.acquire(ORGANISATION)
+    await clock.advance(took)
+    await rate_limiter.release(ORGANISATION, permit)
+    await clock.advance_to(START + timedelta(seconds=max(counts_until - 9, took)))
     left = (START + timedelta(seconds=counts_until) - clock.now()).total_seconds()
     assert left <= await wait_of(rate_limiter, ORGANISATION) <= left + 0.1
-    await clock.move(left + 0.1)
+    await clock.advance(left + 0.1)
     assert await wait_of(rate_limiter, ORGANISATION) == 0
 
 
-async def test_room_is_kept_for_webhooks_and_people(db, clock):
+async def test_calls_are_reserved_for_webhooks_and_for_people_who_wait(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=30))
     for _ in range(28):
         await wait_of(rate_limiter, ORGANISATION)
@@ -139,58 +127,58 @@ async def test_room_is_kept_for_webhooks_and_people(db, clock):
     assert await wait_of(rate_limiter, ORGANISATION, Priority.WEBHOOK) > 0
 
 
-async def take_all(rate_limiter, priority=Priority.SYNC, most=200):
-    """Take calls as long as they are given at once; return how many, and what ended it."""
-    for taken in range(most):
+async def acquire_all(rate_limiter, priority=Priority.SYNC, most=200):
+    """Acquire permits while none has to be waited for; return how many, and the `Paused` that ended it if any."""
+    for acquired in range(most):
         try:
             if await wait_of(rate_limiter, ORGANISATION, priority):
-                return taken, None
+                return acquired, None
         except Paused as paused:
-            return taken, paused
+            return acquired, paused
     return most, None
 
 
-async def test_the_day_pauses_at_its_share_and_leaves_the_rest_to_webhooks(db, clock):
+async def test_syncs_pause_at_their_share_of_the_day_and_leave_the_rest_to_webhooks(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=1000, per_day=20, pause_at=0.9))
-    taken, paused = await take_all(rate_limiter)
-    assert (taken, paused.reason) == (18, "day_share")
+    acquired, paused = await acquire_all(rate_limiter)
+    assert (acquired, paused.reason) == (18, "day_share")
     assert paused.until(clock.now()) <= START + timedelta(hours=24, seconds=5)
-    assert (await take_all(rate_limiter, Priority.INTERACTIVE))[0] == 0
-    taken, paused = await take_all(rate_limiter, Priority.WEBHOOK)
-    assert (taken, paused.reason) == (2, "day_share")
+    assert (await acquire_all(rate_limiter, Priority.INTERACTIVE))[0] == 0
+    acquired, paused = await acquire_all(rate_limiter, Priority.WEBHOOK)
+    assert (acquired, paused.reason) == (2, "day_share")
     assert await wait_of(rate_limiter, "another organisation") == 0
 
-    await clock.move(24 * 3600 + 1)
-    assert (await take_all(rate_limiter))[0] == 18
+    await clock.advance(24 * 3600 + 1)
+    assert (await acquire_all(rate_limiter))[0] == 18
 
 
-async def test_a_cap_above_the_vendors_day_leaves_the_vendors_count_its_meaning(db, clock):
+async def test_a_daily_cap_above_the_vendors_limit_does_not_change_what_must_remain_of_the_limit(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=100_000, per_day=1_000_000, pause_at=0.9))
     await wait_of(rate_limiter, ORGANISATION)
-    await tell(db, day_remaining=501)
-    assert (await take_all(rate_limiter, most=50))[0] == 50
-    await tell(db, day_remaining=500)
-    assert (await take_all(rate_limiter))[0] == 0
+    await record_remaining(db, day_remaining=501)
+    assert (await acquire_all(rate_limiter, most=50))[0] == 50
+    await record_remaining(db, day_remaining=500)
+    assert (await acquire_all(rate_limiter))[0] == 0
 
 
-async def test_once_an_hour_one_call_may_look_whether_the_vendors_day_is_over(db, clock):
+async def test_one_call_an_hour_may_find_out_whether_the_vendors_day_is_over(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=1000, per_day=5000, pause_at=0.9))
     await wait_of(rate_limiter, ORGANISATION)
-    await tell(db, day_remaining=100)
-    assert (await take_all(rate_limiter))[0] == 0
-    await clock.move(1800)
-    assert (await take_all(rate_limiter))[0] == 0
-    await clock.move(1801)
-    assert (await take_all(rate_limiter))[0] == 1
-    await tell(db, day_remaining=99)
-    assert (await take_all(rate_limiter))[0] == 0
-    await clock.move(3601)
+    await record_remaining(db, day_remaining=100)
+    assert (await acquire_all(rate_limiter))[0] == 0
+    await clock.advance(1800)
+    assert (await acquire_all(rate_limiter))[0] == 0
+    await clock.advance(1801)
+    assert (await acquire_all(rate_limiter))[0] == 1
+    await record_remaining(db, day_remaining=99)
+    assert (await acquire_all(rate_limiter))[0] == 0
+    await clock.advance(3601)
     assert await wait_of(rate_limiter, ORGANISATION) == 0
-    await tell(db, day_remaining=4999)
-    assert (await take_all(rate_limiter, most=50))[0] == 50
+    await record_remaining(db, day_remaining=4999)
+    assert (await acquire_all(rate_limiter, most=50))[0] == 50
 
 
-async def tell(db, day_remaining):
+async def record_remaining(db, day_remaining):
     async with db.transaction() as session:
         await record_traffic(session, "xero", ORGANISATION, Traffic(calls=1, day_remaining=day_remaining))
 
@@ -212,28 +200,28 @@ async def tell(db, day_remaining):
         ("unknown", 1e9, 3600, 3601),
     ],
 )
-def test_a_pause_is_what_the_vendor_asked_for_within_reason(limit, retry_after, least, most):
+def test_a_retry_delay_is_what_the_vendor_asked_for_up_to_a_maximum(limit, retry_after, least, most):
     assert least <= retry_delay(RateLimited("", limit, retry_after)) <= most
 
 
-async def test_a_limit_reached_holds_every_replica_still_and_no_other_organisation(db, other_db, clock):
-    here, there = (RateLimiter(one, clock, "xero", rate_limits()) for one in (db, other_db))
+async def test_a_limit_that_was_hit_pauses_every_replica_and_no_other_organisation(db, other_db, clock):
+    here, there = (RateLimiter(database, clock, "xero", rate_limits()) for database in (db, other_db))
     await wait_of(here, ORGANISATION)
     await here.pause(ORGANISATION, RateLimited("", "minute", 22))
     assert 22 < await wait_of(there, ORGANISATION) < 23
     assert await wait_of(there, "another organisation") == 0
-    await clock.move(23)
+    await clock.advance(23)
     assert await wait_of(there, ORGANISATION) == 0
 
 
-async def test_the_apps_limit_holds_every_organisation_still(db, clock):
+async def test_the_apps_limit_pauses_every_organisation(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits())
     await wait_of(rate_limiter, ORGANISATION)
     await rate_limiter.pause(ORGANISATION, RateLimited("", "app_minute", None))
     assert await wait_of(rate_limiter, "another organisation") > 19
 
 
-async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
+async def test_a_wait_that_is_too_long_raises_paused_with_its_reason(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits())
     await wait_of(rate_limiter, ORGANISATION)
     await rate_limiter.pause(ORGANISATION, RateLimited("", "day", 66975))
@@ -243,16 +231,16 @@ async def test_a_wait_that_is_too_long_is_a_pause_with_its_reason(db, clock):
     assert 66970 < paused.value.seconds < 66980
 
 
-async def test_no_lock_of_the_budget_outlives_its_statement(db, other_db, clock):
-    """A process that is stopped between asking and hearing the answer must not keep every other one waiting."""
+async def test_no_lock_of_the_rate_limiter_outlives_its_statement(db, other_db, clock):
+    """A process that is stopped before it reads the answer must not make every other one wait."""
     async with db.transaction() as session:
-        rate_limiter = RateLimiter(cast("Any", _Borrowed(session)), clock, "xero", rate_limits())
+        rate_limiter = RateLimiter(cast("Any", _OpenTransactionDatabase(session)), clock, "xero", rate_limits())
         assert await wait_of(rate_limiter, ORGANISATION) == 0
         assert await wait_of(RateLimiter(other_db, clock, "xero", rate_limits()), ORGANISATION) == 0
 
 
-class _Borrowed:
-    """A database whose transaction is the test's, left open."""
+class _OpenTransactionDatabase:
+    """A database whose one transaction is the test's, which stays open."""
 
     def __init__(self, session):
         self._session = session

@@ -1,4 +1,4 @@
-"""The cursor in its table: what a crash or a switch of questions leaves to go on from."""
+"""Cursors and runs in their tables: a crash or a change of settings must lose no row, and no run may stay open."""
 
 import asyncio
 from datetime import timedelta
@@ -13,72 +13,79 @@ from app.sync import progress, runs
 from app.sync.leases import DEFAULT_TIMINGS, claim_lease, release_lease
 from app.sync.tables import ResourceStatus, RunTrigger
 from tests.support.oracle import assert_mirror_equals
-from tests.support.service import CARD, QuickClock, open_world, settings_for
+from tests.support.service import INTEGRATION, ShortWaitClock, open_harness, settings_for
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("ends_at", [1, 3, 7])
-async def test_a_walk_goes_on_from_its_last_whole_page(dsn, ends_at):
-    async with open_world(dsn, xero_page_size=10, options={"limits_enabled": False}) as world:
-        [tenant_id, *_] = await world.connect()
-        await world.pick(tenant_id)
-        working = asyncio.create_task(world.work())
-        asked: list[object] = []
+async def test_a_cancelled_pull_continues_after_its_last_committed_page(dsn, ends_at):
+    async with open_harness(dsn, xero_page_size=10, options={"limits_enabled": False}) as harness:
+        [tenant_id, *_] = await harness.connect()
+        await harness.select_tenants(tenant_id)
+        syncing = asyncio.create_task(harness.run_until_idle())
+        requested: list[object] = []
 
         async def end(request):
-            asked.append(request)
-            if len(asked) == ends_at:
-                working.cancel()
+            requested.append(request)
+            if len(requested) == ends_at:
+                syncing.cancel()
 
-        world.between.act = end
-        await asyncio.gather(working, return_exceptions=True)
-        assert working.cancelled()
-        world.between.act = None
-        assert not await world.rows("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
+        harness.transport.after_call = end
+        await asyncio.gather(syncing, return_exceptions=True)
+        assert syncing.cancelled()
+        harness.transport.after_call = None
+        assert not await harness.query("SELECT 1 FROM sync_leases WHERE expires_at > wall_clock()")
 
-        await world.work()
+        await harness.run_until_idle()
 
-        await assert_mirror_equals(world, tenant_id)
-        [run] = (await world.read(f"{CARD}/runs"))["items"]
+        await assert_mirror_equals(harness, tenant_id)
+        [run] = (await harness.read(f"{INTEGRATION}/runs"))["items"]
         assert run["status"] == "succeeded"
         pages = sum(resource["calls"] for resource in run["resources"])
-        # At most the four pages under way were asked for in vain.
-        assert len(await world.ledger()) <= pages + 4
+        # At most the four pages in flight were requested and not committed.
+        assert len(await harness.xero_calls()) <= pages + 4
 
 
-async def test_pages_counted_by_another_size_are_counted_anew(dsn):
-    """A row slipped past on the way up is met on the way down, which smaller pages must not cut short."""
-    async with open_world(dsn, xero_page_size=20, options={"limits_enabled": False}) as world:
-        [tenant_id] = await world.ready()
-        await world.control("POST", "/clock", {"advance_seconds": 900})
-        made = await world.edit(tenant_id, edit="bulk_insert", resource="Invoices", count=300)
+async def test_a_pull_continued_with_another_page_size_starts_from_its_first_page(dsn):
+    """A row that moves behind the page being read is found when the pages are read again, smaller pages or not."""
+    async with open_harness(dsn, xero_page_size=20, options={"limits_enabled": False}) as harness:
+        [tenant_id] = await harness.connect_and_sync()
+        await harness.control("POST", "/clock", {"advance_seconds": 900})
+        made = await harness.edit_books(tenant_id, edit="bulk_insert", resource="Invoices", count=300)
         new = {change["id"] for change in made["changes"]}
-        invoices = await world.state(tenant_id, "Invoices")
+        invoices = await harness.xero_rows(tenant_id, "Invoices")
         added = [row for row in invoices if row["id"] in new and row["type"] == "ACCREC"]
         earliest = min(added, key=lambda row: (row["updated_at"], row["id"]))["id"]
-        await world.call("POST", f"{CARD}/sync")
-        working = asyncio.create_task(world.work())
-        asked = [0]
+        await harness.call("POST", f"{INTEGRATION}/sync")
+        syncing = asyncio.create_task(harness.run_until_idle())
+        requested = [0]
 
-        async def act(request):
+        async def stamp_then_cancel(request):
             if request.url.path.endswith("/Invoices"):
-                asked.append(int(request.url.params["page"]))
-                if asked[-1] == 10 > asked[-2]:
-                    await world.edit(tenant_id, edit="stamp", resource="Invoices", id=earliest)
-                if asked[-1] == 14 < asked[-2]:
-                    working.cancel()
+                requested.append(int(request.url.params["page"]))
+                if requested[-1] == 10 > requested[-2]:
+                    await harness.edit_books(tenant_id, edit="stamp", resource="Invoices", id=earliest)
+                if requested[-1] == 14 < requested[-2]:
+                    syncing.cancel()
 
-        world.between.act = act
-        await asyncio.gather(working, return_exceptions=True)
-        world.between.act = None
+        harness.transport.after_call = stamp_then_cancel
+        await asyncio.gather(syncing, return_exceptions=True)
+        harness.transport.after_call = None
 
-        other = create_app(settings_for(dsn, xero_page_size=10), clock=QuickClock(), transport=world.between)
+        other = create_app(settings_for(dsn, xero_page_size=10), clock=ShortWaitClock(), transport=harness.transport)
         await other.state.services.engines["xero"].worker.run_until_idle()
         await other.state.services.db.close()
 
-        await assert_mirror_equals(world, tenant_id)
+        await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
+async def is_a_lock_waited_for(db):
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with db.transaction() as session:
+        return await session.scalar(text(waiting))
+
+
+async def test_work_added_while_a_run_is_being_finished_goes_into_another_run(db, other_db):
     async def add(tenant_id):
         async with db.transaction() as session:
             return await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, [tenant_id]))
@@ -89,44 +96,48 @@ async def test_work_added_to_a_run_that_is_just_closing_goes_into_another(db):
             await runs.finish_resource(closing, run_id, "one", resource)
         await runs.finish_if_done(closing, run_id)
         adding = asyncio.create_task(add("other"))
-        await asyncio.wait({adding}, timeout=0.3)
+
+        async def is_waiting_or_done():
+            return adding.done() or await is_a_lock_waited_for(other_db)
+
+        await wait_until(is_waiting_or_done, "the other transaction waits for this one")
     assert await adding != run_id
 
 
-async def test_a_run_whose_work_is_done_takes_no_more_though_it_is_not_closed_yet(db):
-    async def order():
+async def test_a_run_without_pending_work_takes_no_more_although_it_is_not_finished_yet(db):
+    async def request_run():
         async with db.transaction() as session:
             return await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, ["one"]))
 
-    run_id = await order()
-    assert await order() == run_id
+    run_id = await request_run()
+    assert await request_run() == run_id
     async with db.transaction() as session:
         for resource in Resource:
             await runs.finish_resource(session, run_id, "one", resource)
-    assert await order() != run_id
+    assert await request_run() != run_id
     async with db.transaction() as session:
         assert len(await runs.claim_work(session, "xero", "one")) == len(Resource)
 
 
-async def test_an_organisation_asked_for_again_is_begun_again_where_the_run_gave_it_up(db):
-    async def order(*tenant_ids):
+async def test_an_organisation_requested_again_is_read_again_where_the_run_could_not_read_it(db):
+    async def request_run(*tenant_ids):
         async with db.transaction() as session:
             return await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, tenant_ids))
 
-    run_id = await order("one", "two")
+    run_id = await request_run("one", "two")
     async with db.transaction() as session:
         for number, resource in enumerate(Resource):
             given_up = ((ResourceStatus.PAUSED, "Deselected."), (ResourceStatus.FAILED, "Forbidden."))
             outcome = (*given_up, None, None)[number]
             await runs.finish_resource(session, run_id, "one", resource, outcome)
-    assert await order("one") == run_id
+    assert await request_run("one") == run_id
     async with db.transaction() as session:
         work = await runs.claim_work(session, "xero", "one")
     assert [one.resource for one in work] == list(Resource)[:2]
 
 
-async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_look(db):
-    async def look():
+async def test_a_run_whose_owner_died_before_finishing_it_is_finished_by_the_next_tick(db):
+    async def close_and_read_status():
         async with db.transaction() as session:
             await runs.close_orphaned_runs(session, "xero")
             found = await runs.find_run(session, "xero", run_id)
@@ -135,35 +146,35 @@ async def test_a_run_whose_owner_died_before_closing_it_is_closed_by_the_next_lo
 
     async with db.transaction() as session:
         run_id = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, ["one"]))
-        held = await claim_lease(session, "xero", "one", "its owner", DEFAULT_TIMINGS)
-    assert held
-    assert await look() == "running"
+        lease = await claim_lease(session, "xero", "one", "its owner", DEFAULT_TIMINGS)
+    assert lease
+    assert await close_and_read_status() == "running"
     async with db.transaction() as session:
         for resource in Resource:
             await runs.finish_resource(session, run_id, "one", resource)
-    # Its owner is still there, and about to close it.
-    assert await look() == "running"
+    # A lease is held, so its owner is about to finish it.
+    assert await close_and_read_status() == "running"
     async with db.transaction() as session:
-        await release_lease(session, held)
-    assert await look() == "succeeded"
+        await release_lease(session, lease)
+    assert await close_and_read_status() == "succeeded"
 
 
-async def test_a_look_for_a_tick_that_is_not_due_waits_for_nobody(db):
-    async def look():
+async def test_a_tick_that_is_not_due_waits_for_no_lock(db):
+    async def open_tick():
         async with db.transaction() as session:
             return await runs.open_tick(session, "xero", timedelta(minutes=15), ["one"])
 
-    assert await look()
-    async with db.transaction() as standing:
-        await standing.execute(text("SELECT 1 FROM sync_schedules FOR UPDATE"))
-        async with asyncio.timeout(2):
-            assert await look() is None
+    assert await open_tick()
+    async with db.transaction() as holder:
+        await holder.execute(text("SELECT 1 FROM sync_schedules FOR UPDATE"))
+        # Waiting for this lock would fail with a lock timeout: it is released after the answer alone.
+        assert await open_tick() is None
 
 
-async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_beside_it(db):
+async def test_one_pull_of_an_organisation_is_claimed_at_a_time_and_a_reconciliation_beside_it(db):
     async with db.transaction() as session:
-        pulled = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, ["one"]))
-        compared = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.RECONCILE, ["one"]))
+        pull_id = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.MANUAL, ["one"]))
+        reconciliation_id = await runs.open_run(session, runs.RunRequest("xero", RunTrigger.RECONCILE, ["one"]))
         other = uuid4()
         await session.execute(
             text(
@@ -176,36 +187,36 @@ async def test_one_run_of_an_organisation_is_taken_at_a_time_and_a_comparison_be
             text("INSERT INTO sync_run_resources (run_id, tenant_id, resource) VALUES (:id, 'one', 'invoices')"),
             {"id": other},
         )
-    taken = []
+    claimed = []
     async with db.transaction() as session:
         work = await runs.claim_work(session, "xero", "one")
-        taken.append({one.run_id for one in work})
+        claimed.append({one.run_id for one in work})
         busy = set(runs.equivalent_triggers(work[0].trigger))
         work = await runs.claim_work(session, "xero", "one", busy)
-        taken.append({one.run_id for one in work})
-    assert taken in ([{pulled}, {compared}], [{compared}, {pulled}])
+        claimed.append({one.run_id for one in work})
+    assert claimed in ([{pull_id}, {reconciliation_id}], [{reconciliation_id}, {pull_id}])
 
 
-async def test_a_sync_by_hand_need_not_wait_for_a_long_comparison(dsn):
-    async with open_world(dsn, options={"limits_enabled": False}) as world:
-        [tenant_id] = await world.ready()
+async def test_a_sync_by_hand_does_not_wait_for_a_reconciliation(dsn):
+    async with open_harness(dsn, options={"limits_enabled": False}) as harness:
+        [tenant_id] = await harness.connect_and_sync()
         started: list[str] = []
 
         async def sync_meanwhile(_request):
             if not started:
-                started.append((await world.call("POST", f"{CARD}/sync")).headers["location"])
+                started.append((await harness.call("POST", f"{INTEGRATION}/sync")).headers["location"])
 
-        world.between.act = sync_meanwhile
-        compared = await world.call("POST", f"{CARD}/reconcile")
-        await world.work()
-        manual, long = await world.read(started[0]), await world.read(compared.headers["location"])
-        assert (manual["status"], long["status"]) == ("succeeded", "succeeded")
-        assert manual["id"] != long["id"]
-        await assert_mirror_equals(world, tenant_id)
+        harness.transport.after_call = sync_meanwhile
+        reconciliation = await harness.call("POST", f"{INTEGRATION}/reconcile")
+        await harness.run_until_idle()
+        sync, reconciled = await harness.read(started[0]), await harness.read(reconciliation.headers["location"])
+        assert (sync["status"], reconciled["status"]) == ("succeeded", "succeeded")
+        assert sync["id"] != reconciled["id"]
+        await assert_mirror_equals(harness, tenant_id)
 
 
-async def test_steps_become_visible_in_the_order_of_their_ids(db):
-    """A reader goes on after the newest step it has seen, so none may come in before that one later."""
+async def test_progress_events_become_visible_in_the_order_of_their_ids(db):
+    """A reader asks for the events after the last id it has seen, so none with a lower id may be committed later."""
     async with db.transaction() as first:
         await progress.publish(first, "page", {"number": 1})
         async with db.transaction() as second:
@@ -214,19 +225,19 @@ async def test_steps_become_visible_in_the_order_of_their_ids(db):
                 await progress.publish(second, "page", {"number": 2})
 
 
-async def test_old_runs_steps_and_events_are_forgotten(dsn):
-    async with open_world(dsn) as world:
-        await world.ready()
-        await world.execute("UPDATE sync_runs SET finished_at = finished_at - interval '91 days'")
-        await world.execute("UPDATE progress_events SET at = at - interval '7 hours'")
-        await world.execute(
+async def test_old_runs_progress_events_and_webhook_events_are_deleted(dsn):
+    async with open_harness(dsn) as harness:
+        await harness.connect_and_sync()
+        await harness.execute("UPDATE sync_runs SET finished_at = finished_at - interval '91 days'")
+        await harness.execute("UPDATE progress_events SET at = at - interval '7 hours'")
+        await harness.execute(
             "INSERT INTO xero_webhook_events"
             " (tenant_id, resource_id, category, event_type, event_at, payload, status, received_at)"
             " SELECT 't', status, 'INVOICE', 'UPDATE', now(), '{}', status, now() - days * interval '1 day'"
             " FROM unnest(ARRAY['ignored', 'processed', 'pending', 'dead'], ARRAY[91, 89, 91, 91]) AS x(status, days)"
         )
-        await world.engine.maintenance.run()
-        assert not await world.rows("SELECT 1 FROM sync_runs")
-        assert not await world.rows("SELECT 1 FROM progress_events")
-        left = await world.rows("SELECT status FROM xero_webhook_events ORDER BY status")
+        await harness.engine.maintenance.run()
+        assert not await harness.query("SELECT 1 FROM sync_runs")
+        assert not await harness.query("SELECT 1 FROM progress_events")
+        left = await harness.query("SELECT status FROM xero_webhook_events ORDER BY status")
         assert [row["status"] for row in left] == ["pending", "processed"]

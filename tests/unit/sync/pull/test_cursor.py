@@ -1,4 +1,4 @@
-"""The cursor against a small model of Xero's list: sorted by change, edited between the pages."""
+"""The cursor against a model of Xero's lists, sorted by change and edited between pages: no row may be missed."""
 
 import random
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,23 @@ from app.sync.pull.incremental import next_state_of
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 OVERLAP = timedelta(minutes=5)
-ENDLESS = 2000
+MAX_CALLS = 2000
 
 
 @dataclass
-class List:
-    """Xero's list: rows by id with the instant of their last change, which is also their version."""
+class ModelList:
+    """A model of one of Xero's lists.
+
+    Attributes:
+        size: rows of a page.
+        is_inclusive: whether If-Modified-Since returns the rows of that very second too.
+        counts: whether a page says how many rows there are.
+        now: the instant of the next change.
+        rows: by id, the instant of the row's last change, which is also its version.
+        rejected: ids of rows that cannot be read.
+        counts_the_page_alone: whether that count is of the page's rows instead of all.
+        requested: the page numbers that were requested.
+    """
 
     size: int
     is_inclusive: bool = True
@@ -30,11 +41,11 @@ class List:
     rows: dict[str, datetime] = field(default_factory=dict)
     rejected: frozenset[str] = frozenset()
     counts_the_page_alone: bool = False
-    asked: list[int] = field(default_factory=list)
+    requested: list[int] = field(default_factory=list)
 
     @property
     def calls(self):
-        return len(self.asked)
+        return len(self.requested)
 
     def add(self, count, apart):
         for _ in range(count):
@@ -44,9 +55,9 @@ class List:
     def edit(self, row_id):
         self.rows[row_id] = self.now
 
-    def ask(self, since, page):
-        self.asked.append(page)
-        assert self.calls < ENDLESS, "the walk does not end"
+    def read_page(self, since, page):
+        self.requested.append(page)
+        assert self.calls < MAX_CALLS, "the pull does not end"
         bound = datetime.min.replace(tzinfo=UTC) if since is None else since
         if since is not None and not self.is_inclusive:
             bound = since + timedelta(seconds=1)
@@ -64,29 +75,29 @@ class List:
         )
 
 
-def walk_once(vendor, walk, mirror, between=lambda: None, overlap=OVERLAP):
-    """Walk to the end as the pull does, forgetting what a restart forgets whenever `between` says so."""
-    walk = begin(walk)
-    while walk.is_active:
-        rows, page = vendor.ask(walk.since, walk.page)
+def pull_once(vendor, state, mirror, between=lambda: None, overlap=OVERLAP):
+    """Read all pages as the pull does; when `between` returns true, forget what a crash makes the pull forget."""
+    state = begin(state)
+    while state.is_active:
+        rows, page = vendor.read_page(state.since, state.page)
         for stamp, row_id in rows:
             mirror[row_id] = max(stamp, mirror.get(row_id, stamp))
-        walk = advance(walk, page, overlap)
+        state = advance(state, page, overlap)
         if between():
-            walk = replace(walk, seen=None)
-    return walk
+            state = replace(state, seen=None)
+    return state
 
 
-def quiet_walk(vendor):
+def pull_unchanged(vendor):
     mirror: dict[str, datetime] = {}
-    walk = walk_once(vendor, CursorState(), mirror)
+    state = pull_once(vendor, CursorState(), mirror)
     assert mirror == vendor.rows
-    return walk
+    return state
 
 
 @st.composite
-def disturbances(draw):
-    """How a list looks and what happens between its pages, all from one seed so that failures shrink well."""
+def scenarios(draw):
+    """Draw what a list holds and what happens between its pages, all from one seed so that failures shrink well."""
     return {
         "size": draw(st.integers(1, 7)),
         "rows": draw(st.integers(0, 60)),
@@ -101,26 +112,26 @@ def disturbances(draw):
     }
 
 
-def make_list(how):
-    vendor = List(how["size"], how["is_inclusive"], how["counts"])
-    chance = random.Random(how["seed"])  # noqa: S311 - repeatable
-    for _ in range(how["rows"]):
-        vendor.add(1, timedelta(milliseconds=chance.randint(0, how["apart"])))
-    return vendor, chance
+def make_list(scenario):
+    vendor = ModelList(scenario["size"], scenario["is_inclusive"], scenario["counts"])
+    rng = random.Random(scenario["seed"])  # noqa: S311 - repeatable
+    for _ in range(scenario["rows"]):
+        vendor.add(1, timedelta(milliseconds=rng.randint(0, scenario["apart"])))
+    return vendor, rng
 
 
-def disturb(vendor, chance, how):
-    vendor.now += timedelta(milliseconds=chance.randint(0, how["pace"]))
-    for _ in range(chance.randint(0, how["edits"])):
-        if vendor.rows and chance.random() < 0.8:
-            vendor.edit(chance.choice(sorted(vendor.rows)))
+def edit_between_pages(vendor, rng, scenario):
+    vendor.now += timedelta(milliseconds=rng.randint(0, scenario["pace"]))
+    for _ in range(rng.randint(0, scenario["edits"])):
+        if vendor.rows and rng.random() < 0.8:
+            vendor.edit(rng.choice(sorted(vendor.rows)))
         elif len(vendor.rows) < 200:
-            vendor.add(1, timedelta(milliseconds=chance.randint(0, 5)))
-    return chance.random() < how["crashes"]
+            vendor.add(1, timedelta(milliseconds=rng.randint(0, 5)))
+    return rng.random() < scenario["crashes"]
 
 
-@settings(max_examples=400, deadline=None)
-@given(disturbances())
+@settings(max_examples=400)
+@given(scenarios())
 @example(
     {
         "size": 4,
@@ -135,80 +146,80 @@ def disturb(vendor, chance, how):
         "seed": 2,
     }
 )
-def test_no_row_is_missed_whatever_is_edited_between_the_pages(how):
-    vendor, chance = make_list(how)
-    overlap = timedelta(seconds=how["overlap"])
+def test_no_row_is_missed_whatever_is_edited_between_the_pages(scenario):
+    vendor, rng = make_list(scenario)
+    overlap = timedelta(seconds=scenario["overlap"])
     mirror: dict[str, datetime] = {}
     before: dict[str, datetime] = {}
-    walk = CursorState()
+    state = CursorState()
     for _ in range(3):
         at_start = dict(vendor.rows)
         pages_left = iter(range(40))
-        walk = walk_once(
+        state = pull_once(
             vendor,
-            walk,
+            state,
             mirror,
-            lambda left=pages_left: next(left, None) is not None and disturb(vendor, chance, how),
+            lambda left=pages_left: next(left, None) is not None and edit_between_pages(vendor, rng, scenario),
             overlap,
         )
         unedited = {row_id: stamp for row_id, stamp in at_start.items() if vendor.rows[row_id] == stamp}
         assert {row_id: mirror.get(row_id) for row_id in unedited} == unedited
-        # What was edited during the walk before this one, and not since, is here by now.
+        # What was edited during the pull before this one, and not since, has been read by now.
         assert all(mirror[row_id] == stamp for row_id, stamp in before.items() if vendor.rows[row_id] == stamp)
         before = dict(vendor.rows)
-    walk_once(vendor, walk, mirror, overlap=overlap)
+    pull_once(vendor, state, mirror, overlap=overlap)
     assert mirror == vendor.rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 130), st.integers(1, 7), st.integers(2000, 90_000), st.booleans())
-def test_quiet_rows_cost_a_call_per_page_and_at_most_one_more(rows, size, apart, is_inclusive):
-    vendor = List(size, is_inclusive)
+def test_unchanged_rows_cost_a_call_per_page_and_at_most_one_more(rows, size, apart, is_inclusive):
+    vendor = ModelList(size, is_inclusive)
     vendor.add(rows, timedelta(milliseconds=apart))
-    quiet_walk(vendor)
+    pull_unchanged(vendor)
     assert vendor.calls <= max(1, -(-rows // size)) + 1
 
 
 @pytest.mark.parametrize(("rows", "size", "calls"), [(2500, 1000, 3), (1000, 1000, 1), (3000, 1000, 3), (7, 1, 7)])
 def test_a_second_with_more_rows_than_a_page_is_paged_without_a_call_too_many(rows, size, calls):
-    vendor = List(size)
+    vendor = ModelList(size)
     vendor.add(rows, timedelta())
-    quiet_walk(vendor)
+    pull_unchanged(vendor)
     assert vendor.calls == calls
 
 
 @pytest.mark.parametrize("rows", [19_000, 20_000, 20_001])
 def test_a_long_history_costs_a_call_per_page_and_at_most_one_more(rows):
-    vendor = List(1000)
+    vendor = ModelList(1000)
     vendor.add(rows, timedelta(seconds=40))
-    quiet_walk(vendor)
+    pull_unchanged(vendor)
     assert vendor.calls <= -(-rows // 1000) + 1
 
 
 def test_a_tick_over_unchanged_rows_is_one_call():
-    vendor = List(1000)
+    vendor = ModelList(1000)
     vendor.add(2500, timedelta(seconds=7))
-    walk = quiet_walk(vendor)
+    state = pull_unchanged(vendor)
     for _ in range(3):
-        vendor.asked, vendor.now = [], vendor.now + timedelta(minutes=15)
-        walk = walk_once(vendor, walk, dict(vendor.rows))
+        vendor.requested, vendor.now = [], vendor.now + timedelta(minutes=15)
+        state = pull_once(vendor, state, dict(vendor.rows))
         assert vendor.calls == 1
 
 
-def test_a_crowd_within_the_overlap_is_not_read_again_at_every_tick():
-    vendor = List(1000)
+def test_more_rows_of_one_second_than_a_page_holds_are_not_read_again_at_every_tick():
+    vendor = ModelList(1000)
     vendor.add(2500, timedelta())
-    walk = quiet_walk(vendor)
+    state = pull_unchanged(vendor)
     counts = []
     for _ in range(3):
-        vendor.asked, vendor.now = [], vendor.now + timedelta(minutes=15)
-        walk = walk_once(vendor, walk, {})
+        vendor.requested, vendor.now = [], vendor.now + timedelta(minutes=15)
+        state = pull_once(vendor, state, {})
         counts.append(vendor.calls)
     assert counts == [3, 1, 1]
 
 
-def test_the_pages_of_a_crowd_are_read_again_backwards_when_one_of_its_rows_moved():
-    vendor = List(10)
+def test_pages_of_one_second_are_read_again_backwards_when_one_of_their_rows_has_moved():
+    vendor = ModelList(10)
     vendor.add(45, timedelta())
     edits = iter(["row-00003"])
     mirror: dict[str, datetime] = {}
@@ -218,70 +229,70 @@ def test_the_pages_of_a_crowd_are_read_again_backwards_when_one_of_its_rows_move
         if row_id := next(edits, None):
             vendor.edit(row_id)
 
-    walk_once(vendor, CursorState(), mirror, edit_once)
+    pull_once(vendor, CursorState(), mirror, edit_once)
     assert mirror == vendor.rows
 
 
-def test_more_rows_seen_than_the_vendor_counts_is_no_proof_of_completeness():
-    vendor = List(10)
+def test_a_count_lower_than_the_rows_seen_is_no_proof_of_completeness():
+    vendor = ModelList(10)
     vendor.add(35, timedelta())
     vendor.counts_the_page_alone = True
-    walk_once(vendor, CursorState(), {})
-    assert vendor.asked[:7] == [1, 2, 3, 4, 3, 2, 1]
+    pull_once(vendor, CursorState(), {})
+    assert vendor.requested[:7] == [1, 2, 3, 4, 3, 2, 1]
 
 
 def test_a_stamp_from_the_future_hides_no_later_change():
-    vendor = List(10)
+    vendor = ModelList(10)
     vendor.add(5, timedelta(seconds=10))
     vendor.rows["row-00002"] = START + timedelta(days=3000)
     mirror: dict[str, datetime] = {}
-    walk = walk_once(vendor, CursorState(), mirror)
+    state = pull_once(vendor, CursorState(), mirror)
     vendor.now += timedelta(minutes=15)
     vendor.edit("row-00004")
-    walk_once(vendor, walk, mirror)
+    pull_once(vendor, state, mirror)
     assert mirror == vendor.rows
 
 
-def test_rows_without_a_readable_stamp_do_not_stop_a_walk():
-    vendor = List(10)
+def test_rows_without_a_readable_stamp_do_not_stop_a_pull():
+    vendor = ModelList(10)
     vendor.add(50, timedelta(seconds=10))
     vendor.rejected = frozenset(sorted(vendor.rows)[:25])
-    quiet_walk(vendor)
+    pull_unchanged(vendor)
 
 
 def test_rows_that_arrive_late_within_the_overlap_are_found():
-    vendor = List(10)
+    vendor = ModelList(10)
     vendor.add(50, timedelta(seconds=10))
-    walk = quiet_walk(vendor)
+    state = pull_unchanged(vendor)
     late = vendor.now - OVERLAP + timedelta(seconds=2)
     vendor.rows["late"] = late
     vendor.now += timedelta(minutes=15)
     mirror: dict[str, datetime] = {}
-    walk_once(vendor, walk, mirror)
+    pull_once(vendor, state, mirror)
     assert mirror["late"] == late
 
 
-def test_a_long_crowd_is_left_once_the_rows_thin_out():
-    vendor = List(100)
+def test_page_numbers_stop_growing_once_the_rows_of_a_second_fit_on_a_page():
+    vendor = ModelList(100)
     vendor.add(100 * (DENSE_PAGES + 2), timedelta())
     vendor.add(10_000, timedelta(seconds=30))
-    quiet_walk(vendor)
-    assert vendor.asked[:3] == [1, 2, 3]
-    assert max(vendor.asked) < DENSE_PAGES + 5
+    pull_unchanged(vendor)
+    assert vendor.requested[:3] == [1, 2, 3]
+    assert max(vendor.requested) < DENSE_PAGES + 5
     assert vendor.calls <= len(vendor.rows) / 100 + DENSE_PAGES + 8
 
 
 @pytest.mark.parametrize(("is_filtered", "page"), [(True, 6), (False, 1)])
-def test_pages_counted_with_another_filter_are_begun_anew(is_filtered, page):
-    """Without its filter a list is longer, and a page further back than where the row went that is looked for."""
-    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True)
-    vendor = List(10)
+def test_pages_restart_when_the_filter_is_dropped_and_only_then(is_filtered, page):
+    """Without its filter a list is longer, so a page of the same number lies before rows that are still to be read."""
+    state = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True)
+    vendor = ModelList(10)
     vendor.add(100, timedelta())
-    _, answer = vendor.ask(START, 7)
+    _, answer = vendor.read_page(START, 7)
     fetched = Fetched(answer, PageRequest(Resource.INVOICES, is_filtered=is_filtered))
-    assert next_state_of(walk, fetched, OVERLAP, was_filtered=True).page == page
+    assert next_state_of(state, fetched, OVERLAP, was_filtered=True).page == page
 
 
-def test_pages_begun_anew_keep_the_bound():
-    walk = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True, seen=frozenset("a"))
-    assert restart_pages(walk) == CursorState(since=START, next_since=START, is_active=True)
+def test_restarted_pages_keep_their_since():
+    state = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True, seen=frozenset("a"))
+    assert restart_pages(state) == CursorState(since=START, next_since=START, is_active=True)
