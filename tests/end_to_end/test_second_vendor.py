@@ -136,7 +136,7 @@ async def test_each_vendor_is_called_as_often_at_once_as_it_allows(harness):
             are_two_in_flight.set()
         await are_two_in_flight.wait()
 
-    harness.transport.act = hold_until_two_are_in_flight
+    harness.transport.after_call = hold_until_two_are_in_flight
     await harness.connect_and_sync()
     await connect_paper(harness)
     assert are_two_in_flight.is_set()
