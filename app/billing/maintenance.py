@@ -14,7 +14,7 @@ class RefreshResult:
     """What a refresh changed: timeline events written, links whose review state changed, and alerts."""
 
     events: int
-    restated_links: int
+    changed_review_states: int
     alerts: alerts.AlertCounts
 
 
@@ -28,5 +28,5 @@ async def refresh_derived(session: Session, now: datetime, policy: alerts.AlertP
     """
     events = await timeline.record_events_of_other_services(session)
     await infer_missing_base_currencies(session)
-    restated_links = await review.refresh_review_states(session)
-    return RefreshResult(events, restated_links, await alerts.evaluate(session, now, policy))
+    changed_review_states = await review.refresh_review_states(session)
+    return RefreshResult(events, changed_review_states, await alerts.evaluate(session, now, policy))

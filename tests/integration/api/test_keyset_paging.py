@@ -1,0 +1,65 @@
+"""Keyset paging of the sync's lists: pages neither repeat nor lose rows of equal instants."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from app.sync import runs
+from app.sync.pull import reconcile
+from app.sync.tables import Reconciliation, Run, WebhookEvent
+from app.sync.webhooks import inbox
+from app.sync.webhooks.inbox import EventFilter
+
+# Two rows share the newest instant and three the oldest, so that every page of two ends among equals.
+INSTANTS = [datetime(2026, 11, day, 8, tzinfo=UTC) for day in (3, 1, 1, 3, 1)]
+
+
+def make_run(at, vendor="xero"):
+    return Run(id=uuid4(), vendor=vendor, trigger="manual", started_at=at)
+
+
+async def add_runs(session):
+    session.add_all([make_run(at) for at in INSTANTS])
+    session.add(make_run(INSTANTS[0], vendor="paper"))
+
+
+async def add_events(session):
+    for number, at in enumerate(INSTANTS):
+        key = {"tenant_id": "t1", "resource_id": f"r{number}", "category": "INVOICE", "event_type": "UPDATE"}
+        session.add(WebhookEvent(**key, event_at=at, received_at=at, payload={}))
+
+
+async def add_findings(session):
+    run = make_run(INSTANTS[0])
+    session.add(run)
+    await session.flush()
+    session.add_all(
+        [Reconciliation(run_id=run.id, tenant_id="t1", resource="invoices", finished_at=at) for at in INSTANTS]
+    )
+
+
+async def list_events(session, vendor, after, limit):
+    return await inbox.list_events(session, vendor, EventFilter(), after, limit)
+
+
+@pytest.mark.parametrize(
+    ("add", "list_page", "order", "instant"),
+    [
+        (add_runs, runs.list_runs, runs.RUN_ORDER, "started_at"),
+        (add_events, list_events, inbox.EVENT_ORDER, "received_at"),
+        (add_findings, reconcile.list_findings, reconcile.FINDING_ORDER, "finished_at"),
+    ],
+)
+async def test_pages_of_two_hold_every_row_once_newest_first(db, add, list_page, order, instant):
+    found, after = [], None
+    async with db.transaction() as session:
+        await add(session)
+        await session.flush()
+        while page := await list_page(session, "xero", after, 2):
+            found += page
+            after = order.position(page[-1])
+            assert len(found) <= len(INSTANTS)
+
+    assert [getattr(row, instant) for row in found] == sorted(INSTANTS, reverse=True)
+    assert len({row.id for row in found}) == len(INSTANTS)
