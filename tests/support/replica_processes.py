@@ -288,7 +288,7 @@ def free_port():
     """Return a port that nobody listens at.
 
     Ports that the system hands out by itself, to every outgoing connection too, begin higher: one of those might be
-    taken between this look and the moment a replica listens.
+    taken between this check and the moment a replica listens.
     """
     for port in random.sample(PORTS, len(PORTS)):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

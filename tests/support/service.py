@@ -148,13 +148,13 @@ class ServiceHarness:
             await self.engine.worker.run_until_idle()
 
     async def start_sync(self) -> str:
-        """Open a run by hand and return its URL; `run_until_idle` executes it."""
+        """Open a manual run and return its URL; `run_until_idle` executes it."""
         started = await self.call("POST", f"{INTEGRATION}/sync")
         assert started.status_code == 202, started.text
         return str(started.headers["location"])
 
     async def sync(self) -> Any:
-        """Open a run by hand, execute it and return it as the API shows it."""
+        """Open a manual run, execute it and return it as the API shows it."""
         run = await self.start_sync()
         await self.run_until_idle()
         return await self.read(run)
