@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.auth import is_guarded
+from app.api.auth import is_protected
 from app.api.errors import ProblemDetails, documented
 from app.api.middleware.idempotency import MUTATIONS
 
@@ -38,7 +38,7 @@ def _complete(openapi: dict[str, Any]) -> None:
     schemas |= schema.pop("$defs") | {"ProblemDetails": schema}
     for path, operations in openapi["paths"].items():
         for method, operation in operations.items():
-            _complete_operation(operation, is_mutation=method.upper() in MUTATIONS, is_ours=is_guarded(path))
+            _complete_operation(operation, is_mutation=method.upper() in MUTATIONS, is_ours=is_protected(path))
 
 
 def _complete_operation(operation: dict[str, Any], *, is_mutation: bool, is_ours: bool) -> None:

@@ -50,7 +50,7 @@ async def test_customers_come_by_name_whatever_the_case_and_every_page_goes_on(a
     async with db.transaction() as session:
         for name in names:
             await add_customer(session, name)
-    found = [each["name"] for each in await api.walk("/api/customers", limit=2)]
+    found = [each["name"] for each in await api.read_all("/api/customers", limit=2)]
     assert sorted(found) == sorted(names)
     assert [name.lower() for name in found] == sorted(name.lower() for name in names)
 
