@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from app.concurrency import cancel_and_wait
 from app.db import DatabaseUnavailable
 from app.sync.engine import Engine
 
@@ -47,9 +48,7 @@ class Scheduler:
     async def stop(self) -> None:
         """Stop claiming work, drop what is under way at its last whole page, and hand every lease back."""
         self._jobs.shutdown(wait=False)
-        for worker in self._workers.values():
-            worker.cancel()
-        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+        await cancel_and_wait(self._workers.values())
 
     def is_alive(self) -> bool:
         """Say whether every worker has looked for work lately."""

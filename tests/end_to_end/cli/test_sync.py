@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from app.cli.sync import follow_sync
+from app.cli.sync import sync_tenants
 
 
 async def test_a_sync_by_command_ends_with_its_figures(world):
@@ -14,7 +14,7 @@ async def test_a_sync_by_command_ends_with_its_figures(world):
     await world.pick(tenant_ids[0])
     drawn = io.StringIO()
 
-    outcome = await follow_sync(world.services, Console(file=drawn, width=200), None)
+    outcome = await sync_tenants(world.services, Console(file=drawn, width=200), None)
 
     assert outcome == 0
     assert [word in drawn.getvalue() for word in ("contacts", "invoices", "succeeded")] == [True] * 3
@@ -25,7 +25,7 @@ async def test_a_sync_by_command_says_when_something_did_not_come(world):
     await world.pick(tenant_ids[0])
     await world.fault("organisation_offline", path="/api.xro/2.0/Payments")
 
-    assert await follow_sync(world.services, Console(file=io.StringIO(), width=200), None) == 1
+    assert await sync_tenants(world.services, Console(file=io.StringIO(), width=200), None) == 1
 
 
 async def test_a_sync_by_command_ends_when_its_worker_breaks(world, monkeypatch):
@@ -38,4 +38,4 @@ async def test_a_sync_by_command_ends_when_its_worker_breaks(world, monkeypatch)
     monkeypatch.setattr(world.engine.worker, "run_until_idle", break_down)
     async with asyncio.timeout(10):
         with pytest.raises(RuntimeError, match="broken"):
-            await follow_sync(world.services, Console(file=io.StringIO()), None)
+            await sync_tenants(world.services, Console(file=io.StringIO()), None)
