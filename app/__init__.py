@@ -1,13 +1,12 @@
-"""The map of the house; imports go downward only.
+"""The service: mirrors what Xero organisations bill and serves it over HTTP. Imports go downward in this list only.
 
-cli           the commands
-main          create_app(settings): the composition root, the only file that names a vendor
-api           HTTP in | scheduler: when things happen | xero: one vendor, HTTP and translation
-sync          keeps billing equal to the vendor: engine, worker, owner, runs, inbox, drain
-              ownership: who works on an organisation | calls: what may be asked, and what an answer means
-              walk: how rows are read, page by page and whole
-connections   whom we may speak to: grants, tokens, organisations, selection, health and banners
-connector     the port every vendor fulfils
-billing       the neutral truth: records, tables, store (mirror), matching, and how to read it
-clock crypto db embedded log settings    foundations
+cli           the commands: serve, migrate, sync, token, rotate-keys, openapi, simulator, demo
+main          the composition root: builds the application; the only module that names a vendor
+api           HTTP: middlewares and routers | scheduler: runs periodic jobs | xero: the connector of one vendor
+sync          keeps billing data equal to the vendor's: engine, worker, leases, runs, pull, webhooks, client, status
+connections   vendor apps, consent, grants and tokens, tenants and their selection, connection status
+connector     the port that every vendor implements
+billing       the vendor-neutral data: records, tables, store, mirror, matching, alerts, summaries, timeline
+audit, concurrency, idempotency, paging                        helpers of several layers
+clock, crypto, db, embedded_postgres, log, settings, console   foundations, and the static files of the console
 """

@@ -1,4 +1,4 @@
-"""Time as a collaborator: whoever waits or asks for the hour is handed a clock."""
+"""The clock: code that reads the time or waits is given one, so that a test can control time."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,14 +6,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """A source of the current time, and a way to wait."""
+
     def now(self) -> datetime:
-        """Return the instant, aware, in UTC."""
+        """Return the current instant, timezone-aware, in UTC."""
 
     async def sleep(self, seconds: float) -> None:
-        """Return once that many seconds have passed on this clock."""
+        """Return after that many seconds have passed on this clock."""
 
 
 class SystemClock:
+    """The machine's clock."""
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 

@@ -1,4 +1,4 @@
-"""Ending tasks that were begun side by side."""
+"""Helpers for asyncio tasks."""
 
 import asyncio
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel what still runs and wait until all have ended, however they do."""
+    """Cancel the tasks that are still running and wait until all have ended; results and exceptions are dropped."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

@@ -1,4 +1,4 @@
-"""Secrets sealed at rest: AES-256-GCM under a named key, bound to the row and column they belong to."""
+"""Encrypts secrets at rest with AES-256-GCM under a named key, bound to the row and column they are stored in."""
 
 import base64
 import binascii
@@ -13,14 +13,14 @@ NONCE_BYTES = 12
 
 
 class SealBroken(RuntimeError):
-    """A sealed value cannot be opened: its key is missing, or it was altered or moved to another row."""
+    """A sealed value cannot be decrypted: its key is not configured, or it was altered or copied to another row."""
 
 
 class Sealer:
-    """Seals with the first key and opens with any.
+    """Encrypts (seals) with the newest key and decrypts (opens) with any configured key.
 
     Args:
-        keys: 32-byte keys by id, newest first; never empty.
+        keys: 32-byte keys by key id, newest first; at least one.
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
@@ -28,21 +28,23 @@ class Sealer:
         self._newest = next(iter(keys))
 
     def seal(self, secret: str, associated_data: str) -> str:
-        """Return `v1.<key id>.<base64url(nonce + ciphertext)>`.
+        """Encrypt a secret and return its envelope, `v1.<key id>.<base64url(nonce + ciphertext)>`.
 
         Args:
-            secret: the text to hide.
-            associated_data: `table/row/column`; the same words open it, so that a value copied elsewhere is refused.
+            secret: the text to encrypt.
+            associated_data: `table/row/column`. `open` must be given the same text, so that an envelope copied to
+                another row or column is refused.
         """
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = nonce + self._ciphers[self._newest].encrypt(nonce, secret.encode(), associated_data.encode())
         return f"{VERSION}.{self._newest}.{base64.urlsafe_b64encode(sealed).decode()}"
 
     def open(self, envelope: str, associated_data: str) -> str:
-        """Return the secret.
+        """Decrypt an envelope and return the secret.
 
         Raises:
-            SealBroken: no key of that id is configured, or the envelope is not what was sealed with this data.
+            SealBroken: no key of the envelope's id is configured, or the envelope was altered or sealed with other
+                associated data.
         """
         version, _, rest = envelope.partition(".")
         key_id, _, encoded = rest.partition(".")
@@ -60,4 +62,5 @@ class Sealer:
             ) from error
 
     def is_newest(self, envelope: str) -> bool:
+        """Return whether the envelope was sealed with the newest key; if not, key rotation seals it again."""
         return envelope.startswith(f"{VERSION}.{self._newest}.")

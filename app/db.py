@@ -1,4 +1,4 @@
-"""The database's door: engine, the one way to open a transaction, the table base, and the migrations."""
+"""The database: connection pool and transactions, the base class and column types of the tables, and migrations."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,13 +9,7 @@ import sqlalchemy.exc
 import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import (
-    DateTime,
-    MetaData,
-    event,
-    func,
-    text,
-)
+from sqlalchemy import DateTime, MetaData, event, func, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -23,7 +17,8 @@ from sqlalchemy.orm import DeclarativeBase
 log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-# What our connections are called in pg_stat_activity; an owner's transactions carry its name behind it.
+# The application_name of our connections in pg_stat_activity. A transaction that runs under a lease appends the name
+# of the lease's owner, so that it can be found and terminated when the lease is taken over.
 APPLICATION_NAME = "vectis-xero"
 SESSION_SETTINGS = {
     "application_name": APPLICATION_NAME,
@@ -31,23 +26,28 @@ SESSION_SETTINGS = {
     "statement_timeout": "15000",
     "lock_timeout": "4000",
     "idle_in_transaction_session_timeout": "30000",
-    # A page's statement run five times while the tables are small gets a plan for small tables, and keeps it while a
-    # first sync fills them: measured, its sixth run took 30 times the fifth. Planning anew costs a millisecond.
+    # With plan_cache_mode = auto, a prepared statement may switch to a generic plan at its sixth execution. During a
+    # first sync that plan is made for nearly empty tables and is kept while they fill: measured, the sixth execution
+    # of a page's statement took 30 times the fifth. Planning each execution costs about a millisecond.
     "plan_cache_mode": "force_custom_plan",
 }
-# SQLSTATE classes that say "the server is not there for us now": connection trouble, operator intervention,
-# too many connections, lock or statement timeouts, and deadlocks. The same work may succeed a moment later.
+# SQLSTATE prefixes of transient errors: connection exceptions (08), operator intervention (57P), insufficient resources
+# (53), lock and statement timeouts, transaction timeouts, and deadlocks. The same work may succeed a moment later.
 TRANSIENT_SQLSTATES = ("08", "57P", "53", "55P03", "57014", "25P03", "25P04", "40P01")
 
-
 Session = AsyncSession
+# The server default of a generated primary key, and the type of a column that holds an instant.
+NEW_ID = func.gen_random_uuid()
+Instant = DateTime(timezone=True)
 
 
 class DatabaseUnavailable(RuntimeError):
-    """PostgreSQL did not answer, or not in time; nothing was written and the same call may be tried again."""
+    """PostgreSQL did not answer, or not in time. Nothing was committed; the same call may be tried again."""
 
 
 class Table(DeclarativeBase):
+    """The base class of every table model; names constraints the same way as the migrations do."""
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -64,82 +64,91 @@ class Database:
 
     Args:
         dsn: `postgresql+asyncpg://…`.
-        pool_size: connections kept; as many again may be opened under load.
+        pool_size: the number of connections kept open; as many again may be opened under load.
     """
 
     def __init__(self, dsn: str, pool_size: int = 8) -> None:
         self.engine = create_async_engine(
             dsn,
-            hide_parameters=True,  # what a statement carried, such as a token, has no place in an error's text
+            hide_parameters=True,  # an error's text must not contain a statement's values, which may be tokens
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=3,
             pool_use_lifo=True,
             connect_args={"timeout": 3, "command_timeout": 20, "server_settings": SESSION_SETTINGS},
         )
-        event.listen(self.engine.sync_engine, "handle_error", _recognise_lost_connection)
+        event.listen(self.engine.sync_engine, "handle_error", _mark_as_disconnect)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Open a transaction, commit it at the end of the block, roll it back on any exception.
+        """Open a transaction, commit it at the end of the block, and roll it back on any exception.
 
         Raises:
-            DatabaseUnavailable: the server is away, too busy, or a timeout passed.
+            DatabaseUnavailable: the server cannot be reached or is overloaded, or a timeout expired.
         """
         try:
             async with self._sessions() as session, session.begin():
                 yield session
         except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, asyncpg.PostgresConnectionError) as error:
-            if _is_passing(error):
+            if _is_transient(error):
                 raise DatabaseUnavailable("PostgreSQL is not answering; the same call may be tried again.") from error
             raise
         except (OSError, asyncpg.InternalClientError) as error:
-            # Refused, timed out, or a host name that resolves to nothing, as a stopped container's does.
+            # The connection was refused or timed out, or the host name does not resolve, as a stopped container's.
             raise DatabaseUnavailable("PostgreSQL cannot be reached; the same call may be tried again.") from error
 
     async def is_ready(self) -> bool:
-        """Say whether the server answers and carries the newest migration, or one that a newer version added."""
+        """Return whether the server answers and its schema is at this version's newest migration or a later one."""
         async with self.transaction() as session:
             if await session.scalar(text("SELECT to_regclass('alembic_version')")) is None:
                 return False
-            current = await session.scalar(text("SELECT version_num FROM alembic_version"))
-        return current is not None and current >= newest_revision()
+            revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision is not None and revision >= newest_revision()
 
     async def close(self) -> None:
         await self.engine.dispose()
 
 
-async def terminate_stuck_transactions(session: Session, name: str, seconds: float) -> int:
-    """End connections of this name whose transaction has been open for so long; return how many were.
+async def terminate_stuck_transactions(session: Session, name_pattern: str, seconds: float) -> int:
+    """Terminate connections whose transaction has been open for longer than `seconds`.
 
-    PostgreSQL lets a role end its own connections. What such a transaction wrote is undone and its locks are free.
+    PostgreSQL lets a role terminate its own connections. The terminated transactions are rolled back and release their
+    locks.
+
+    Args:
+        session: an open transaction; its own connection is never terminated.
+        name_pattern: a LIKE pattern of the `application_name` of the connections to look at.
+        seconds: how long a transaction may be open.
+
+    Returns:
+        The number of connections that were terminated.
     """
     statement = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE :name"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE :name_pattern"
         " AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
         " AND xact_start < clock_timestamp() - make_interval(secs => :seconds)"
     )
-    ended = (await session.execute(statement, {"name": name, "seconds": seconds})).all()
-    if ended:
-        log.warning("standing_transactions_ended", name=name, count=len(ended))
-    return len(ended)
+    terminated = (await session.execute(statement, {"name_pattern": name_pattern, "seconds": seconds})).all()
+    if terminated:
+        log.warning("stuck_transactions_terminated", name_pattern=name_pattern, count=len(terminated))
+    return len(terminated)
 
 
 def migrate(dsn: str, revision: str = "head") -> None:
-    """Bring the schema to a revision; blocking, and safe when two processes start it at once.
+    """Migrate the schema to a revision. Blocks; an advisory lock makes concurrent calls of two processes safe.
 
     Args:
         dsn: `postgresql+asyncpg://…`.
-        revision: an Alembic revision; `base` takes everything down.
+        revision: an Alembic revision; `base` removes every table.
 
     Raises:
-        DatabaseUnavailable: the server cannot be reached, or refuses us.
+        DatabaseUnavailable: the server cannot be reached, or refuses the user or the database.
     """
     config = alembic_config(dsn)
-    move = command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade
+    change_schema = command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade
     try:
-        move(config, revision)
+        change_schema(config, revision)
     except (OSError, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be used; check DATABASE_URL and the server: {error}.") from error
 
@@ -152,34 +161,29 @@ def alembic_config(dsn: str) -> Config:
 
 
 def newest_revision() -> str:
-    """Return the name of the newest migration file; the files are numbered, so names sort by age."""
+    """Return the revision of the newest migration file. The file names begin with their number, so they sort by age."""
     return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def _is_passing(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state.startswith(TRANSIENT_SQLSTATES) or _is_lost(error.orig)
+        return error.connection_invalidated or state.startswith(TRANSIENT_SQLSTATES) or _is_connection_loss(error.orig)
     return True
 
 
-def _is_lost(error: BaseException | None) -> bool:
-    lost = (asyncpg.InternalClientError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+def _is_connection_loss(error: BaseException | None) -> bool:
+    """Return whether the error, or one of its causes, says that the connection to the server was lost."""
+    losses = (asyncpg.InternalClientError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
     while error is not None:
-        if isinstance(error, lost):
+        if isinstance(error, losses):
             return True
         error = error.__cause__
     return False
 
 
-def _recognise_lost_connection(context: ExceptionContext) -> None:
-    # asyncpg reports a vanished server as InternalClientError, which SQLAlchemy does not take for a
-    # disconnect; left alone, the dead connection would go back to the pool.
+def _mark_as_disconnect(context: ExceptionContext) -> None:
+    # asyncpg reports a server that vanished as InternalClientError, which SQLAlchemy does not recognise as a
+    # disconnect: without this listener the dead connection would be returned to the pool.
     if isinstance(context.original_exception.__cause__ or context.original_exception, asyncpg.InternalClientError):
         context.is_disconnect = True
-
-
-NEW_ID = func.gen_random_uuid()
-
-
-Instant = DateTime(timezone=True)

@@ -1,4 +1,4 @@
-"""Logs: one line per event, UTC, with the ids of the request or run, and never a secret."""
+"""Logging: one line per event, in UTC, with the ids of the request or run; values of secrets are redacted by name."""
 
 import logging
 import sys
@@ -7,19 +7,30 @@ from typing import Any
 
 import structlog
 
-SECRET_WORDS = ("token", "secret", "password", "authorization", "signature", "signing_key", "code_verifier", "cookie")
-HARMLESS = frozenset({"fencing_token"})
+# A field whose name contains one of these is redacted.
+SECRET_NAME_PARTS = (
+    "token",
+    "secret",
+    "password",
+    "authorization",
+    "signature",
+    "signing_key",
+    "code_verifier",
+    "cookie",
+)
+# Fields whose name contains one of those parts although their value is no secret.
+NOT_SECRET = frozenset({"fencing_token"})
 
 
 def configure_logging(level: str, log_format: str | None) -> None:
-    """Send our own and the libraries' records through one chain to stderr.
+    """Send the records of this package and of its libraries through the same processors to stderr.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
-        log_format: `console`, `json`, or None for console on a terminal and JSON elsewhere.
+        log_format: `console`, `json`, or None for `console` on a terminal and `json` elsewhere.
     """
-    as_text = log_format == "console" or (log_format is None and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    is_console = log_format == "console" or (log_format is None and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -43,14 +54,14 @@ def configure_logging(level: str, log_format: str | None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # httpx logs every request line at INFO, query and all; our own call records say more and leak less.
-    for noisy in ("httpx", "httpcore", "apscheduler", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # httpx logs every request's URL with its query string at INFO. Our own records of calls contain more and leak less.
+    for logger_name in ("httpx", "httpcore", "apscheduler", "uvicorn.access"):
+        logging.getLogger(logger_name).setLevel(logging.WARNING)
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's own processor signature
-    """Blank every value whose name says it is a secret, so that a careless log call leaks nothing."""
+    """Replace every value whose name says it is a secret, so that no log call can leak one by mistake."""
     for name in event:
-        if name not in HARMLESS and any(word in name.lower() for word in SECRET_WORDS):
+        if name not in NOT_SECRET and any(part in name.lower() for part in SECRET_NAME_PARTS):
             event[name] = "[redacted]"
     return event

@@ -1,4 +1,4 @@
-"""Who is calling: bearer tokens, checked before anything else of a request to the API is looked at."""
+"""Authentication: verifies bearer tokens (JWT, HS256 with a secret or RS256/ES256 with a key set) and mints them."""
 
 import math
 import re
@@ -18,46 +18,47 @@ Role = Literal["admin", "analyst", "viewer", "service"]
 FetchJson = Callable[[str], Awaitable[Mapping[str, Any]]]
 
 ROLES = frozenset(get_args(Role))
-GUARDED = "/api/"
-# The two addresses of the API that the vendor and the user's browser call without a token of ours.
+PROTECTED_PREFIX = "/api/"
+# Two paths of the API are called without a token: by the user's browser after a consent, and by the vendor.
 PUBLIC_PATHS = re.compile(r"/api/integrations/[a-z]+/callback|/api/webhooks/[a-z]+")
-# A clock that runs ahead of ours may say "not before" a moment too early; an expiry is never stretched.
+# The issuer's clock may be ahead of ours, so `nbf` is allowed to be this far in the future. `exp` has no leeway.
 LEEWAY_SECONDS = 5
-REFETCH_SECONDS = 10
+# The key set is fetched again after an hour; after ten seconds when a token names a key that is not in it.
 REFRESH_SECONDS = 3600
-LONGEST_SUBJECT = 255
-ASYMMETRIC = {"RS256": "RSA", "ES256": "EC"}
-# What PyJWT lets through from tokens that are no tokens.
-UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+REFETCH_SECONDS = 10
+MAX_SUBJECT_LENGTH = 255
+KEY_TYPES = {"RS256": "RSA", "ES256": "EC"}
+# What PyJWT raises for malformed tokens and keys.
+JWT_ERRORS = (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: the token's `sub` and its role."""
+    """The authenticated caller: the token's `sub` and `role`."""
 
     subject: str
     role: Role
 
 
-def is_guarded(path: str) -> bool:
-    """Say whether an address needs a token: everything of the API but the callback and the webhook."""
-    return path.startswith(GUARDED) and not PUBLIC_PATHS.fullmatch(path)
+def is_protected(path: str) -> bool:
+    """Return whether a path needs a token: every path of the API except the callback and the webhook."""
+    return path.startswith(PROTECTED_PREFIX) and not PUBLIC_PATHS.fullmatch(path)
 
 
 def mint_token(  # noqa: PLR0913 - each is a claim
     secret: str, role: Role, subject: str, *, hours: float, audience: str, now: datetime
 ) -> str:
-    """Return an HS256 token of ours.
+    """Return a new HS256 token.
 
     Args:
         secret: `AUTH_JWT_SECRET`.
-        role: what it allows.
-        subject: who it is for; shows in the audit trail.
-        hours: how long it is good.
+        role: the claim `role`.
+        subject: the claim `sub`; the audit trail shows it.
+        hours: how long the token is valid.
         audience: `AUTH_JWT_AUDIENCE`.
-        now: the instant it is issued.
+        now: the instant of issue.
     """
     claims = {"sub": subject, "role": role, "aud": audience, "iat": now, "exp": now + timedelta(hours=hours)}
     return jwt.encode(claims, secret, algorithm="HS256")
@@ -65,25 +66,25 @@ def mint_token(  # noqa: PLR0913 - each is a claim
 
 @dataclass
 class KeySet:
-    """The identity provider's public keys, read when needed and kept when it is away.
+    """The identity provider's public keys, fetched when needed and kept while the provider cannot be reached.
 
     Attributes:
-        url: of the JWK set.
-        fetch_json: reads a JSON object from a URL; any `OSError`, `RuntimeError` or `ValueError` means "away".
-        clock: paces the reading.
+        url: the URL of the JWK set.
+        fetch_json: fetches a JSON object from a URL; raises `OSError`, `RuntimeError` or `ValueError` when it cannot.
+        clock: decides when the keys are fetched again.
     """
 
     url: str
     fetch_json: FetchJson
     clock: Clock
     _keys: dict[str | None, jwt.PyJWK] = field(default_factory=dict)
-    _tried_at: datetime | None = None
+    _fetch_attempted_at: datetime | None = None
 
     async def find(self, key_id: str | None) -> jwt.PyJWK | None:
-        """Return the key of that id; without an id, the only key there is.
+        """Return the key of an id, or the only key when the token names none; None when there is no such key.
 
         Raises:
-            Problem: no key was ever read and the provider is away.
+            Problem: `identity_unavailable`, when the keys could never be fetched.
         """
         if self._is_due(key_id in self._keys):
             await self._fetch()
@@ -92,33 +93,33 @@ class KeySet:
         return self._keys.get(key_id)
 
     def _is_due(self, is_known: bool) -> bool:  # noqa: FBT001 - a fact, not a switch
-        if self._tried_at is None:
+        if self._fetch_attempted_at is None:
             return True
-        age = (self.clock.now() - self._tried_at).total_seconds()
+        age = (self.clock.now() - self._fetch_attempted_at).total_seconds()
         return age >= (REFRESH_SECONDS if is_known else REFETCH_SECONDS)
 
     async def _fetch(self) -> None:
-        self._tried_at = self.clock.now()
+        self._fetch_attempted_at = self.clock.now()
         try:
             self._keys = _read_keys(await self.fetch_json(self.url)) or self._keys
         except (OSError, RuntimeError, ValueError) as error:
-            log.warning("jwks_unavailable", reason=type(error).__name__)
+            log.warning("jwks_fetch_failed", reason=type(error).__name__)
         if not self._keys:
             detail = "The keys to check tokens with cannot be read now; try again."
             raise Problem("identity_unavailable", detail, headers={"Retry-After": str(REFETCH_SECONDS)})
 
 
 class TokenVerifier:
-    """Checks a token's signature, audience, times and role.
+    """Verifies a token's signature, audience, times and role.
 
-    HS256 is checked with the secret alone and RS256 or ES256 with a key of the set alone, so that no public key is
-    ever taken for a secret.
+    HS256 is verified with the secret only, RS256 and ES256 with a key of the set only. Otherwise a forger could sign an
+    HS256 token with a public key.
 
     Args:
         secret: `AUTH_JWT_SECRET`, or None.
         keys: the provider's key set, or None.
-        audience: what `aud` must hold.
-        clock: what an expiry is held against.
+        audience: the value that `aud` must contain.
+        clock: the time that `exp` and `nbf` are compared with.
     """
 
     def __init__(self, secret: str | None, keys: KeySet | None, audience: str, clock: Clock) -> None:
@@ -128,16 +129,16 @@ class TokenVerifier:
         self._clock = clock
 
     async def verify(self, token: str) -> Actor:
-        """Return who the token speaks for.
+        """Return the caller that the token identifies.
 
         Raises:
-            Problem: `not_authenticated` or, where only the role is wrong, `not_allowed`.
+            Problem: `not_authenticated`, or `not_allowed` when only the role is wrong.
         """
         try:
             claims = await self._read(token)
             subject = _read_subject(claims)
-        except UNREADABLE as error:
-            raise unauthenticated(_reason(error)) from error
+        except JWT_ERRORS as error:
+            raise not_authenticated(_reason(error)) from error
         role = claims.get("role")
         if not isinstance(role, str) or role not in ROLES:
             raise Problem("not_allowed", "The token carries no role this service knows.")
@@ -146,9 +147,9 @@ class TokenVerifier:
     async def _read(self, token: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(token)
         key, algorithm = await self._choose_key(header)
-        # The times are held against our own clock below, which a test can drive.
-        unchecked = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
-        options: Options = {"require": ["exp", "aud"], **unchecked}  # type: ignore[typeddict-item]  # names are literals
+        # The times are checked below, against a clock that tests can set.
+        unverified = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+        options: Options = {"require": ["exp", "aud"], **unverified}  # type: ignore[typeddict-item]  # mypy loses the literal keys
         claims = jwt.decode(token, key, algorithms=[algorithm], audience=self._audience, options=options)
         _check_times(claims, self._clock.now().timestamp())
         return claims
@@ -157,14 +158,15 @@ class TokenVerifier:
         algorithm = header["alg"]
         if algorithm == "HS256" and self._secret:
             return self._secret, algorithm
-        if algorithm in ASYMMETRIC and self._keys:
+        if algorithm in KEY_TYPES and self._keys:
             found = await self._keys.find(header.get("kid"))
-            if found and found.key_type == ASYMMETRIC[algorithm]:
+            if found and found.key_type == KEY_TYPES[algorithm]:
                 return found.key, algorithm
         raise jwt.InvalidTokenError
 
 
-def unauthenticated(detail: str) -> Problem:
+def not_authenticated(detail: str) -> Problem:
+    """Return the 401 that asks for a bearer token."""
     return Problem("not_authenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
@@ -173,10 +175,10 @@ def _read_keys(document: Mapping[str, Any]) -> dict[str | None, jwt.PyJWK]:
     for entry in document["keys"] if isinstance(document.get("keys"), list) else []:
         try:
             key = jwt.PyJWK.from_dict(entry)
-        except UNREADABLE:
-            # A set may hold keys of kinds we do not use; those we do use are still good.
+        except JWT_ERRORS:
+            # A set may contain keys of types that PyJWT does not support; the others are still usable.
             continue
-        if key.key_type in ASYMMETRIC.values() and key.public_key_use in {None, "sig"}:
+        if key.key_type in KEY_TYPES.values() and key.public_key_use in {None, "sig"}:
             keys[key.key_id] = key
     return keys
 
@@ -197,7 +199,7 @@ def _read_instant(seconds: object) -> float:
 
 def _read_subject(claims: Mapping[str, Any]) -> str:
     subject = claims.get("sub") or "unnamed"
-    if not isinstance(subject, str) or len(subject) > LONGEST_SUBJECT or "\0" in subject:
+    if not isinstance(subject, str) or len(subject) > MAX_SUBJECT_LENGTH or "\0" in subject:
         raise jwt.InvalidTokenError
     return subject
 

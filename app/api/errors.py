@@ -1,4 +1,4 @@
-"""What a caller is told when something is refused: RFC 9457 problems, and the only table of HTTP statuses."""
+"""Errors of the API: RFC 9457 problems, the table of their codes and HTTP statuses, and the exception handlers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
 
-REFERENCE = "#/components/schemas/ProblemDetails"
+MEDIA_TYPE = "application/problem+json"
+SCHEMA_REFERENCE = "#/components/schemas/ProblemDetails"
 
+# The HTTP status and the title of every problem code. No other module of the service knows HTTP statuses of errors.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "malformed_json": (400, "The body is not JSON"),
@@ -45,11 +46,13 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_ready": (503, "Not ready"),
 }
 
-# What the framework itself refuses, by status; everything else it may say is a bad request.
+# Codes for the errors that the framework itself raises, by status; every other status is a bad request.
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 
-NOT_LET_IN = frozenset({"not_authenticated", "not_allowed", "invalid_signature"})
-EVERYWHERE = ("not_authenticated", "not_allowed", "validation_failed", "database_unavailable")
+# Problems that are logged, because they may be attempts at access.
+ACCESS_DENIED_CODES = frozenset({"not_authenticated", "not_allowed", "invalid_signature"})
+# Problems that every route but the public ones may answer with.
+COMMON_CODES = ("not_authenticated", "not_allowed", "validation_failed", "database_unavailable")
 
 
 class FieldError(BaseModel):
@@ -81,14 +84,14 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(HTTPException):
-    """A refusal with a stable code; status and title come from `PROBLEMS`.
+    """An error response with a stable code; the title and the status come from `PROBLEMS`.
 
     Args:
         code: a key of `PROBLEMS`.
-        detail: what happened, what it means, what to do; for the caller's eyes.
-        status: only where one code has two statuses.
-        errors: `{"pointer", "message"}` each.
-        headers: to send along.
+        detail: what happened, what it means and what to do, for a person to read.
+        status: overrides the status of `PROBLEMS`, for errors of the framework that share a code.
+        errors: what does not fit, field by field; only with `validation_failed`.
+        headers: headers to add to the response.
     """
 
     def __init__(
@@ -100,33 +103,38 @@ class Problem(HTTPException):
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        usual, self.title = PROBLEMS[code]
-        super().__init__(status or usual, detail, headers)
+        default_status, self.title = PROBLEMS[code]
+        super().__init__(status or default_status, detail, headers)
         self.code = code
         self.errors = errors
 
 
-def not_found(what: str) -> Problem:
-    """Return the 404 for a thing that is not there, such as `invoice`."""
-    return Problem("not_found", f"There is no {what} of this id.")
+def not_found(resource_name: str) -> Problem:
+    """Return the 404 for a resource that does not exist, such as `invoice`."""
+    return Problem("not_found", f"There is no {resource_name} of this id.")
 
 
 def documented(*codes: str, is_public: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route: these problems and, unless it is public, those any route may answer."""
-    answers: dict[int | str, dict[str, Any]] = {}
-    for code in (*(() if is_public else EVERYWHERE), *codes):
+    """Return the `responses` argument of a route, which documents its problems in OpenAPI.
+
+    Args:
+        codes: the problems of this route.
+        is_public: leaves out the problems of routes that need a token.
+    """
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in (*(() if is_public else COMMON_CODES), *codes):
         status, title = PROBLEMS[code]
-        answers[status] = {
+        responses[status] = {
             "description": title,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": SCHEMA_REFERENCE}}},
         }
-    return answers
+    return responses
 
 
-def problem_response(problem: Problem, scope: Scope) -> JSONResponse:
-    """Write a problem down as an answer; who was not let in shows in the log."""
-    if problem.code in NOT_LET_IN:
-        log.info("not_let_in", method=scope["method"], path=scope["path"], code=problem.code)
+def render_problem(problem: Problem, scope: Scope) -> JSONResponse:
+    """Return a problem as an HTTP response; logs it when access was denied."""
+    if problem.code in ACCESS_DENIED_CODES:
+        log.info("access_denied", method=scope["method"], path=scope["path"], code=problem.code)
     details = ProblemDetails(
         type=f"urn:vectis:problem:{problem.code}",
         title=problem.title,
@@ -141,16 +149,17 @@ def problem_response(problem: Problem, scope: Scope) -> JSONResponse:
 
 
 def request_id(scope: Scope) -> str:
+    """Return the id that `ProblemMiddleware` gave the request."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 
-def install_handlers(app: FastAPI) -> None:
-    """Give the framework's own refusals the shape of ours."""
-    app.add_exception_handler(HTTPException, _answer_refusal)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
+def add_exception_handlers(app: FastAPI) -> None:
+    """Register handlers that answer every error of the framework and of the routes with a problem."""
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
 
 
-async def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, Problem):
         status = getattr(error, "status_code", 400)
         error = Problem(
@@ -159,7 +168,7 @@ async def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
             status=status,
             headers=getattr(error, "headers", None),
         )
-    return problem_response(error, request.scope)
+    return render_problem(error, request.scope)
 
 
 def _framework_detail(status: int) -> str:
@@ -169,30 +178,35 @@ def _framework_detail(status: int) -> str:
     }.get(status, "The request cannot be read.")
 
 
-async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
-    return problem_response(_as_problem(error), request.scope)
+async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
+    return render_problem(_problem_of(error), request.scope)
 
 
-def _as_problem(error: Exception) -> Problem:
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    # An id that cannot be one names nothing, and what is not there is 404.
-    if any(each["loc"][0] == "path" for each in found):
+def _problem_of(error: Exception) -> Problem:
+    violations = error.errors() if isinstance(error, RequestValidationError) else []
+    # A path parameter of the wrong type, such as an id that is no UUID, cannot be the id of anything: that is a 404.
+    if any(each["loc"][0] == "path" for each in violations):
         return Problem("not_found", "There is nothing of this id.")
-    if any(each["type"] == "json_invalid" for each in found):
+    if any(each["type"] == "json_invalid" for each in violations):
         return Problem("malformed_json", "The body is not JSON.")
     errors = [
-        FieldError(pointer=pointer_to(*each["loc"]), message=each["msg"].removeprefix("Value error, "))
-        for each in found
+        FieldError(pointer=json_pointer(*each["loc"]), message=each["msg"].removeprefix("Value error, "))
+        for each in violations
     ]
-    return invalid(errors)
+    return validation_failed(errors)
 
 
-def invalid(errors: Sequence[FieldError]) -> Problem:
+def validation_failed(errors: Sequence[FieldError]) -> Problem:
     """Return the 422 that lists what does not fit."""
     return Problem("validation_failed", "Some of what was sent does not fit; `errors` says what.", errors=errors)
 
 
-def pointer_to(place: int | str, *steps: int | str) -> str:
-    """Return the JSON pointer of a place; what is under `body` is pointed to from the body itself."""
-    path = steps if place == "body" else (place, *steps)
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+def json_pointer(location: int | str, *keys: int | str) -> str:
+    """Return the JSON pointer of a value of the request.
+
+    Args:
+        location: `body`, `query` or `header`; a pointer into the body begins at the body itself.
+        keys: the keys and indices that lead to the value.
+    """
+    path = keys if location == "body" else (location, *keys)
+    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in path)

@@ -1,4 +1,4 @@
-"""Whether this process makes progress (live) and whether it may be sent traffic (ready)."""
+"""Health checks: whether this process makes progress (live) and whether it can serve requests (ready)."""
 
 from typing import Literal
 

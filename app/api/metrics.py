@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests by route of this replica, and how the sync is over all of them."""
+"""Prometheus metrics: this replica's requests by route, and the state of the sync, which all replicas report alike."""
 
 import math
 import time
@@ -19,7 +19,7 @@ router = APIRouter(tags=["operations"])
 
 
 class Metrics:
-    """The metrics of one application, in a registry of its own."""
+    """The metrics of one application, in a registry of its own, so that tests can create several applications."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -27,47 +27,53 @@ class Metrics:
         self.requests = Counter("http_requests", "Requests answered.", labels, registry=self.registry)
         self.seconds = Histogram(
             "http_request_duration_seconds",
-            "From the first byte of a request to the head of its answer.",
+            "Time from the start of a request to the start of its response.",
             ("method", "route"),
             buckets=BUCKETS,
             registry=self.registry,
         )
 
         self.sync_metrics_read_at = -math.inf
-        self._is_ready = self._gauge("database_ready", "1 while the database answers and carries our tables.")
+        self._is_ready = self._gauge("database_ready", "1 while the database answers and its schema is up to date.")
         self._organisations = self._gauge(
-            "billing_sync_organisations", "Picked organisations by health.", "source", "health"
+            "billing_sync_organisations", "Selected organisations by health.", "source", "health"
         )
         self._data_age = self._gauge(
-            "billing_sync_data_age_seconds", "How long ago the stalest picked organisation was last whole.", "source"
+            "billing_sync_data_age_seconds", "Age of the oldest data among the selected organisations.", "source"
         )
         self._events = self._gauge(
-            "billing_webhook_events", "Webhook events that wait, and those that failed.", "source", "status"
+            "billing_webhook_events", "Webhook events that are waiting, and those that failed.", "source", "status"
         )
         self._signatures = self._gauge(
-            "billing_webhook_signature_failures", "Deliveries of 24 hours with a wrong signature.", "source"
+            "billing_webhook_signature_failures",
+            "Webhook deliveries with a wrong signature in the last 24 hours.",
+            "source",
         )
 
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(name, help_text, labels, registry=self.registry)
 
     def clear_sync_gauges(self) -> None:
-        """Tell nothing of the sync until it is read anew: a figure that may be wrong silences an alarm."""
+        """Remove the values of the sync's gauges: a value that is out of date could hide a problem from an alert."""
         self._is_ready.set(0)
         for gauge in (self._organisations, self._data_age, self._events, self._signatures):
             gauge.clear()
 
     def set_sync_gauges(self, found: Mapping[str, SyncMetrics]) -> None:
-        """Tell of every vendor, by the word in its addresses."""
+        """Set the sync's gauges.
+
+        Args:
+            found: the metrics by source, the vendor's word in URLs.
+        """
         self._is_ready.set(1)
-        for source, vitals in found.items():
-            for health, count in vitals.organisations.items():
+        for source, sync in found.items():
+            for health, count in sync.organisations.items():
                 self._organisations.labels(source, health).set(count)
-            if vitals.data_age is not None:
-                self._data_age.labels(source).set(vitals.data_age)
-            self._events.labels(source, "waiting").set(vitals.events_waiting)
-            self._events.labels(source, "failed").set(vitals.events_failed)
-            self._signatures.labels(source).set(vitals.signature_failures)
+            if sync.data_age is not None:
+                self._data_age.labels(source).set(sync.data_age)
+            self._events.labels(source, "waiting").set(sync.events_waiting)
+            self._events.labels(source, "failed").set(sync.events_failed)
+            self._signatures.labels(source).set(sync.signature_failures)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
@@ -77,7 +83,7 @@ class Metrics:
 async def read_metrics(request: Request) -> Response:
     services = request.app.state.services
     metrics: Metrics = services.metrics
-    # Whoever asks without pause is answered from what was read a moment ago.
+    # The values are read from the database at most every few seconds, however often they are scraped.
     if time.monotonic() - metrics.sync_metrics_read_at > SYNC_METRICS_SECONDS:
         metrics.sync_metrics_read_at = time.monotonic()
         await _refresh_sync_gauges(metrics, services.db, services.engines)

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from app.api.auth import is_guarded
+from app.api.auth import is_protected
 from app.api.deps import Services, bind_engine
 from app.api.errors import ProblemDetails, documented
 from app.api.middleware.idempotency import MUTATIONS
@@ -91,7 +91,7 @@ def _complete(openapi: dict[str, Any]) -> None:
     schemas |= schema.pop("$defs") | {"ProblemDetails": schema}
     for path, operations in openapi["paths"].items():
         for method, operation in operations.items():
-            _complete_operation(operation, is_mutation=method.upper() in MUTATIONS, is_ours=is_guarded(path))
+            _complete_operation(operation, is_mutation=method.upper() in MUTATIONS, is_ours=is_protected(path))
 
 
 def _complete_operation(operation: dict[str, Any], *, is_mutation: bool, is_ours: bool) -> None:

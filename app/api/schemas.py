@@ -1,8 +1,8 @@
-"""What answers are made of: money, rates, links, and the base of every response model."""
+"""Field types shared by the response models (money, rates, links, ids, dates), and their base class."""
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -10,22 +10,23 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from app.api.deps import Services
 from app.billing.summary import BillingDay
 
-CENTS = 2
+MIN_DECIMALS = 2
 
 
 def format_money(amount: Decimal) -> str:
-    """Write an amount exactly, with two decimals or as many more as it has: 1234.5 is `1234.50`, 0.125 stays."""
+    """Return an amount as an exact decimal string with at least two decimals: 1234.5 is `1234.50`, 0.125 is `0.125`."""
     whole, _, fraction = format(amount, "f").partition(".")
-    text = f"{whole}.{fraction.rstrip('0').ljust(CENTS, '0')}"
+    text = f"{whole}.{fraction.rstrip('0').ljust(MIN_DECIMALS, '0')}"
     return text.removeprefix("-") if not amount else text
 
 
 def format_rate(rate: Decimal) -> str:
+    """Return an exchange rate as a decimal string without an exponent."""
     return format(rate, "f")
 
 
-def keep_web_link(link: Any) -> Any:  # noqa: ANN401 - a validator takes what comes
-    """Drop what is no web address: rows of any writer end up in a browser's href."""
+def keep_web_link(link: object) -> str | None:
+    """Return a link that is an http(s) URL, else None: other writers fill these rows, and browsers follow the link."""
     return link if isinstance(link, str) and link.startswith(("https://", "http://")) else None
 
 
@@ -46,11 +47,11 @@ Id = Annotated[UUID, Field(examples=["0b9a7c0e-6a0f-4a52-8f7a-9f2c2f6f6d3e"])]
 
 
 class ResponseModel(BaseModel):
-    """A response model: read from rows, every field always there."""
+    """The base of the response models: reads its fields from rows, and documents every field as always present."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
 
 
 def billing_day(services: Services) -> BillingDay:
-    """Return what "today" and "this month" mean now."""
+    """Return the present day and month in `BILLING_TIMEZONE`."""
     return BillingDay.at(services.clock.now(), services.settings.billing_timezone)

@@ -4,8 +4,8 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from app.api.auth import is_guarded
-from app.api.errors import FieldError, install_handlers, invalid, pointer_to
+from app.api.auth import is_protected
+from app.api.errors import FieldError, add_exception_handlers, json_pointer, validation_failed
 from app.api.middleware.authentication import AuthenticationMiddleware
 from app.api.middleware.body import BodyMiddleware
 from app.api.middleware.headers import HeadersMiddleware
@@ -23,7 +23,7 @@ def configure_api(app: FastAPI, *, is_https: bool) -> None:
             redirect would repeat the request's own Host header.
         is_https: whether `PUBLIC_URL` is.
     """
-    install_handlers(app)
+    add_exception_handlers(app)
     describe_common(app)
     app.router.generate_unique_id_function = name_operation
     app.router.dependencies.append(Depends(refuse_unknown_parameters))
@@ -39,14 +39,14 @@ def configure_api(app: FastAPI, *, is_https: bool) -> None:
 def refuse_unknown_parameters(request: Request) -> None:
     """Refuse a query parameter the route does not declare, or one given twice: a misspelt filter is an error."""
     route = request.scope.get("route")
-    if not is_guarded(request.url.path) or not isinstance(route, APIRoute):
+    if not is_protected(request.url.path) or not isinstance(route, APIRoute):
         return
     declared = declared_parameters(route.dependant)
     given = [name for name, _ in request.query_params.multi_items()]
     errors = [_unknown(name) for name in dict.fromkeys(given) if name not in declared]
     errors += [_repeated(name) for name in dict.fromkeys(given) if name in declared and given.count(name) > 1]
     if errors:
-        raise invalid(errors)
+        raise validation_failed(errors)
 
 
 def declared_parameters(dependant: Dependant) -> frozenset[str]:
@@ -56,8 +56,8 @@ def declared_parameters(dependant: Dependant) -> frozenset[str]:
 
 
 def _unknown(name: str) -> FieldError:
-    return FieldError(pointer=pointer_to("query", name), message="There is no such parameter here.")
+    return FieldError(pointer=json_pointer("query", name), message="There is no such parameter here.")
 
 
 def _repeated(name: str) -> FieldError:
-    return FieldError(pointer=pointer_to("query", name), message="Give this parameter once.")
+    return FieldError(pointer=json_pointer("query", name), message="Give this parameter once.")

@@ -1,4 +1,4 @@
-"""The commands."""
+"""The `vectis-xero` commands."""
 
 import asyncio
 import signal
@@ -14,8 +14,8 @@ from rich.console import Console
 
 from app import main as composition
 from app.api.auth import Role, mint_token
-from app.cli.demo.run import show
-from app.cli.sync import sync_with_bars
+from app.cli.demo.run import run_demo
+from app.cli.sync import sync_from_settings
 from app.clock import SystemClock
 from app.connections.key_rotation import rotate
 from app.crypto import SealBroken, Sealer
@@ -25,7 +25,7 @@ from app.log import configure_logging
 from app.settings import Settings, SettingsError, load_settings, parse_keys
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Xero in Vectis.")
-problems = Console(stderr=True)
+error_console = Console(stderr=True)
 
 Port = Annotated[int, typer.Option(min=0, max=65535)]
 
@@ -39,12 +39,13 @@ def serve(
     migrate_first: Annotated[bool, typer.Option("--migrate", help="Bring the schema up to date first.")] = False,
 ) -> None:
     """Serve HTTP, and sync on a schedule unless SCHEDULER_ENABLED is false."""
-    with _ready() as settings:
+    with _usable_settings() as settings:
         if migrate_first or load_settings().database_url is None:
             migrate(_dsn(settings))
-        # Once all is handed back, uvicorn raises the signal again, which would end us before we have tidied up.
+        # After its shutdown uvicorn raises the signal again; the default handler would end this process before the
+        # embedded server is stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        # Each worker makes itself ready again from the environment and shares the embedded server, if there is one.
+        # Each worker process reads the environment again and uses the same embedded server, if there is one.
         uvicorn.run(
             "app.main:build",
             factory=True,
@@ -60,35 +61,37 @@ def serve(
 
 
 @app.command()
-def demo(*, once: Annotated[bool, typer.Option("--once", help="End after the walk.")] = False) -> None:
-    """Show the main job on the embedded PostgreSQL and the pretend Xero."""
-    raise typer.Exit(show(once=once))
+def demo(*, once: Annotated[bool, typer.Option("--once", help="Exit after the last step.")] = False) -> None:
+    """Run the demo on the embedded PostgreSQL and the Xero simulator, and serve until Ctrl-C."""
+    raise typer.Exit(run_demo(once=once))
 
 
 @app.command(name="migrate")
 def migrate_command() -> None:
-    """Bring the schema to the newest migration."""
-    with _ready() as settings:
+    """Migrate the schema to the newest version."""
+    with _usable_settings() as settings:
         migrate(_dsn(settings))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def simulator(context: typer.Context) -> None:
-    """Run the pretend Xero; its own options follow (try --help)."""
+    """Run the Xero simulator; --help lists its options."""
     command = [sys.executable, "-m", "simulator", *context.args]
-    raise typer.Exit(subprocess.call(command))  # noqa: S603 - the operator's own words, and no shell
+    raise typer.Exit(subprocess.call(command))  # noqa: S603 - the operator's own arguments, without a shell
 
 
 @app.command()
-def sync(tenant: Annotated[list[str] | None, typer.Option(help="Only this organisation; repeatable.")] = None) -> None:
-    """Sync now, with progress bars."""
-    with _ready() as settings:
-        raise typer.Exit(asyncio.run(sync_with_bars(settings, tenant or None)))
+def sync(
+    tenant: Annotated[list[str] | None, typer.Option(help="Id of the organisation to sync; repeatable.")] = None,
+) -> None:
+    """Sync the selected organisations now, with progress bars."""
+    with _usable_settings() as settings:
+        raise typer.Exit(asyncio.run(sync_from_settings(settings, tenant or None)))
 
 
 @app.command()
 def token(
-    role: Annotated[Role, typer.Option(help="What it allows.")],
+    role: Annotated[Role, typer.Option(help="The role of the token's holder.")],
     subject: str = "operator",
     hours: Annotated[float, typer.Option(min=0.01, max=8760)] = 8,
 ) -> None:
@@ -106,8 +109,8 @@ def token(
 
 @app.command()
 def rotate_keys() -> None:
-    """Seal every secret with the newest of ENCRYPTION_KEYS; older keys may be removed afterwards."""
-    with _ready() as settings:
+    """Encrypt every secret with the newest key of ENCRYPTION_KEYS; the older keys can be removed afterwards."""
+    with _usable_settings() as settings:
         typer.echo(asyncio.run(_rotate(settings)))
 
 
@@ -118,16 +121,17 @@ def openapi() -> None:
 
 
 def main() -> None:
-    """Run a command; what an operator can mend is one sentence on stderr and status 2, never a traceback."""
+    """Run a command. An error that an operator can fix is one sentence on stderr and exit status 2, no traceback."""
     try:
         app()
     except (SettingsError, EmbeddedPostgresError, DatabaseUnavailable, SealBroken) as error:
-        problems.print(f"vectis-xero: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        error_console.print(f"vectis-xero: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
 @contextmanager
-def _ready() -> Iterator[Settings]:
+def _usable_settings() -> Iterator[Settings]:
+    """Yield complete settings; while the block runs, the embedded server runs too if no database is configured."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     ready = composition.prepare_settings(settings)
@@ -148,7 +152,7 @@ async def _rotate(settings: Settings) -> str:
         rotated = await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")))
     finally:
         await db.close()
-    return f"{rotated.resealed} of {rotated.total} secrets sealed anew; all of them are under the newest key now."
+    return f"{rotated.resealed} of {rotated.total} secrets were encrypted again; all of them use the newest key now."
 
 
 if __name__ == "__main__":

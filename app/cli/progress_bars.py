@@ -9,14 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 
 class ProgressBars:
-    """Draws the steps of a run as they are told.
+    """Draws the progress of a run from its progress events.
 
     Args:
-        console: where to draw; not a terminal gets a line per finished bar instead.
-        names: organisations' names by id.
+        console: where to draw; one that is no terminal gets a line per completed bar.
+        tenant_names: the organisations' names by tenant id.
     """
 
-    def __init__(self, console: Console, names: Mapping[str, str]) -> None:
+    def __init__(self, console: Console, tenant_names: Mapping[str, str]) -> None:
         columns = (
             SpinnerColumn(finished_text="[green]✓[/]"),
             TextColumn("{task.description}", justify="left"),
@@ -25,8 +25,7 @@ class ProgressBars:
             TextColumn("rows", style="dim"),
             TimeElapsedColumn(),
         )
-        self._console = console
-        self._names = names
+        self._tenant_names = tenant_names
         self._bars: dict[tuple[str, str], TaskID] = {}
         self._progress = Progress(*columns, console=console)
 
@@ -39,15 +38,22 @@ class ProgressBars:
     ) -> None:
         self._progress.stop()
 
-    def draw(self, step: Mapping[str, Any]) -> None:
-        """Take a step of kind `page` in."""
-        key = (step["tenant_id"], step["resource"])
+    def add_page(self, event: Mapping[str, Any]) -> None:
+        """Advance the bar of a resource by a page.
+
+        Args:
+            event: the data of a progress event of kind `page`.
+        """
+        bar = self._bar_of(event)
+        self._progress.advance(bar, event["rows"])
+        if event["is_complete"]:
+            completed = self._progress.tasks[self._progress.task_ids.index(bar)].completed
+            self._progress.update(bar, total=completed or 1, completed=completed or 1)
+
+    def _bar_of(self, event: Mapping[str, Any]) -> TaskID:
+        key = (event["tenant_id"], event["resource"])
         if key not in self._bars:
-            name = self._names.get(step["tenant_id"], step["tenant_id"])
-            label = f"{name:<28} {step['resource'].replace('_', ' '):<13}"
-            self._bars[key] = self._progress.add_task(label, total=step["row_estimate"])
-        bar = self._bars[key]
-        self._progress.advance(bar, step["rows"])
-        if step["is_complete"]:
-            done = self._progress.tasks[self._progress.task_ids.index(bar)].completed
-            self._progress.update(bar, total=done or 1, completed=done or 1)
+            name = self._tenant_names.get(event["tenant_id"], event["tenant_id"])
+            label = f"{name:<28} {event['resource'].replace('_', ' '):<13}"
+            self._bars[key] = self._progress.add_task(label, total=event["row_estimate"])
+        return self._bars[key]

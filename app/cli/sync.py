@@ -1,4 +1,4 @@
-"""`vectis-xero sync`: one tick now, by this process or whichever replica is faster, watched to its end."""
+"""`vectis-xero sync`: one tick now, done by this process or by another replica, and shown until it has ended."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from rich.table import Table
 from app.api.deps import Services
 from app.cli.progress_bars import ProgressBars
 from app.clock import SystemClock
+from app.concurrency import cancel_and_wait
 from app.connections import tenants
 from app.connections.errors import ConnectionProblem
 from app.main import make_services
@@ -19,19 +20,18 @@ from app.sync import progress, runs
 from app.sync.engine import Engine
 from app.sync.tables import Run, RunResource
 
-Seen = tuple[Run, list[RunResource]]
+FinishedRun = tuple[Run, list[RunResource]]
 
 POLL_SECONDS = 0.2
-SUCCESS = ("succeeded",)
 
 
-async def sync_with_bars(settings: Settings, tenant_ids: Sequence[str] | None) -> int:
-    """Sync and draw; return the exit status: 0 when everything came, 1 when something did not."""
+async def sync_from_settings(settings: Settings, tenant_ids: Sequence[str] | None) -> int:
+    """Sync as `sync_tenants` does, with services made from the settings."""
     console = Console()
     async with httpx.AsyncClient(follow_redirects=False) as http:
         services = make_services(settings, SystemClock(), http)
         try:
-            return await follow_sync(services, console, tenant_ids)
+            return await sync_tenants(services, console, tenant_ids)
         except ConnectionProblem as problem:
             console.print(str(problem), style="red")
             return 1
@@ -39,43 +39,52 @@ async def sync_with_bars(settings: Settings, tenant_ids: Sequence[str] | None) -
             await services.db.close()
 
 
-async def follow_sync(services: Services, console: Console, tenant_ids: Sequence[str] | None) -> int:
-    """Sync every vendor's organisations, or those named, and draw it; return the exit status."""
-    outcome = 0
+async def sync_tenants(services: Services, console: Console, tenant_ids: Sequence[str] | None) -> int:
+    """Sync organisations of every vendor, and print progress bars and a summary.
+
+    Args:
+        services: what the application's routes use too.
+        console: where to print.
+        tenant_ids: the organisations to sync; None for all selected ones.
+
+    Returns:
+        The exit status: 0 when every run succeeded, else 1.
+    """
+    exit_status = 0
     for engine in services.engines.values():
         async with services.db.transaction() as session:
             names = {row.tenant_id: row.name for row in await tenants.list_all_tenants(session, engine.vendor)}
-            last_step = await progress.newest_id(session)
+            last_event_id = await progress.newest_id(session)
             run_id = await engine.sync_now(session, tenant_ids, "command")
         with ProgressBars(console, names) as bars:
             work = asyncio.create_task(engine.worker.run_until_idle())
-            seen = asyncio.create_task(_follow(services, engine, run_id, last_step, bars))
-            run, resources = await _both(work, seen)
+            watch = asyncio.create_task(_watch_run(services, engine, run_id, last_event_id, bars))
+            run, resources = await _wait_for_run(work, watch)
         console.print(_summary(names, resources))
-        outcome |= run.status not in SUCCESS
-    return outcome
+        exit_status |= run.status != "succeeded"
+    return exit_status
 
 
-async def _both(work: asyncio.Task[None], seen: asyncio.Task[Seen]) -> Seen:
-    """Wait for the work and for what is seen of it; where one breaks, the other would wait for ever."""
+async def _wait_for_run(work: asyncio.Task[None], watch: asyncio.Task[FinishedRun]) -> FinishedRun:
+    """Wait for the worker and for the end of the run; when one of the two fails, the other would never end."""
     try:
-        await asyncio.gather(work, seen)
+        await asyncio.gather(work, watch)
     finally:
-        work.cancel()
-        seen.cancel()
-        await asyncio.gather(work, seen, return_exceptions=True)
-    return seen.result()
+        await cancel_and_wait([work, watch])
+    return watch.result()
 
 
-async def _follow(services: Services, engine: Engine, run_id: UUID, last_step: int, bars: ProgressBars) -> Seen:
+async def _watch_run(
+    services: Services, engine: Engine, run_id: UUID, last_event_id: int, bars: ProgressBars
+) -> FinishedRun:
     while True:
         async with services.db.transaction() as session:
-            steps = await progress.events_after(session, last_step)
+            events = await progress.events_after(session, last_event_id)
             found = await runs.find_run(session, engine.vendor, run_id)
-        for step in steps:
-            last_step = step.id
-            if step.kind == "page" and step.data["run_id"] == str(run_id):
-                bars.draw(step.data)
+        for event in events:
+            last_event_id = event.id
+            if event.kind == "page" and event.data["run_id"] == str(run_id):
+                bars.add_page(event.data)
         if found and found[0].status != "running":
             return found
         await services.clock.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The API as a caller meets it: a small application of the routers under test, a token per role, rows to read."""
+"""Helpers for tests of the API: an application of some routers, a client that acts in any role, and rows to read."""
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,13 +20,13 @@ from app.settings import Settings
 
 SECRET = "a secret of at least thirty-two bytes"
 AUDIENCE = "vectis-billing"
-MOST_WALKED = 1000
+MAX_ITEMS = 1000
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
 ROUTERS = (health, metrics, customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 
 
-class HandClock:
-    """A clock that stands until it is moved."""
+class ManualClock:
+    """A clock whose time changes only when a test sets it, or sleeps on it."""
 
     def __init__(self, now=NOON):
         self.instant = now
@@ -38,44 +38,44 @@ class HandClock:
         self.instant += timedelta(seconds=seconds)
 
 
-class Api:
-    """Calls as a role; `viewer` unless told."""
+class ApiClient:
+    """A client of the application that acts as a `viewer` unless a call names another role."""
 
     def __init__(self, client, clock):
         self.client = client
         self.clock = clock
 
-    async def get(self, path, **given):
-        return await self.call("GET", path, **given)
+    async def get(self, path, **options):
+        return await self.call("GET", path, **options)
 
-    async def post(self, path, body=None, **given):
-        return await self.call("POST", path, json=body if body is not None else {}, **given)
+    async def post(self, path, body=None, **options):
+        return await self.call("POST", path, json=body if body is not None else {}, **options)
 
-    async def put(self, path, body, **given):
-        return await self.call("PUT", path, json=body, **given)
+    async def put(self, path, body, **options):
+        return await self.call("PUT", path, json=body, **options)
 
-    async def call(self, method, path, role="viewer", headers=None, subject="tester", **given):
+    async def call(self, method, path, role="viewer", headers=None, subject="tester", **options):
         token = mint_token(SECRET, role, subject, hours=1, audience=AUDIENCE, now=self.clock.now())
-        sent = {"Authorization": f"Bearer {token}", **(headers or {})}
-        return await self.client.request(method, path, headers=sent, **given)
+        all_headers = {"Authorization": f"Bearer {token}", **(headers or {})}
+        return await self.client.request(method, path, headers=all_headers, **options)
 
-    async def items(self, path, **given):
-        """Return a list's first page, or fail with what came instead."""
-        answer = await self.get(path, **given)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["items"]
+    async def items(self, path, **options):
+        """Return the first page of a list; fails when the response is an error."""
+        response = await self.get(path, **options)
+        assert response.status_code == 200, response.text
+        return response.json()["items"]
 
-    async def walk(self, path, limit, **params):
+    async def read_all(self, path, limit, **params):
         """Return every item of a list, page by page."""
         found: list[Any] = []
-        turn: dict[str, str] = {}
-        while len(found) < MOST_WALKED:
-            page = (await self.get(path, params={**params, "limit": limit, **turn})).json()
+        next_page: dict[str, str] = {}
+        while len(found) < MAX_ITEMS:
+            page = (await self.get(path, params={**params, "limit": limit, **next_page})).json()
             found += page["items"]
             if page["next_cursor"] is None:
                 return found
-            turn = {"cursor": page["next_cursor"]}
-        raise AssertionError("The pages never end.")
+            next_page = {"cursor": page["next_cursor"]}
+        raise AssertionError(f"The list has more than {MAX_ITEMS} items.")
 
 
 def make_services(db, clock, **settings):
@@ -100,10 +100,10 @@ def make_app(services, routers=ROUTERS):
 
 
 @asynccontextmanager
-async def calling(app, clock):
-    """Call an application without a network."""
+async def api_client(app, clock):
+    """Open a client that calls the application in this process, without a network."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.test") as client:
-        yield Api(client, clock)
+        yield ApiClient(client, clock)
 
 
 async def add(session, table, **values):

@@ -1,4 +1,4 @@
-"""What is handed to an operator says the same as the code: `.env.example`, `compose.yaml` and the `Dockerfile`."""
+"""`.env.example`, `compose.yaml` and the `Dockerfile` agree with the settings and with each other."""
 
 import re
 from itertools import pairwise
@@ -14,12 +14,12 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 EXAMPLE = ROOT / ".env.example"
 
 
-def test_the_example_names_every_setting_once_and_none_besides():
+def test_the_example_contains_every_setting_once_and_no_other():
     named = re.findall(r"^([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE)
     assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
 
 
-def test_the_example_holds_the_defaults(monkeypatch):
+def test_the_example_contains_the_default_values(monkeypatch):
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
@@ -27,32 +27,32 @@ def test_the_example_holds_the_defaults(monkeypatch):
     assert Settings(_env_file=EXAMPLE).model_dump() == defaults
 
 
-def test_every_setting_of_the_example_is_explained():
+def test_every_setting_of_the_example_has_a_comment():
     lines = EXAMPLE.read_text().splitlines()
     for before, line in pairwise(lines):
-        assert before or not re.match(r"[A-Z_]+=", line), f"{line} stands without a comment"
+        assert before or not re.match(r"[A-Z_]+=", line), f"{line} has no comment"
 
 
-def test_compose_gives_the_service_settings_it_knows():
+def test_compose_sets_only_settings_that_exist():
     for name in COMPOSE["services"]["service"]["environment"]:
         assert name.removesuffix("_FILE").lower() in Settings.model_fields, name
 
 
 def test_compose_mounts_every_secret_that_a_setting_reads():
-    for part in COMPOSE["services"].values():
-        read = {Path(path).name for name, path in part["environment"].items() if name.endswith("_FILE")}
-        assert read == set(part["secrets"]) <= set(COMPOSE["secrets"])
+    for service in COMPOSE["services"].values():
+        read = {Path(path).name for name, path in service["environment"].items() if name.endswith("_FILE")}
+        assert read == set(service["secrets"]) <= set(COMPOSE["secrets"])
 
 
-def test_compose_takes_from_the_service_what_it_does_not_need():
+def test_compose_removes_privileges_the_service_does_not_need():
     for name in ("service", "migrate"):
-        part = COMPOSE["services"][name]
-        assert part["read_only"] is True
-        assert part["cap_drop"] == ["ALL"]
-        assert part["security_opt"] == ["no-new-privileges:true"]
+        service = COMPOSE["services"][name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_compose_migrates_once_before_any_replica_serves():
+def test_compose_migrates_before_any_replica_starts():
     assert COMPOSE["services"]["migrate"]["command"] == ["migrate"]
     assert COMPOSE["services"]["migrate"]["restart"] == "no"
     waits_for = COMPOSE["services"]["service"]["depends_on"]
@@ -67,7 +67,7 @@ def test_images_are_pinned_and_the_service_is_not_root():
     assert int(user) > 0
 
 
-def test_the_image_gets_what_its_context_allows():
+def test_the_image_copies_exactly_what_dockerignore_allows():
     allowed = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE)
     assert sorted(copied) == sorted(allowed)

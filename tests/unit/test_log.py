@@ -1,4 +1,4 @@
-"""Logs: one line per event, and no secret in any."""
+"""Each event is one log line, and no line contains a secret."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from app.log import configure_logging, redact
 
 
 @pytest.fixture(autouse=True)
-def _as_before():
+def _restored_logging():
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
@@ -22,7 +22,7 @@ def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_an_event_is_one_json_line_whatever_its_values_hold(capsys):
+def test_an_event_is_one_json_line_whatever_its_values_contain(capsys):
     configure_logging("info", "json")
     structlog.get_logger("x").info("happened", name='Ltd\r\n{"level": "critical"}\x1b[31m', tenant_id="t")
     [line] = lines(capsys)
@@ -30,7 +30,7 @@ def test_an_event_is_one_json_line_whatever_its_values_hold(capsys):
     assert line["timestamp"].endswith("Z")
 
 
-def test_secrets_are_blanked_by_name(capsys):
+def test_secrets_are_redacted_by_name(capsys):
     configure_logging("info", "json")
     structlog.get_logger("x").warning("w", access_token="a", Authorization="b", client_secret="c", fencing_token=7)
     [line] = lines(capsys)
@@ -38,7 +38,7 @@ def test_secrets_are_blanked_by_name(capsys):
     assert line["fencing_token"] == 7
 
 
-def test_a_traceback_shows_no_local_values(capsys):
+def test_a_traceback_contains_no_local_values(capsys):
     configure_logging("info", "console")
 
     def fail():
@@ -52,7 +52,7 @@ def test_a_traceback_shows_no_local_values(capsys):
     assert "canary-canary" not in capsys.readouterr().err.replace('password_in_a_local = "canary-canary"', "")
 
 
-def test_libraries_speak_through_the_same_chain(capsys):
+def test_records_of_libraries_have_the_same_format(capsys):
     configure_logging("info", "json")
     logging.getLogger("some.library").warning("hello")
     logging.getLogger("httpx").info("GET https://example.com/?token=abc")
@@ -60,7 +60,7 @@ def test_libraries_speak_through_the_same_chain(capsys):
     assert (line["event"], line["logger"]) == ("hello", "some.library")
 
 
-def test_redaction_looks_at_the_name_alone():
+def test_redaction_depends_on_the_field_name_only():
     assert redact(None, "info", {"event": "token refreshed", "grant_id": "g"}) == {
         "event": "token refreshed",
         "grant_id": "g",

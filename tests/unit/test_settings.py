@@ -1,4 +1,4 @@
-"""Settings: every wrong value ends in one sentence that names its variable."""
+"""Settings: an invalid value is reported in one sentence that names its variable."""
 
 import pytest
 
@@ -9,8 +9,8 @@ KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    """Stand where no `.env` lies."""
+def _empty_working_directory(tmp_path, monkeypatch):
+    """Run in a folder without a `.env` file."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -39,16 +39,16 @@ def _elsewhere(tmp_path, monkeypatch):
         ("LOG_LEVEL", "loud"),
     ],
 )
-def test_a_wrong_value_is_one_sentence_that_names_the_variable(monkeypatch, name, value):
+def test_an_invalid_value_is_reported_in_one_sentence_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         prepare_settings(load_settings())
-    assert str(told.value).startswith(name)
-    assert str(told.value).count("\n") == 0
-    assert value not in str(told.value) or name not in {"ENCRYPTION_KEYS", "AUTH_JWT_SECRET", "DATABASE_URL"}
+    assert str(raised.value).startswith(name)
+    assert str(raised.value).count("\n") == 0
+    assert value not in str(raised.value) or name not in {"ENCRYPTION_KEYS", "AUTH_JWT_SECRET", "DATABASE_URL"}
 
 
-def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
+def test_a_secret_can_be_read_from_a_file(monkeypatch, tmp_path):
     path = tmp_path / "secret"
     path.write_text("the secret of the app\n")
     monkeypatch.setenv("XERO_CLIENT_SECRET_FILE", str(path))
@@ -57,7 +57,7 @@ def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
     assert secret.get_secret_value() == "the secret of the app"
 
 
-def test_a_file_that_cannot_be_read_is_named(monkeypatch):
+def test_the_error_names_a_secret_file_that_cannot_be_read(monkeypatch):
     monkeypatch.setenv("AUTH_JWT_SECRET_FILE", "/does/not/exist")
     with pytest.raises(SettingsError, match=r"AUTH_JWT_SECRET_FILE names /does/not/exist"):
         load_settings()
@@ -70,20 +70,20 @@ def test_only_secrets_are_read_from_files(monkeypatch, tmp_path):
     assert load_settings().public_url == "http://localhost:8000"
 
 
-def test_no_secret_shows_in_a_repr(monkeypatch):
+def test_a_repr_contains_no_secret(monkeypatch):
     monkeypatch.setenv("XERO_CLIENT_SECRET", "canary-canary")
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://user:canary-canary@host/db")
     assert "canary" not in repr(load_settings())
 
 
-def test_addresses_are_derived_from_the_public_one(monkeypatch):
+def test_urls_are_derived_from_the_public_url(monkeypatch):
     monkeypatch.setenv("PUBLIC_URL", "https://billing.example.com/")
     settings = load_settings()
     assert settings.redirect_uri("xero") == "https://billing.example.com/api/integrations/xero/callback"
     assert settings.return_url == "https://billing.example.com/console"
 
 
-def test_a_database_of_ones_own_needs_keys_of_ones_own(monkeypatch):
+def test_a_configured_database_requires_configured_secrets(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://host/db")
     with pytest.raises(SettingsError, match="ENCRYPTION_KEYS"):
         prepare_settings(load_settings())
@@ -94,5 +94,5 @@ def test_a_database_of_ones_own_needs_keys_of_ones_own(monkeypatch):
     assert prepare_settings(load_settings()).settings.encryption_keys is not None
 
 
-def test_keys_keep_their_order_newest_first():
+def test_encryption_keys_keep_their_order():
     assert list(parse_keys(f"k2:{KEY}, k1:{KEY}")) == ["k2", "k1"]

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Analyst, Reader, SessionDep, SnapshotDep
-from app.api.errors import FieldError, documented, invalid, not_found
+from app.api.errors import FieldError, documented, not_found, validation_failed
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
@@ -65,7 +65,7 @@ async def list_matches(
 async def decide_match(actor: Analyst, session: SessionDep, link_id: UUID, decision: MatchDecision) -> Match:
     """Decide about a contact; the decision outlives every later sync and rename, and another one undoes it."""
     if decision.action is review.MatchAction.LINK and decision.customer_id is None:
-        raise invalid([FieldError(pointer="/customer_id", message="Say which customer to link to.")])
+        raise validation_failed([FieldError(pointer="/customer_id", message="Say which customer to link to.")])
     await review.decide(session, link_id, decision.action, decision.customer_id, actor.subject)
     row = await queries.find_match(session, link_id)
     if row is None:

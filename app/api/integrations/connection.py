@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.api.deps import Admin, EngineDep, ServicesDep, SessionDep
-from app.api.errors import FieldError, documented, invalid, pointer_to
+from app.api.errors import FieldError, documented, json_pointer, validation_failed
 from app.api.integrations.status import IntegrationStatus, get_status
 from app.api.openapi import ScopeSet
 from app.api.schemas import ResponseModel
@@ -134,4 +134,4 @@ def _check_scope_set(engine: Engine, scope_set: str | None) -> None:
     names = engine.profile.scope_sets
     if scope_set is not None and scope_set not in names:
         message = f"Input should be {' or '.join(map(repr, names))}"
-        raise invalid([FieldError(pointer=pointer_to("body", "scope_set"), message=message)])
+        raise validation_failed([FieldError(pointer=json_pointer("body", "scope_set"), message=message)])

@@ -1,28 +1,32 @@
-"""Authenticates every request to the API before a route sees it."""
+"""Authenticates requests to the API."""
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.auth import is_guarded, unauthenticated
+from app.api.auth import is_protected, not_authenticated
 
 
 class AuthenticationMiddleware:
-    """Lets nobody into the API without a good token, whatever the route forgot; leaves the actor in the state."""
+    """Verifies the bearer token of every request to a protected path and stores its actor in `scope["state"]`.
+
+    Comes after `ProblemMiddleware`, which turns its `Problem` into a response, and before `BodyMiddleware`, so that no
+    body is read for a caller without a token. No route can forget it, as it goes by the path.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and is_guarded(scope["path"]):
-            actor = await scope["app"].state.services.verifier.verify(_bearer(scope))
+        if scope["type"] == "http" and is_protected(scope["path"]):
+            actor = await scope["app"].state.services.verifier.verify(_read_bearer_token(scope))
             scope["state"]["actor"] = actor
             structlog.contextvars.bind_contextvars(actor=actor.subject)
         await self.app(scope, receive, send)
 
 
-def _bearer(scope: Scope) -> str:
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    kind, _, token = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
-    if kind.lower() != "bearer" or not token.strip():
-        raise unauthenticated("Send `Authorization: Bearer <token>`, once.")
+def _read_bearer_token(scope: Scope) -> str:
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    scheme, _, token = values[0].decode("latin-1").partition(" ") if len(values) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise not_authenticated("Send `Authorization: Bearer <token>`, once.")
     return token.strip()

@@ -1,4 +1,4 @@
-"""What a request may weigh and how long it may take to arrive, and the headers every answer carries."""
+"""Reads request bodies: limits their size and their time, and checks that they are valid JSON."""
 
 import asyncio
 import re
@@ -6,33 +6,32 @@ import re
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth import is_guarded
-from app.api.errors import FieldError, Problem, invalid
+from app.api.auth import is_protected
+from app.api.errors import FieldError, Problem, validation_failed
 
 KIB = 1024
 API_BYTES = 64 * KIB
-BULK_BYTES = 2 * KIB * KIB
-WEBHOOK_BYTES = KIB * KIB
-BULK = "/api/psa/"
-WEBHOOKS = "/api/webhooks/"
+BULK_PREFIX, BULK_BYTES = "/api/psa/", 2 * KIB * KIB
+WEBHOOK_PREFIX, WEBHOOK_BYTES = "/api/webhooks/", KIB * KIB
 BODY_SECONDS = 15
-WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
+METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 JSON_TYPE = re.compile(rb"application/(?:json|[\w.+-]+\+json)\s*(?:;.*)?", re.IGNORECASE)
-# An escaped NUL: the backslash that begins it is not itself escaped. PostgreSQL cannot keep that character.
+# An escaped NUL character whose backslash is not itself escaped. PostgreSQL cannot store NUL in text.
 ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-
+# Sent when a body was not read to its end: the rest of it must not be taken for the next request.
 CLOSE = {"Connection": "close"}
 
 
 class BodyMiddleware:
-    """Reads the body before anyone else does: counted while it streams, in time, plain, and sound if it is JSON.
+    """Reads the whole body and refuses one that is too large, too slow, compressed, or not JSON that can be stored.
 
-    The application then gets it in one piece, and can no longer meet a body that is too long, half there, or that
-    the database could not keep.
+    Comes after `AuthenticationMiddleware` and before `IdempotencyMiddleware`, which hashes the body; stores the body in
+    `scope["state"]` and passes it on as one message. A request whose sender disconnects is dropped. NUL characters in
+    the URL are refused too, as PostgreSQL cannot store them.
 
     Args:
-        app: what comes next.
-        seconds: how long a body may take to arrive.
+        app: the next ASGI application.
+        seconds: the time within which the body must have arrived.
     """
 
     def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
@@ -43,8 +42,8 @@ class BodyMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        _check_address(scope)
-        if scope["method"] in WITHOUT_BODY:
+        _check_url(scope)
+        if scope["method"] in METHODS_WITHOUT_BODY:
             await self.app(scope, receive, send)
             return
         body = await self._read(scope, receive)
@@ -56,7 +55,7 @@ class BodyMiddleware:
         headers = dict(scope["headers"])
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Problem("unsupported_media_type", "Send the body without Content-Encoding.", headers=CLOSE)
-        limit = _limit(scope["path"])
+        limit = _size_limit(scope["path"])
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)
@@ -66,18 +65,19 @@ class BodyMiddleware:
         except TimeoutError as error:
             detail = f"The body must arrive within {self._seconds:g} seconds."
             raise Problem("request_timeout", detail, headers=CLOSE) from error
-        if body and is_guarded(scope["path"]):
+        if body and is_protected(scope["path"]):
             _check_json(body, headers.get(b"content-type", b""))
         return body
 
 
-def _limit(path: str) -> int:
-    if path.startswith(WEBHOOKS):
+def _size_limit(path: str) -> int:
+    if path.startswith(WEBHOOK_PREFIX):
         return WEBHOOK_BYTES
-    return BULK_BYTES if path.startswith(BULK) else API_BYTES
+    return BULK_BYTES if path.startswith(BULK_PREFIX) else API_BYTES
 
 
 async def _collect(receive: Receive, limit: int) -> bytes | None:
+    """Return the body, or None when the sender disconnected before its end."""
     chunks = bytearray()
     while True:
         message = await receive()
@@ -95,23 +95,24 @@ def _too_large(limit: int) -> Problem:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    is_told = False
+    """Return a `receive` that yields the body as one message, and after it what the server sends."""
+    is_sent = False
 
-    async def tell() -> Message:
-        nonlocal is_told
-        if is_told:
+    async def receive_body() -> Message:
+        nonlocal is_sent
+        if is_sent:
             return await receive()
-        is_told = True
+        is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return tell
+    return receive_body
 
 
-def _check_address(scope: Scope) -> None:
+def _check_url(scope: Scope) -> None:
     if "\0" in scope["path"]:
         raise Problem("not_found", "There is nothing at this address.")
     if b"%00" in scope["query_string"]:
-        raise invalid([FieldError(pointer="/query", message="A NUL character is in it.")])
+        raise validation_failed([FieldError(pointer="/query", message="A NUL character is in it.")])
 
 
 def _check_json(body: bytes, content_type: bytes) -> None:
@@ -120,10 +121,12 @@ def _check_json(body: bytes, content_type: bytes) -> None:
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem("malformed_json", f"The body is not JSON that can be kept: {_why(error)}.") from error
+        raise Problem(
+            "malformed_json", f"The body is not JSON that can be kept: {_describe_decode_error(error)}."
+        ) from error
     if ESCAPED_NUL.search(body):
-        raise invalid([FieldError(pointer="", message="A NUL character is in it.")])
+        raise validation_failed([FieldError(pointer="", message="A NUL character is in it.")])
 
 
-def _why(error: Exception) -> str:
+def _describe_decode_error(error: Exception) -> str:
     return "it is nested too deep" if isinstance(error, RecursionError) else str(error).rstrip(".")

@@ -1,63 +1,60 @@
-"""Adds the headers that keep browsers and caches from harm to every response."""
+"""Adds security and caching headers to every response."""
 
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-STRICT = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+STRICT_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+CONSOLE_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
 
-
-CONSOLE = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
-
-
-# The documentation page is the framework's: it brings a script of its own and draws from a public CDN.
-DOCS = (
+# The framework's documentation page has an inline script and loads files from a public CDN.
+DOCS_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
     "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com; "
     "frame-ancestors 'none'; base-uri 'none'"
 )
+# Content security policies by path prefix; every other path has the strict one.
+POLICIES = {"/docs": DOCS_POLICY, "/redoc": DOCS_POLICY, "/console": CONSOLE_POLICY}
 
-
-POLICIES = {"/docs": DOCS, "/redoc": DOCS, "/console": CONSOLE}
-
-
-# The console's files carry no version in their names: a browser asks whether they changed, and is told 304.
+# Cache-Control by path prefix. The console's file names contain no version, so a browser must ask whether a file has
+# changed; it gets a 304 when not.
 CACHING = {"/api/": b"no-store", "/console": b"no-cache"}
-
 
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
 class HeadersMiddleware:
-    """Adds what keeps browsers and caches from harm.
+    """Adds the security and caching headers that a response does not have yet.
+
+    The outermost middleware, so that every response has them, whichever middleware or route made it.
 
     Args:
-        app: what comes next.
-        is_https: whether the public address is, so that browsers may be told to insist on it.
+        app: the next ASGI application.
+        is_https: whether `PUBLIC_URL` is an https URL; adds Strict-Transport-Security.
     """
 
     def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
         self.app = app
-        self._extra = [HSTS] if is_https else []
+        self._optional = [HSTS] if is_https else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        added = [*_headers(scope["path"]), *self._extra]
+        added = [*_headers(scope["path"]), *self._optional]
 
-        async def decorate(message: Message) -> None:
+        async def add_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _ in message["headers"]}
                 missing = [header for header in added if header[0] not in present]
                 message = {**message, "headers": [*message["headers"], *missing]}
             await send(message)
 
-        await self.app(scope, receive, decorate)
+        await self.app(scope, receive, add_and_send)
 
 
 def _headers(path: str) -> Sequence[tuple[bytes, bytes]]:
-    policy = next((policy for start, policy in POLICIES.items() if path.startswith(start)), STRICT)
+    policy = next((policy for start, policy in POLICIES.items() if path.startswith(start)), STRICT_POLICY)
     common = [
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on every mutation: the same key and body get the same reply for 24 hours, across all replicas."""
+"""Handles `Idempotency-Key`: a repeated mutation gets the first one's reply for 24 hours, on every replica."""
 
 import hashlib
 import json
@@ -8,72 +8,77 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth import is_guarded
+from app.api.auth import is_protected
 from app.api.deps import Services
 from app.api.errors import Problem
 from app.crypto import SealBroken
 from app.db import DatabaseUnavailable
-from app.idempotency import Claim, Kept, RequestKey, claim_request, keep_reply, release_request
+from app.idempotency import Claim, ClaimRefusal, KeptReply, KeyedRequest, claim_key, keep_reply, release_claim
 
 HEADER = b"idempotency-key"
 MUTATIONS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-# Sent again with a kept reply; the rest is made anew by the doors before this one.
+VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+# The headers that are kept with a reply; the middlewares outside this one add the others to every response.
 KEPT_HEADERS = frozenset({b"content-type", b"location", b"set-cookie"})
-FIRST_REFUSAL = 400
+FIRST_ERROR_STATUS = 400
+REFUSAL_DETAILS = {
+    ClaimRefusal.KEY_REUSED: "This key came with another request before; use a new key for this one.",
+    ClaimRefusal.IN_PROGRESS: "The request with this key is still being worked on; ask again shortly.",
+}
 
 log = structlog.get_logger(__name__)
 
 
 class IdempotencyMiddleware:
-    """Lets one of several equal mutations through and gives the others its reply.
+    """Processes one of several equal mutations and gives its reply to the others.
 
-    Only replies that tell of something done are kept; after a refusal or a failure the key is free again. A request
-    is known by a hash of its method, address and body, so that no secret in a body is stored; the reply is sealed.
+    The innermost middleware: it needs the actor and the body that the ones before it have checked. Only successful
+    replies are kept; after an error the key can be used again. A request is identified by a hash of its method, URL
+    and body, so that no secret in a body is stored, and the reply is stored sealed.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _read_key(scope) if scope["type"] == "http" else None
+        request = _read_keyed_request(scope) if scope["type"] == "http" else None
         if request is None:
             await self.app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
         async with services.db.transaction() as session:
-            claim = await claim_request(session, request)
+            claim = await claim_key(session, request)
         if isinstance(claim, Claim):
-            await self._run(scope, receive, send, claim)
+            await self._process(scope, receive, send, claim)
         else:
-            await _send(_open(services, request, claim), send)
+            await _send_all(_kept_messages(services, request, claim), send)
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send, claim: Claim) -> None:
+    async def _process(self, scope: Scope, receive: Receive, send: Send, claim: Claim) -> None:
         services: Services = scope["app"].state.services
-        reply = _Reply()
+        reply = _BufferedReply()
         try:
-            await self.app(scope, receive, reply.record)
+            await self.app(scope, receive, reply.append)
         except Exception:
-            await _settle(services, claim, None)
+            await _close_claim(services, claim, None)
             raise
-        await _settle(services, claim, reply if reply.status < FIRST_REFUSAL else None)
-        await _send(reply.messages, send)
+        await _close_claim(services, claim, reply if reply.status < FIRST_ERROR_STATUS else None)
+        await _send_all(reply.messages, send)
 
 
-class _Reply:
-    """A reply held back until it is kept."""
+class _BufferedReply:
+    """A reply that is not sent before it has been kept."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    async def record(self, message: Message) -> None:
+    async def append(self, message: Message) -> None:
         self.messages.append(message)
 
     @property
     def status(self) -> int:
         return int(self.messages[0]["status"])
 
-    def seal(self, services: Services, request: RequestKey) -> str:
+    def seal(self, services: Services, request: KeyedRequest) -> str:
         headers = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in self.messages[0]["headers"]
@@ -81,32 +86,32 @@ class _Reply:
         ]
         body = b"".join(message.get("body", b"") for message in self.messages[1:])
         content = {"status": self.status, "headers": headers, "body": body.decode()}
-        return services.sealer.seal(json.dumps(content), _place(request))
+        return services.sealer.seal(json.dumps(content), _associated_data(request))
 
 
-async def _settle(services: Services, claim: Claim, reply: _Reply | None) -> None:
+async def _close_claim(services: Services, claim: Claim, reply: _BufferedReply | None) -> None:
+    """Keep the reply, or release the claim when there is no reply to keep."""
     try:
         async with services.db.transaction() as session:
             if reply is None:
-                await release_request(session, claim)
+                await release_claim(session, claim)
             else:
                 await keep_reply(session, claim, reply.status, reply.seal(services, claim.request))
     except DatabaseUnavailable:
-        # What was asked for is done or refused already, and that is what the caller must hear.
-        log.warning("idempotent_reply_not_kept")
+        # The request itself has already succeeded or failed, and its caller must get that result.
+        log.warning("idempotent_reply_not_stored")
 
 
-def _open(services: Services, request: RequestKey, kept: Kept) -> list[Message]:
-    if kept.request_hash != request.request_hash:
-        raise Problem(
-            "idempotency_key_reused", "This key came with another request before; use a new key for this one."
-        )
-    if kept.status is None or kept.reply_sealed is None:
-        raise Problem(
-            "idempotency_in_progress", "The request with this key is still being worked on; ask again shortly."
-        )
+def _kept_messages(services: Services, request: KeyedRequest, found: KeptReply | ClaimRefusal) -> list[Message]:
+    """Return the kept reply as ASGI messages.
+
+    Raises:
+        Problem: the key belongs to another request, its request is still in progress, or the reply cannot be opened.
+    """
+    if isinstance(found, ClaimRefusal):
+        raise Problem(found.value, REFUSAL_DETAILS[found])
     try:
-        content = json.loads(services.sealer.open(kept.reply_sealed, _place(request)))
+        content = json.loads(services.sealer.open(found.reply_sealed, _associated_data(request)))
     except SealBroken as error:
         raise Problem("idempotency_key_reused", "The reply kept for this key cannot be read; use a new key.") from error
     return _messages(content)
@@ -122,22 +127,23 @@ def _messages(content: dict[str, Any]) -> list[Message]:
     ]
 
 
-async def _send(messages: list[Message], send: Send) -> None:
+async def _send_all(messages: list[Message], send: Send) -> None:
     for message in messages:
         await send(message)
 
 
-def _read_key(scope: Scope) -> RequestKey | None:
-    given = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
-    if not given or scope["method"] not in MUTATIONS or not is_guarded(scope["path"]):
+def _read_keyed_request(scope: Scope) -> KeyedRequest | None:
+    """Return the request's key, actor and hash; None when it carries no key or is no mutation of the API."""
+    keys = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
+    if not keys or scope["method"] not in MUTATIONS or not is_protected(scope["path"]):
         return None
-    if len(given) > 1 or not SANE_KEY.fullmatch(given[0]):
+    if len(keys) > 1 or not VALID_KEY.fullmatch(keys[0]):
         raise Problem("invalid_idempotency_key", "Send one Idempotency-Key of 1 to 255 printable ASCII characters.")
     state = scope["state"]
     address = f"{scope['method']} {scope['path']}?".encode() + scope["query_string"] + b"\n"
     digest = hashlib.sha256(address + state["body"]).hexdigest()
-    return RequestKey(given[0], state["actor"].subject, digest)
+    return KeyedRequest(keys[0], state["actor"].subject, digest)
 
 
-def _place(request: RequestKey) -> str:
+def _associated_data(request: KeyedRequest) -> str:
     return f"idempotent_requests/{request.actor}/{request.key}/reply"

@@ -1,4 +1,4 @@
-"""Counts requests and their duration by route for Prometheus."""
+"""Counts requests and measures their duration for Prometheus."""
 
 import time
 
@@ -6,15 +6,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.metrics import Metrics
 
-# Addresses that match no route count as one, as do odd methods, or a scanner would make a series of each guess.
+# All paths without a route share one label, as do all unknown methods: otherwise each guess of a scanner would create
+# a time series.
 NO_ROUTE = "none"
-
-
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class MetricsMiddleware:
-    """Counts each answer under its route's template."""
+    """Counts each response by method, route template and status.
+
+    Comes before `ProblemMiddleware`, so that problems are counted with the status the caller gets.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -25,13 +27,13 @@ class MetricsMiddleware:
             return
         metrics: Metrics = scope["app"].state.services.metrics
         method = scope["method"] if scope["method"] in METHODS else "other"
-        started = time.perf_counter()
+        started_at = time.perf_counter()
 
-        async def count(message: Message) -> None:
+        async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", NO_ROUTE)
                 metrics.requests.labels(method, route, message["status"]).inc()
-                metrics.seconds.labels(method, route).observe(time.perf_counter() - started)
+                metrics.seconds.labels(method, route).observe(time.perf_counter() - started_at)
             await send(message)
 
-        await self.app(scope, receive, count)
+        await self.app(scope, receive, count_and_send)

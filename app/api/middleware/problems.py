@@ -1,4 +1,4 @@
-"""The outermost door: an id for every request, and a problem for whatever nobody caught."""
+"""Gives each request an id, and turns exceptions that no other layer handled into problems."""
 
 import re
 import secrets
@@ -6,7 +6,7 @@ import secrets
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import PROBLEMS, Problem, problem_response
+from app.api.errors import PROBLEMS, Problem, render_problem
 from app.billing.alerts import AlertIsResolved, UnknownAlert
 from app.billing.matching.review import UnknownCustomer, UnknownLink
 from app.connections.errors import (
@@ -19,13 +19,14 @@ from app.connections.errors import (
 from app.crypto import SealBroken
 from app.db import DatabaseUnavailable
 
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 RETRY_SECONDS = "5"
 
 log = structlog.get_logger(__name__)
 
-# What the rooms below raise; the detail is the exception's own sentence. The nearest class wins.
-TRANSLATIONS: dict[type[Exception], str] = {
+# The problem codes of the exceptions that the layers below raise. An exception's own message becomes the detail; of an
+# exception and its base classes, the most derived class listed here decides.
+PROBLEM_CODES: dict[type[Exception], str] = {
     AlertIsResolved: "conflict",
     DatabaseUnavailable: "database_unavailable",
     InvalidReturnPath: "invalid_return_path",
@@ -41,9 +42,11 @@ TRANSLATIONS: dict[type[Exception], str] = {
 
 
 class ProblemMiddleware:
-    """Gives each request its id and turns whatever nobody caught into a problem.
+    """Gives each request an id and turns exceptions that nothing else handled into problems.
 
-    `X-Request-ID` is taken over when it is harmless, else made up; it is in every answer, log line and problem.
+    Comes before `AuthenticationMiddleware`, so that it handles the exceptions of all middlewares that refuse requests.
+    A valid `X-Request-ID` of the request is used, otherwise an id is generated; responses, log lines and problems
+    contain it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -53,48 +56,48 @@ class ProblemMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        identity = _choose_request_id(scope)
-        scope.setdefault("state", {})["request_id"] = identity
+        request_id = _choose_request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=identity)
-        await self._run(scope, receive, _Answer(send, identity))
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        await self._run(scope, receive, _ResponseSender(send, request_id))
 
-    async def _run(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _run(self, scope: Scope, receive: Receive, sender: "_ResponseSender") -> None:
         try:
-            await self.app(scope, receive, answer)
+            await self.app(scope, receive, sender)
         except Exception as error:
-            # The last resort: whatever it is, the caller gets a shape and no leak.
+            # Every exception becomes a problem, so that no response reveals internals.
             problem = _translate(error, scope)
-            if answer.is_started:
-                # Too late for another answer; an aborted connection is the only honest sign left.
+            if sender.is_started:
+                # The status has been sent already; only an aborted connection can still show that the response failed.
                 raise
-            await problem_response(problem, scope)(scope, receive, answer)
+            await render_problem(problem, scope)(scope, receive, sender)
 
 
-class _Answer:
-    """Sends on, adds the request id, and remembers whether the head of the answer is out."""
+class _ResponseSender:
+    """Adds the request id to a response's headers, and records whether the response has been started."""
 
-    def __init__(self, send: Send, identity: str) -> None:
+    def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._identity = identity
+        self._request_id = request_id
         self.is_started = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.is_started = True
-            message = {**message, "headers": [*message["headers"], (b"x-request-id", self._identity.encode())]}
+            message = {**message, "headers": [*message["headers"], (b"x-request-id", self._request_id.encode())]}
         await self._send(message)
 
 
 def _choose_request_id(scope: Scope) -> str:
-    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-    return given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    requested = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return requested if VALID_REQUEST_ID.fullmatch(requested) else secrets.token_hex(8)
 
 
 def _translate(error: Exception, scope: Scope) -> Problem:
     if isinstance(error, Problem):
         return error
-    code = next((TRANSLATIONS[kind] for kind in type(error).__mro__ if kind in TRANSLATIONS), None)
+    code = next((PROBLEM_CODES[base] for base in type(error).__mro__ if base in PROBLEM_CODES), None)
     if code is None:
         log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
         return Problem("internal_error", "Something broke here; quote the request id when you report it.")

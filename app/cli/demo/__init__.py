@@ -1,1 +1,1 @@
-"""The demo: the whole main job against the pretend Xero, driven from outside as a browser and the PSA would."""
+"""The demo: runs every step of the product against the Xero simulator, as a client of the HTTP API."""

@@ -1,82 +1,125 @@
-"""The demo's stage: the service as a client sees it, the pretend Xero in a process of its own, and where to print."""
+"""What the steps of the demo share: HTTP clients of the service and of the Xero simulator, and the output."""
 
+import asyncio
 import contextlib
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from rich.console import Console
 
 CLIENT_ID = "DEMO0000000000000000000000000000"
-CLIENT_SECRET = "demo-secret-of-the-pretend-xero"  # noqa: S105 - it opens the pretend Xero alone
-WEBHOOK_KEY = "demo-webhook-key-of-the-pretend-xero"
-PATIENCE = 120
+CLIENT_SECRET = "demo-secret-of-the-xero-simulator"  # noqa: S105 - only the simulator accepts it
+WEBHOOK_KEY = "demo-webhook-key-of-the-xero-simulator"
+TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.05
-CARD = "/api/integrations/xero"
+INTEGRATION_PATH = "/api/integrations/xero"
+
+Found = TypeVar("Found")
 
 
 class DemoFailed(RuntimeError):
-    """A step did not do what it shows."""
+    """A step of the demo did not have the result it should show."""
 
 
 @dataclass
 class DemoContext:
-    """What the steps share: where to print, the service as a client sees it, and the pretend Xero's control.
+    """The clients, the output, and what earlier steps found out for later ones.
 
     Attributes:
-        names: organisations' names by id.
-        hero: the name in Xero of the customer the demo follows.
-        twin: the name in Xero that two of the PSA's customers could be.
+        console: where to print.
+        api: a client of the service, as an administrator.
+        simulator: a client of the Xero simulator.
+        tenant_names: the organisations' names by tenant id.
+        step_number: the number of the present step.
+        followed_customer: the name in Xero of the customer that the demo shows in detail.
+        ambiguous_customer: a name in Xero that two customers of the PSA could match.
     """
 
     console: Console
     api: httpx.AsyncClient
-    xero: httpx.AsyncClient
-    names: dict[str, str] = field(default_factory=dict)
-    step: int = 0
+    simulator: httpx.AsyncClient
+    tenant_names: dict[str, str] = field(default_factory=dict)
+    step_number: int = 0
     followed_customer: str = ""
     ambiguous_customer: str = ""
 
-    def announce(self, title: str) -> None:
-        self.step += 1
-        self.console.print(f"\n[bold cyan]{self.step}. {title}[/]")
+    def begin_step(self, title: str) -> None:
+        """Print the numbered title of the next step."""
+        self.step_number += 1
+        self.console.print(f"\n[bold cyan]{self.step_number}. {title}[/]")
 
     async def get(self, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
+        """Read from the service's API."""
         return _read(await self.api.get(path, params=query))
 
     async def send(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """Change something through the service's API."""
         return _read(await self.api.request(method, path, json=body))
 
     async def control(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        return _read(await self.xero.request(method, f"/_control{path}", json=body))
+        """Call the simulator's control API."""
+        return _read(await self.simulator.request(method, f"/_control{path}", json=body))
+
+    async def finish_run(self, run: Any) -> Any:  # noqa: ANN401 - JSON
+        """Wait until a run has ended and return it.
+
+        Raises:
+            DemoFailed: the run did not succeed.
+        """
+        while run["status"] == "running":
+            await asyncio.sleep(POLL_SECONDS)
+            run = await self.get(f"{INTEGRATION_PATH}/runs/{run['id']}")
+        if run["status"] != "succeeded":
+            raise DemoFailed(f"the run ended {run['status']}: {run['error']}")
+        return run
+
+
+async def wait_for(find: Callable[[], Awaitable[Found | None]], failure: str) -> Found:
+    """Call `find` until it returns something other than None.
+
+    Raises:
+        DemoFailed: with `failure`, when `TIMEOUT_SECONDS` have passed.
+    """
+    started_at = time.monotonic()
+    while time.monotonic() - started_at < TIMEOUT_SECONDS:
+        if (found := await find()) is not None:
+            return found
+        await asyncio.sleep(POLL_SECONDS)
+    raise DemoFailed(failure)
 
 
 @contextlib.contextmanager
-def pretend_xero(port: int) -> Iterator[str]:
-    """Run the pretend Xero while the block lasts, its webhooks aimed at our port; yield its address."""
+def run_simulator(port: int) -> Iterator[str]:
+    """Run the Xero simulator in a process of its own during the block, and yield its URL.
+
+    Args:
+        port: the port of the service, to which the simulator sends its webhooks.
+    """
     command = [
         *(sys.executable, "-m", "simulator", "--auto-consent", "--until-stdin-closes"),
         *("--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET, "--webhook-key", WEBHOOK_KEY),
         *("--webhook-url", f"http://localhost:{port}/api/webhooks/xero"),
     ]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - fixed words
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - constants
     try:
         line = process.stdout.readline() if process.stdout else ""
         if "http" not in line:
-            raise DemoFailed("the pretend Xero did not start")
+            raise DemoFailed("the Xero simulator did not start")
         yield line.split()[-1]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
 
 
-def free_port(first: int) -> int:
-    """Return the first port from `first` on that nobody listens at."""
+def find_free_port(first: int) -> int:
+    """Return the first port, counted from `first`, on which no process listens."""
     for port in range(first, first + 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

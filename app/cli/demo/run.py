@@ -1,4 +1,4 @@
-"""`make demo`: the main job from end to end, each step as it happens."""
+"""Runs the demo: starts the embedded PostgreSQL, the Xero simulator and the service, and then each step in order."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from rich.panel import Panel
 
 from app.api.auth import mint_token
 from app.cli.demo import billing_steps, xero_steps
-from app.cli.demo.context import PATIENCE, POLL_SECONDS, DemoContext, DemoFailed, free_port, pretend_xero
+from app.cli.demo.context import DemoContext, DemoFailed, find_free_port, run_simulator, wait_for
 from app.clock import SystemClock
 from app.db import migrate
 from app.log import configure_logging
@@ -22,23 +22,25 @@ from app.settings import Settings, load_settings
 FIRST_PORT = 8000
 
 
-def show(*, once: bool) -> int:
-    """Run the demo; return the exit status.
+def run_demo(*, once: bool) -> int:
+    """Run the demo and return the exit status.
 
     Args:
-        once: end after the walk instead of staying up until Ctrl-C.
+        once: exit after the last step instead of serving until Ctrl-C.
     """
     console = Console()
     configure_logging("error", "console")
-    port = free_port(FIRST_PORT)
-    with pretend_xero(port) as xero_url:
+    port = find_free_port(FIRST_PORT)
+    with run_simulator(port) as xero_url:
         settings = _settings(port, xero_url)
-        console.print(Panel("The Vectis Xero connector, from consent to answer, against a pretend Xero.", expand=False))
-        began = time.monotonic()
+        console.print(
+            Panel("The Vectis Xero connector, from consent to billing summary, with the Xero simulator.", expand=False)
+        )
+        started_at = time.monotonic()
         ready = prepare_settings(settings)
         try:
             migrate(ready.settings.database_url.get_secret_value() if ready.settings.database_url else "")
-            console.print(f"[dim]Embedded PostgreSQL up and migrated in {time.monotonic() - began:.1f} s.[/]")
+            console.print(f"[dim]Embedded PostgreSQL started and migrated in {time.monotonic() - started_at:.1f} s.[/]")
             return asyncio.run(_run(console, ready.settings, port, xero_url, once=once))
         finally:
             ready.close()
@@ -68,10 +70,10 @@ async def _run(console: Console, settings: Settings, port: int, xero_url: str, *
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     try:
-        async with _stage(console, settings, port, xero_url) as context:
-            await _until_ready(context, serving)
-            await _walk(context, settings)
-        _say_goodbye(console, settings, xero_url)
+        async with _open_context(console, settings, port, xero_url) as context:
+            await _wait_until_ready(context, serving)
+            await _run_steps(context, settings)
+        _print_addresses(console, settings, xero_url)
         if not once:
             await serving
     except DemoFailed as failure:
@@ -83,48 +85,48 @@ async def _run(console: Console, settings: Settings, port: int, xero_url: str, *
     return 0
 
 
-async def _walk(context: DemoContext, settings: Settings) -> None:
-    await billing_steps.feed_psa(context)
+async def _run_steps(context: DemoContext, settings: Settings) -> None:
+    await billing_steps.send_psa_data(context)
     await xero_steps.connect(context)
-    await xero_steps.pick(context)
+    await xero_steps.select_tenants(context)
     await xero_steps.sync(context)
     await xero_steps.reconcile(context)
     customer_id = await billing_steps.show_matches(context)
-    await billing_steps.take_webhook(context, customer_id)
+    await billing_steps.receive_webhook(context, customer_id)
     await billing_steps.show_summary(context, customer_id, settings.billing_timezone)
     await billing_steps.show_timeline(context, customer_id)
 
 
-def _say_goodbye(console: Console, settings: Settings, xero_url: str) -> None:
-    secret = settings.auth_jwt_secret.get_secret_value() if settings.auth_jwt_secret else ""
-    token = _token(secret, settings.auth_jwt_audience)
+def _print_addresses(console: Console, settings: Settings, xero_url: str) -> None:
+    token = _mint_admin_token(settings)
     console.print(f"\nConsole        {settings.public_url}/console#token={token}", soft_wrap=True, highlight=False)
     console.print(f"API docs       {settings.public_url}/docs")
-    console.print(f"Pretend Xero   {xero_url}/_control")
+    console.print(f"Xero simulator {xero_url}/_control")
     console.print(f"Token          {token}", soft_wrap=True, highlight=False)
 
 
-def _token(secret: str, audience: str) -> str:
-    return mint_token(secret, "admin", "demo", hours=12, audience=audience, now=SystemClock().now())
+def _mint_admin_token(settings: Settings) -> str:
+    secret = settings.auth_jwt_secret.get_secret_value() if settings.auth_jwt_secret else ""
+    return mint_token(secret, "admin", "demo", hours=12, audience=settings.auth_jwt_audience, now=SystemClock().now())
 
 
 @contextlib.asynccontextmanager
-async def _stage(console: Console, settings: Settings, port: int, xero_url: str) -> AsyncIterator[DemoContext]:
-    secret = settings.auth_jwt_secret.get_secret_value() if settings.auth_jwt_secret else ""
-    headers = {"Authorization": f"Bearer {_token(secret, settings.auth_jwt_audience)}"}
+async def _open_context(console: Console, settings: Settings, port: int, xero_url: str) -> AsyncIterator[DemoContext]:
+    headers = {"Authorization": f"Bearer {_mint_admin_token(settings)}"}
     base_url = f"http://localhost:{port}"
     async with (
         httpx.AsyncClient(base_url=base_url, headers=headers, timeout=30) as api,
-        httpx.AsyncClient(base_url=xero_url, timeout=30) as xero,
+        httpx.AsyncClient(base_url=xero_url, timeout=30) as simulator,
     ):
-        yield DemoContext(console, api, xero)
+        yield DemoContext(console, api, simulator)
 
 
-async def _until_ready(context: DemoContext, serving: asyncio.Task[None]) -> None:
-    began = time.monotonic()
-    while not serving.done() and time.monotonic() - began < PATIENCE:
+async def _wait_until_ready(context: DemoContext, serving: asyncio.Task[None]) -> None:
+    async def find() -> bool | None:
+        if serving.done():
+            raise DemoFailed("the service ended while it was starting")
         with contextlib.suppress(httpx.TransportError):
-            if (await context.api.get("/health/ready")).is_success:
-                return
-        await asyncio.sleep(POLL_SECONDS)
-    raise DemoFailed("the service did not come up")
+            return (await context.api.get("/health/ready")).is_success or None
+        return None
+
+    await wait_for(find, "the service did not become ready")

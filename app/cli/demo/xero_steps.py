@@ -1,6 +1,5 @@
-"""The demo's steps on the side of Xero: connect, pick, sync, prove the mirror equal."""
+"""The demo's steps that concern Xero: connect, select organisations, sync, reconcile."""
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -10,11 +9,10 @@ import httpx
 from rich.table import Table
 
 from app.cli.demo.context import (
-    CARD,
     CLIENT_ID,
     CLIENT_SECRET,
-    PATIENCE,
-    POLL_SECONDS,
+    INTEGRATION_PATH,
+    TIMEOUT_SECONDS,
     WEBHOOK_KEY,
     DemoContext,
     DemoFailed,
@@ -25,64 +23,85 @@ RESOURCES = ("contacts", "invoices", "credit_memos", "payments")
 
 
 async def connect(context: DemoContext) -> None:
-    context.announce("Connect")
-    card = await context.get(CARD)
-    context.console.print(f"   redirect URI to copy into Xero: [bold]{card['redirect_uri']}[/]")
-    body = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "scope_set": "broad"}
-    await context.send("PUT", f"{CARD}/credentials", body)
-    await context.send("PUT", f"{CARD}/webhook-key", {"signing_key": WEBHOOK_KEY})
-    started = await context.send("POST", f"{CARD}/connect", {})
-    consent = await context.xero.get(started["authorization_url"])
-    back = await context.api.get(consent.headers["location"])
-    outcome = back.headers.get("location", "")
-    if not outcome.endswith("?xero=connected"):
-        raise DemoFailed(f"the consent ended at {outcome or back.text}")
-    card = await context.get(CARD)
-    context.console.print(
-        f"   consent given; state [green]{card['state']}[/], granted: {', '.join(card['scopes_granted'])}"
-    )
+    """Save the app's credentials and go through the consent."""
+    context.begin_step("Connect")
+    status = await context.get(INTEGRATION_PATH)
+    context.console.print(f"   redirect URI to copy into Xero: [bold]{status['redirect_uri']}[/]")
+    credentials = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "scope_set": "broad"}
+    await context.send("PUT", f"{INTEGRATION_PATH}/credentials", credentials)
+    await context.send("PUT", f"{INTEGRATION_PATH}/webhook-key", {"signing_key": WEBHOOK_KEY})
+    await _give_consent(context)
+    status = await context.get(INTEGRATION_PATH)
+    granted = ", ".join(status["scopes_granted"])
+    context.console.print(f"   consent given; state [green]{status['state']}[/], granted: {granted}")
 
 
-async def pick(context: DemoContext) -> None:
-    context.announce("Pick organisations")
-    listed = (await context.get(f"{CARD}/tenants"))["items"]
-    context.names = {tenant["tenant_id"]: tenant["name"] for tenant in listed}
+async def select_tenants(context: DemoContext) -> None:
+    """Select every organisation that the consent gave access to."""
+    context.begin_step("Select organisations")
+    listed = (await context.get(f"{INTEGRATION_PATH}/tenants"))["items"]
+    context.tenant_names = {tenant["tenant_id"]: tenant["name"] for tenant in listed}
     for tenant in listed:
         context.console.print(f"   [green]✓[/] {tenant['name']}  [dim]{tenant['tenant_id']}[/]")
     context.console.print("   [dim]Practices carry no billing data and are not offered.[/]")
-    await context.send("PUT", f"{CARD}/tenants", {"tenant_ids": list(context.names)})
+    await context.send("PUT", f"{INTEGRATION_PATH}/tenants", {"tenant_ids": list(context.tenant_names)})
 
 
 async def sync(context: DemoContext) -> None:
-    context.announce("Sync contacts, invoices, credit notes and payments")
-    began = time.monotonic()
-    run = await context.send("POST", f"{CARD}/sync")
-    with ProgressBars(context.console, context.names) as bars:
-        run = await _follow(context, run["id"], bars)
-    context.console.print(_figures(context, run))
+    """Run a sync and show its progress."""
+    context.begin_step("Sync contacts, invoices, credit notes and payments")
+    started_at = time.monotonic()
+    run = await context.send("POST", f"{INTEGRATION_PATH}/sync")
+    with ProgressBars(context.console, context.tenant_names) as bars:
+        await _draw_progress(context, run["id"], bars)
+    run = await context.finish_run(await context.get(f"{INTEGRATION_PATH}/runs/{run['id']}"))
+    context.console.print(_rows_table(context, run))
     calls = sum(resource["calls"] for resource in run["resources"])
     created = sum(resource["created"] for resource in run["resources"])
-    took = time.monotonic() - began
-    context.console.print(f"   {run['status']} in {took:.1f} s with {calls} calls; {created:,} of the rows are new")
-    if run["status"] != "succeeded":
-        raise DemoFailed(f"the sync ended {run['status']}: {run['error']}")
+    seconds = time.monotonic() - started_at
+    context.console.print(f"   {run['status']} in {seconds:.1f} s with {calls} calls; {created:,} of the rows are new")
 
 
-async def _follow(context: DemoContext, run_id: str, bars: ProgressBars) -> Any:  # noqa: ANN401 - JSON
-    """Draw the run from the stream of steps until it is over."""
+async def reconcile(context: DemoContext) -> None:
+    """Compare the mirror with Xero.
+
+    A simulator that was started again no longer has the changes of an earlier demo; the reconciliation repairs the
+    rows that differ because of that.
+    """
+    context.begin_step("Reconcile the mirror with Xero")
+    run = await context.finish_run(await context.send("POST", f"{INTEGRATION_PATH}/reconcile"))
+    listed = (await context.get(f"{INTEGRATION_PATH}/reconciliations", limit="200"))["items"]
+    reports = [report for report in listed if report["run_id"] == run["id"]]
+    names = ("checked", "missing", "stale", "orphaned", "healed")
+    figures = [f"{sum(report[name] for report in reports):,} {name}" for name in names]
+    context.console.print(f"   {run['status']}: {', '.join(figures)}")
+
+
+async def _give_consent(context: DemoContext) -> None:
+    started = await context.send("POST", f"{INTEGRATION_PATH}/connect", {})
+    consent = await context.simulator.get(started["authorization_url"])
+    callback = await context.api.get(consent.headers["location"])
+    return_url = callback.headers.get("location", "")
+    if not return_url.endswith("?xero=connected"):
+        raise DemoFailed(f"the consent ended at {return_url or callback.text}")
+
+
+async def _draw_progress(context: DemoContext, run_id: str, bars: ProgressBars) -> None:
+    """Draw the progress events of a run until it has ended."""
     headers = {"Last-Event-ID": "0"}
-    async with context.api.stream("GET", f"{CARD}/progress", headers=headers, timeout=PATIENCE) as stream:
-        async for kind, step in _events(stream):
-            if step.get("run_id") != run_id:
+    path = f"{INTEGRATION_PATH}/progress"
+    async with context.api.stream("GET", path, headers=headers, timeout=TIMEOUT_SECONDS) as stream:
+        async for kind, event in _events(stream):
+            if event.get("run_id") != run_id:
                 continue
             if kind == "page":
-                bars.draw(step)
+                bars.add_page(event)
             if kind == "run_finished":
                 break
-    return await context.get(f"{CARD}/runs/{run_id}")
 
 
 async def _events(stream: httpx.Response) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+    """Yield kind and data of each server-sent event."""
     kind = ""
     async for line in stream.aiter_lines():
         if line.startswith("event: "):
@@ -91,29 +110,13 @@ async def _events(stream: httpx.Response) -> AsyncIterator[tuple[str, Mapping[st
             yield kind, json.loads(line.removeprefix("data: "))
 
 
-def _figures(context: DemoContext, run: Mapping[str, Any]) -> Table:
+def _rows_table(context: DemoContext, run: Mapping[str, Any]) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2))
     table.add_column("   rows kept", no_wrap=True)
     for resource in RESOURCES:
         table.add_column(resource.replace("_", " "), justify="right")
     found = {(row["tenant_id"], row["resource"]): row for row in run["resources"]}
-    for tenant_id, name in context.names.items():
+    for tenant_id, name in context.tenant_names.items():
         rows = [found[tenant_id, resource] for resource in RESOURCES]
         table.add_row(f"   {name}", *(f"{row['fetched'] - row['skipped']:,}" for row in rows))
     return table
-
-
-async def reconcile(context: DemoContext) -> None:
-    """Prove the mirror equal; a pretend Xero begun anew has forgotten an earlier demo's edits, which this heals."""
-    context.announce("Compare the mirror with the books, whole")
-    run = await context.send("POST", f"{CARD}/reconcile")
-    while run["status"] == "running":
-        await asyncio.sleep(POLL_SECONDS)
-        run = await context.get(f"{CARD}/runs/{run['id']}")
-    found = (await context.get(f"{CARD}/reconciliations", limit="200"))["items"]
-    found = [finding for finding in found if finding["run_id"] == run["id"]]
-    names = ("checked", "missing", "stale", "orphaned", "healed")
-    figures = [f"{sum(finding[name] for finding in found):,} {name}" for name in names]
-    context.console.print(f"   {run['status']}: {', '.join(figures)}")
-    if run["status"] != "succeeded":
-        raise DemoFailed(f"the comparison ended {run['status']}: {run['error']}")

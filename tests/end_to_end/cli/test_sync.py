@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from app.cli.sync import follow_sync
+from app.cli.sync import sync_tenants
 from tests.support.service import IDLE_TIMEOUT_SECONDS
 
 
@@ -15,7 +15,7 @@ async def test_the_sync_command_ends_with_its_figures(harness):
     await harness.select_tenants(tenant_ids[0])
     output = io.StringIO()
 
-    outcome = await follow_sync(harness.services, Console(file=output, width=200), None)
+    outcome = await sync_tenants(harness.services, Console(file=output, width=200), None)
 
     assert outcome == 0
     assert [text in output.getvalue() for text in ("contacts", "invoices", "succeeded")] == [True] * 3
@@ -26,7 +26,7 @@ async def test_the_sync_command_fails_when_a_resource_could_not_be_read(harness)
     await harness.select_tenants(tenant_ids[0])
     await harness.add_fault("organisation_offline", path="/api.xro/2.0/Payments")
 
-    assert await follow_sync(harness.services, Console(file=io.StringIO(), width=200), None) == 1
+    assert await sync_tenants(harness.services, Console(file=io.StringIO(), width=200), None) == 1
 
 
 async def test_the_sync_command_ends_when_its_worker_fails(harness, monkeypatch):
@@ -39,4 +39,4 @@ async def test_the_sync_command_ends_when_its_worker_fails(harness, monkeypatch)
     monkeypatch.setattr(harness.engine.worker, "run_until_idle", fail)
     async with asyncio.timeout(IDLE_TIMEOUT_SECONDS):
         with pytest.raises(RuntimeError, match="broken"):
-            await follow_sync(harness.services, Console(file=io.StringIO()), None)
+            await sync_tenants(harness.services, Console(file=io.StringIO()), None)

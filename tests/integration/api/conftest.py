@@ -2,18 +2,18 @@
 
 import pytest
 
-from tests.support.api import HandClock, calling, make_app, make_services
+from tests.support.api import ManualClock, api_client, make_app, make_services
 
 
 @pytest.fixture
 def clock():
-    return HandClock()
+    return ManualClock()
 
 
 @pytest.fixture
 async def api(db, clock):
-    """The billing API, called as a viewer by default."""
-    async with calling(make_app(make_services(db, clock)), clock) as api:
+    """The billing API, called as a viewer unless told otherwise."""
+    async with api_client(make_app(make_services(db, clock)), clock) as api:
         yield api
 
 

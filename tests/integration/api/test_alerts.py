@@ -65,7 +65,7 @@ async def test_alerts_are_filtered_and_their_pages_are_stable_while_they_are_eva
             await raise_alert(session, customer, invoice, title=str(number), first_seen_at=seen, status=status)
         service = {"trigger": "service_without_invoice", "subject_type": "service", "title": "service"}
         await raise_alert(session, acme, NOBODY, first_seen_at=NOON - timedelta(days=1), **service)
-    everything = [each["title"] for each in await api.walk("/api/alerts", limit=1)]
+    everything = [each["title"] for each in await api.read_all("/api/alerts", limit=1)]
     assert sorted(everything[:2] + everything[2:4] + everything[4:6]) == list("012345")
     assert ({*everything[:2]}, {*everything[4:6]}, everything[6]) == ({"0", "1"}, {"4", "5"}, "service")
 

@@ -50,7 +50,7 @@ async def test_customers_are_sorted_by_name_in_any_case_and_no_page_repeats_or_l
     async with db.transaction() as session:
         for name in names:
             await add_customer(session, name)
-    found = [each["name"] for each in await api.walk("/api/customers", limit=2)]
+    found = [each["name"] for each in await api.read_all("/api/customers", limit=2)]
     assert sorted(found) == sorted(names)
     assert [name.lower() for name in found] == sorted(name.lower() for name in names)
 

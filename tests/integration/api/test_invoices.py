@@ -165,7 +165,7 @@ async def test_pages_are_newest_first_and_lose_nothing_while_rows_come_and_go(ap
     everything = await api.items("/api/invoices", params={"limit": 200})
     dates = [each["issued_on"] for each in everything]
     assert dates == [None, None, *sorted(filter(None, dates), reverse=True)]
-    assert await api.walk("/api/invoices", limit=1) == everything
+    assert await api.read_all("/api/invoices", limit=1) == everything
 
     first = (await api.get("/api/invoices", params={"limit": 5})).json()
     async with db.transaction() as session:
@@ -243,7 +243,7 @@ async def test_payments_are_listed_and_filtered(api, db):
         ({"search": "acme"}, ["p-2", "p-1"]),
     ]:
         assert [each["external_id"] for each in await api.items("/api/payments", params=params)] == found, params
-    assert await api.walk("/api/payments", limit=1) == items
+    assert await api.read_all("/api/payments", limit=1) == items
 
 
 async def test_credit_memos_have_their_allocations(api, db):
@@ -297,7 +297,7 @@ async def test_credit_memos_have_their_allocations(api, db):
             }
         ],
     }
-    assert await api.walk("/api/credit-memos", limit=1) == items
+    assert await api.read_all("/api/credit-memos", limit=1) == items
     for params, found in [
         ({"status": "paid"}, ["CN-2"]),
         ({"currency": "NZD"}, ["CN-1"]),

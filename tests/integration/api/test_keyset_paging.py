@@ -48,7 +48,7 @@ async def list_events(session, vendor, after, limit):
     [
         (add_runs, runs.list_runs, runs.RUN_ORDER, "started_at"),
         (add_events, list_events, inbox.EVENT_ORDER, "received_at"),
-        (add_findings, reconcile.list_findings, reconcile.FINDING_ORDER, "finished_at"),
+        (add_findings, reconcile.list_reports, reconcile.REPORT_ORDER, "finished_at"),
     ],
 )
 async def test_pages_of_two_hold_every_row_once_newest_first(db, add, list_page, order, instant):

@@ -84,7 +84,7 @@ async def test_the_queue_is_filtered_by_state_and_paged_by_name(api, db):
             ("B", "unmatched"),
         ]:
             await add_link(session, own, name, state=state)
-    names = [each["name"] for each in await api.walk("/api/matches", limit=1)]
+    names = [each["name"] for each in await api.read_all("/api/matches", limit=1)]
     assert [name.lower() for name in names] == ["a", "a", "b", "b", "c"]
     found = {
         state: {each["name"] for each in await api.items("/api/matches", params={"state": state})}

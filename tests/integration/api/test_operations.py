@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from app.db import Database
-from tests.support.api import NOON, HandClock, add_customer, calling, make_app, make_services
+from tests.support.api import NOON, ManualClock, add_customer, api_client, make_app, make_services
 
 PUBLIC = {"/health/live", "/health/ready", "/metrics"}
 
 
 async def test_a_process_whose_loops_have_stopped_is_not_alive_but_may_be_ready(db, clock):
     app = make_app(make_services(db, clock))
-    async with calling(app, clock) as api:
+    async with api_client(app, clock) as api:
         assert (await api.client.get("/health/live")).json() == {"status": "ok"}
         app.state.services = replace(app.state.services, is_alive=lambda: False)
         stuck = await api.client.get("/health/live")
@@ -22,7 +22,7 @@ async def test_a_process_whose_loops_have_stopped_is_not_alive_but_may_be_ready(
 
 async def test_without_tables_it_is_alive_and_not_ready(empty_dsn, clock):
     database = Database(empty_dsn)
-    async with calling(make_app(make_services(database, clock)), clock) as api:
+    async with api_client(make_app(make_services(database, clock)), clock) as api:
         assert (await api.client.get("/health/live")).status_code == 200
         waiting = await api.client.get("/health/ready")
     await database.close()
@@ -31,7 +31,7 @@ async def test_without_tables_it_is_alive_and_not_ready(empty_dsn, clock):
 
 async def test_without_a_database_it_is_alive_and_everything_else_is_503_at_once(clock):
     database = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
-    async with calling(make_app(make_services(database, clock)), clock) as api:
+    async with api_client(make_app(make_services(database, clock)), clock) as api:
         assert (await api.client.get("/health/live")).status_code == 200
         for answer in [await api.client.get("/health/ready"), await api.get("/api/invoices")]:
             assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
@@ -69,7 +69,7 @@ async def test_two_applications_count_apart(db, clock):
 
 async def test_without_a_database_metrics_say_so_and_nothing_of_the_sync(clock):
     database = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
-    async with calling(make_app(make_services(database, clock)), clock) as api:
+    async with api_client(make_app(make_services(database, clock)), clock) as api:
         answer = await api.client.get("/metrics")
     await database.close()
     assert answer.status_code == 200
@@ -78,7 +78,7 @@ async def test_without_a_database_metrics_say_so_and_nothing_of_the_sync(clock):
 
 
 def operations():
-    schema = make_app(make_services(None, HandClock(NOON))).openapi()
+    schema = make_app(make_services(None, ManualClock(NOON))).openapi()
     return [(method.upper(), path) for path, methods in schema["paths"].items() for method in methods]
 
 

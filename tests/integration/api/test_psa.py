@@ -52,7 +52,7 @@ async def test_a_call_of_more_than_a_thousand_items_is_refused_whole(api):
     assert (await send(api, "customers", *many[:1000])).json()["created"] == 1000
     refused = await send(api, "customers", *many)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/items")
-    assert (await api.walk("/api/customers", limit=200))[-1]["psa_external_id"] != "1000"
+    assert (await api.read_all("/api/customers", limit=200))[-1]["psa_external_id"] != "1000"
     assert (await send(api, "customers")).json() == {"created": 0, "updated": 0, "unchanged": 0}
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from app.billing.tables import BillingOrganisation, CreditMemo, CustomerLink, Payment, Service
 from app.connections.tables import Grant, Tenant
-from tests.support.api import NOON, HandClock, add, add_customer, add_invoice, calling, make_app, make_services
+from tests.support.api import NOON, ManualClock, add, add_customer, add_invoice, api_client, make_app, make_services
 
 ZERO = {
     "invoiced_this_month": "0.00",
@@ -117,8 +117,8 @@ async def test_the_month_turns_at_midnight_of_the_billing_timezone(db, timezone,
         acme = await add_customer(session)
         await add_invoice(session, acme, "last day", total="1", issued_on=date(2026, 10, 31), due_on=None)
         await add_invoice(session, acme, "first day", total="10", issued_on=date(2026, 11, 1), due_on=None)
-    clock = HandClock(instant)
-    async with calling(make_app(make_services(db, clock, billing_timezone=timezone)), clock) as api:
+    clock = ManualClock(instant)
+    async with api_client(make_app(make_services(db, clock, billing_timezone=timezone)), clock) as api:
         shown = await panel(api, acme)
     assert (shown["month"], shown["currencies"][0]["invoiced_this_month"]) == (month, counted)
 

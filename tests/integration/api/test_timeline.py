@@ -44,7 +44,7 @@ async def test_pages_lose_nothing_at_equal_instants_and_while_events_come(api, d
             await add_event(session, acme, number // 4)
     path = f"/api/customers/{acme}/timeline"
     everything = await api.items(path)
-    assert await api.walk(path, limit=1) == everything
+    assert await api.read_all(path, limit=1) == everything
     first = (await api.get(path, params={"limit": 5})).json()
     async with db.transaction() as session:
         await add_event(session, acme, 99)

@@ -1,4 +1,4 @@
-"""The commands as an operator meets them."""
+"""The commands: exit status and output of each, run as an operator runs them."""
 
 import asyncio
 import json
@@ -18,10 +18,10 @@ from tests.support.service import ENCRYPTION_KEYS, open_harness
 ANOTHER = "newer:" + "QkJC" * 10 + "QkI="
 
 
-def run(*words, cwd, **environment):
-    command = [sys.executable, "-m", "app.cli.commands", *words]
-    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment}
-    return subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own words
+def run(*arguments, cwd, **environment):
+    command = [sys.executable, "-m", "app.cli.commands", *arguments]
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment}
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - constants
 
 
 @pytest.mark.parametrize(
@@ -36,29 +36,29 @@ def run(*words, cwd, **environment):
     ],
     ids=["wrong value", "no keys", "no secret"],
 )
-def test_a_wrong_setting_ends_the_start_with_one_sentence(tmp_path, environment, sentence):
-    ended = run("serve", cwd=tmp_path, **environment)
-    assert ended.returncode == 2
-    assert sentence in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
+def test_an_invalid_setting_is_reported_in_one_sentence(tmp_path, environment, sentence):
+    finished = run("serve", cwd=tmp_path, **environment)
+    assert finished.returncode == 2
+    assert sentence in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
 
 
-def test_a_database_that_is_away_is_one_sentence_too(tmp_path):
-    away = {
+def test_an_unreachable_database_is_reported_without_a_traceback(tmp_path):
+    environment = {
         "DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x?ssl=disable",
         "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
         "AUTH_JWT_SECRET": "s" * 32,
     }
-    ended = run("migrate", cwd=tmp_path, **away)
-    assert ended.returncode == 2
-    assert "PostgreSQL" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    finished = run("migrate", cwd=tmp_path, **environment)
+    assert finished.returncode == 2
+    assert "PostgreSQL" in finished.stderr
+    assert "Traceback" not in finished.stderr
 
 
-def test_a_minted_token_carries_what_was_asked_for(tmp_path):
-    ended = run("token", "--role", "analyst", "--subject", "ann", "--hours", "2", cwd=tmp_path)
+def test_a_minted_token_has_the_requested_claims(tmp_path):
+    finished = run("token", "--role", "analyst", "--subject", "ann", "--hours", "2", cwd=tmp_path)
     secret = (tmp_path / ".data" / "auth_jwt_secret").read_text()
-    claims = jwt.decode(ended.stdout.strip(), secret, algorithms=["HS256"], audience="vectis-billing")
+    claims = jwt.decode(finished.stdout.strip(), secret, algorithms=["HS256"], audience="vectis-billing")
     assert (claims["sub"], claims["role"], claims["exp"] - claims["iat"]) == ("ann", "analyst", 7200)
     assert (tmp_path / ".data" / "auth_jwt_secret").stat().st_mode & 0o077 == 0
 
@@ -68,17 +68,17 @@ def test_an_unknown_role_is_refused(tmp_path):
 
 
 def test_the_schema_is_printed_without_a_database(tmp_path):
-    ended = run("openapi", cwd=tmp_path)
-    schema = json.loads(ended.stdout)
+    finished = run("openapi", cwd=tmp_path)
+    schema = json.loads(finished.stdout)
     assert "/api/integrations/xero/callback" in schema["paths"]
     assert not (tmp_path / ".data").exists()
 
 
-def test_the_pretend_xero_has_help_of_its_own(tmp_path):
+def test_the_simulator_command_passes_its_options_on(tmp_path):
     assert "--auto-consent" in run("simulator", "--help", cwd=tmp_path).stdout
 
 
-async def test_keys_are_rotated_and_the_old_one_may_go(dsn):
+async def test_after_a_key_rotation_the_old_key_is_not_needed(dsn):
     async with open_harness(dsn, xero_webhook_key=None) as harness:
         await harness.connect()
         await harness.call("PUT", "/api/integrations/xero/webhook-key", json={"signing_key": "k"})

@@ -1,4 +1,4 @@
-"""A token is believed for what is signed in it, and for nothing else."""
+"""Bearer tokens are accepted only with a valid signature, audience, time and role; keys are fetched and cached."""
 
 import base64
 import hmac
@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.auth import Actor, KeySet, TokenVerifier, is_guarded, mint_token
+from app.api.auth import Actor, KeySet, TokenVerifier, is_protected, mint_token
 from app.api.errors import Problem
-from tests.support.api import AUDIENCE, NOON, SECRET, HandClock
+from tests.support.api import AUDIENCE, NOON, SECRET, ManualClock
 
 URL = "https://login.test/jwks"
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -23,17 +23,17 @@ EC = ec.generate_private_key(ec.SECP256R1())
 
 
 class Provider:
-    """An identity provider that may be away; counts how often it is asked."""
+    """An identity provider that can be made unreachable; counts the requests for its keys."""
 
     def __init__(self, *keys):
         self.keys = list(keys)
-        self.is_away = False
-        self.asked = 0
+        self.is_unreachable = False
+        self.request_count = 0
 
     async def fetch_json(self, url):
         assert url == URL
-        self.asked += 1
-        if self.is_away:
+        self.request_count += 1
+        if self.is_unreachable:
             raise ConnectionError
         return {"keys": self.keys}
 
@@ -61,30 +61,30 @@ def raw_token(header, payload, signature=b""):
 
 
 def verifier(secret=SECRET, provider=None, clock=None):
-    clock = clock or HandClock()
+    clock = clock or ManualClock()
     keys = KeySet(URL, provider.fetch_json, clock) if provider else None
     return TokenVerifier(secret, keys, AUDIENCE, clock)
 
 
-async def refusal(token, by=None):
+async def rejection_of(token, by=None):
     with pytest.raises(Problem) as caught:
         await (by or verifier()).verify(token)
     return caught.value
 
 
-async def test_a_minted_token_is_believed():
+async def test_a_minted_token_is_accepted():
     token = mint_token(SECRET, "service", "psa", hours=1, audience=AUDIENCE, now=NOON)
     assert await verifier().verify(token) == Actor("psa", "service")
 
 
 @pytest.mark.parametrize("role", ["admin", "analyst", "viewer", "service"])
-async def test_every_role_of_the_contract_is_known(role):
+async def test_every_role_of_the_contract_is_accepted(role):
     assert (await verifier().verify(sign(role=role))).role == role
 
 
 @pytest.mark.parametrize("role", [None, "root", "Admin", "", ["admin"], 1])
 async def test_an_unknown_role_is_403(role):
-    assert (await refusal(sign(role=role))).status_code == 403
+    assert (await rejection_of(sign(role=role))).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ async def test_an_unknown_role_is_403(role):
         {"sub": "a\0b"},
     ],
 )
-async def test_what_is_expired_unlimited_early_or_for_another_is_401(changes):
-    problem = await refusal(sign(**changes))
+async def test_a_token_with_wrong_times_audience_or_subject_is_401(changes):
+    problem = await rejection_of(sign(**changes))
     assert (problem.status_code, problem.headers) == (401, {"WWW-Authenticate": "Bearer"})
 
 
-async def test_a_clock_a_little_ahead_of_ours_may_issue_tokens_and_a_token_without_a_subject_is_unnamed():
+async def test_not_before_has_leeway_and_a_token_without_a_subject_is_unnamed():
     actor = await verifier().verify(sign(nbf=NOON.timestamp() + 3, sub=None))
     assert actor.subject == "unnamed"
 
@@ -135,22 +135,22 @@ async def test_a_clock_a_little_ahead_of_ours_may_issue_tokens_and_a_token_witho
         sign() + ".x",
     ],
 )
-async def test_what_is_not_signed_with_our_secret_is_401(token):
-    assert (await refusal(token)).status_code == 401
+async def test_a_token_without_a_valid_signature_is_401(token):
+    assert (await rejection_of(token)).status_code == 401
 
 
-async def test_a_signature_cannot_be_moved_to_other_claims():
+async def test_a_signature_is_not_valid_for_other_claims():
     header, _, signature = sign(role="viewer").split(".")
     _, body, _ = sign(role="admin").split(".")
-    assert (await refusal(f"{header}.{body}.{signature}")).status_code == 401
+    assert (await rejection_of(f"{header}.{body}.{signature}")).status_code == 401
 
 
 @given(st.text())
-async def test_no_text_breaks_the_verifier(token):
-    assert (await refusal(token)).status_code == 401
+async def test_any_text_that_is_no_token_is_401(token):
+    assert (await rejection_of(token)).status_code == 401
 
 
-async def test_the_provider_s_keys_are_believed_by_id():
+async def test_a_token_is_verified_with_the_provider_s_key_of_its_id():
     provider = Provider(public(RSA, "r"), public(EC, "e"), {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}, {"kty": "new"})
     by = verifier(None, provider)
     assert await by.verify(sign(RSA, "RS256", {"kid": "r"})) == Actor("ann", "admin")
@@ -162,64 +162,66 @@ async def test_the_provider_s_keys_are_believed_by_id():
         sign(RSA, "PS256", {"kid": "r"}),
         sign("secret" * 8, "HS256", {"kid": "s"}),
     ]:
-        assert (await refusal(token, by)).status_code == 401
-    assert provider.asked == 1
+        assert (await rejection_of(token, by)).status_code == 401
+    assert provider.request_count == 1
 
 
-async def test_a_public_key_is_never_taken_for_a_secret():
+async def test_a_public_key_is_not_used_as_an_hs256_secret():
     header, body = {"alg": "HS256", "kid": "r"}, claims()
     signed, _, _ = raw_token(header, body).rpartition(".")
     pem = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     forged = raw_token(header, body, hmac.digest(pem, signed.encode(), "sha256"))
     by = verifier(None, Provider(public(RSA, "r")))
-    assert (await refusal(forged, by)).status_code == 401
+    assert (await rejection_of(forged, by)).status_code == 401
 
 
-async def test_an_encryption_key_signs_nothing_and_a_lone_key_needs_no_id():
-    assert (await refusal(sign(RSA, "RS256"), verifier(None, Provider(public(RSA, "r", use="enc"))))).status_code == 503
+async def test_an_encryption_key_verifies_no_token_and_a_single_key_needs_no_id():
+    assert (
+        await rejection_of(sign(RSA, "RS256"), verifier(None, Provider(public(RSA, "r", use="enc"))))
+    ).status_code == 503
     assert await verifier(None, Provider(public(RSA, "r"))).verify(sign(RSA, "RS256"))
 
 
-async def test_a_new_key_is_looked_up_but_not_for_every_unknown_id():
-    clock, provider = HandClock(), Provider(public(RSA, "r"))
+async def test_an_unknown_key_id_causes_a_fetch_at_most_every_ten_seconds():
+    clock, provider = ManualClock(), Provider(public(RSA, "r"))
     by = verifier(None, provider, clock)
     later = {"exp": (NOON + timedelta(days=1)).timestamp()}
     assert await by.verify(sign(RSA, "RS256", {"kid": "r"}))
     for _ in range(5):
-        assert (await refusal(sign(EC, "ES256", {"kid": "e"}), by)).status_code == 401
-    assert provider.asked == 1
+        assert (await rejection_of(sign(EC, "ES256", {"kid": "e"}), by)).status_code == 401
+    assert provider.request_count == 1
     provider.keys.append(public(EC, "e"))
     clock.instant += timedelta(seconds=10)
     assert await by.verify(sign(EC, "ES256", {"kid": "e"}, **later))
-    assert provider.asked == 2
+    assert provider.request_count == 2
 
 
-async def test_keys_outlive_the_provider_s_outage_and_a_withdrawn_one_does_not_outlive_the_hour():
-    clock, provider = HandClock(), Provider(public(RSA, "r"))
+async def test_keys_stay_valid_during_an_outage_of_the_provider_and_a_withdrawn_key_does_not():
+    clock, provider = ManualClock(), Provider(public(RSA, "r"))
     by = verifier(None, provider, clock)
     token = sign(RSA, "RS256", {"kid": "r"}, exp=(NOON + timedelta(days=1)).timestamp())
     await by.verify(token)
-    provider.is_away = True
+    provider.is_unreachable = True
     clock.instant += timedelta(hours=2)
     assert await by.verify(token)
-    provider.is_away, provider.keys = False, []
+    provider.is_unreachable, provider.keys = False, []
     clock.instant += timedelta(hours=2)
     assert await by.verify(token)
     provider.keys = [public(EC, "e")]
     clock.instant += timedelta(hours=2)
-    assert (await refusal(token, by)).status_code == 401
+    assert (await rejection_of(token, by)).status_code == 401
 
 
-async def test_without_any_key_an_outage_is_503_not_401():
+async def test_an_outage_of_the_provider_before_any_key_was_fetched_is_503_not_401():
     provider = Provider(public(RSA, "r"))
-    provider.is_away = True
-    problem = await refusal(sign(RSA, "RS256", {"kid": "r"}), verifier(None, provider))
+    provider.is_unreachable = True
+    problem = await rejection_of(sign(RSA, "RS256", {"kid": "r"}), verifier(None, provider))
     assert (problem.status_code, problem.code) == (503, "identity_unavailable")
     assert problem.headers["Retry-After"]
 
 
 @pytest.mark.parametrize(
-    ("path", "guarded"),
+    ("path", "expected"),
     [
         ("/api/invoices", True),
         ("/api/nothing/here", True),
@@ -232,5 +234,5 @@ async def test_without_any_key_an_outage_is_503_not_401():
         ("/console/app.js", False),
     ],
 )
-def test_all_of_the_api_is_guarded_but_the_callback_and_the_webhook(path, guarded):
-    assert is_guarded(path) is guarded
+def test_every_path_of_the_api_is_protected_except_the_callback_and_the_webhook(path, expected):
+    assert is_protected(path) is expected

@@ -1,4 +1,4 @@
-"""Money is written exactly, with two decimals at least."""
+"""Amounts are formatted exactly, with at least two decimals, and only web links are returned."""
 
 import re
 from decimal import Decimal
@@ -25,12 +25,12 @@ from app.api.schemas import format_money, keep_web_link
         ("99999999999999999999999999999999.99", "99999999999999999999999999999999.99"),
     ],
 )
-def test_amounts_read_as_people_write_them(amount, text):
+def test_an_amount_is_formatted_with_at_least_two_decimals(amount, text):
     assert format_money(Decimal(amount)) == text
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
-def test_no_digit_is_lost_and_the_form_is_always_the_same(amount):
+def test_no_digit_of_an_amount_is_lost_and_its_format_is_always_the_same(amount):
     text = format_money(amount)
     assert Decimal(text) == amount
     assert re.fullmatch(r"-?\d+\.\d{2,}", text)
@@ -47,5 +47,5 @@ def test_no_digit_is_lost_and_the_form_is_always_the_same(amount):
         (None, False),
     ],
 )
-def test_only_web_addresses_are_links(link, kept):
+def test_only_http_urls_are_links(link, kept):
     assert keep_web_link(link) == (link if kept else None)

@@ -1,4 +1,4 @@
-"""Bodies are counted while they stream, timed, and sound before anyone else sees them; answers carry their headers."""
+"""Request bodies are limited in size and time and must be valid JSON; responses have security and caching headers."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from app.api.deps import Reader
 from app.api.errors import Problem
 from app.api.middleware.body import API_BYTES, BULK_BYTES, WEBHOOK_BYTES, BodyMiddleware
-from tests.support.api import HandClock, calling, make_app, make_services
+from tests.support.api import ManualClock, api_client, make_app, make_services
 
 WEBHOOK = "/api/webhooks/xero"
 
 
 class Routes:
-    """Routes that say how much they got."""
+    """Routes that return the size of the body they received."""
 
     router = APIRouter()
 
@@ -46,17 +46,17 @@ async def read_named(_actor: Reader, name: str, search: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def app():
-    return make_app(make_services(None, HandClock()), [Routes])
+    return make_app(make_services(None, ManualClock()), [Routes])
 
 
 @pytest.fixture
 async def api(app):
-    async with calling(app, HandClock()) as api:
+    async with api_client(app, ManualClock()) as api:
         yield api
 
 
 class Unreadable:
-    """A body nobody may read."""
+    """A body that fails the test when it is read."""
 
     def __aiter__(self):
         return self
@@ -78,62 +78,62 @@ async def send(api, path, content, **headers):
 @pytest.mark.parametrize(
     ("path", "limit"), [("/api/echo", API_BYTES), ("/api/psa/echo", BULK_BYTES), (WEBHOOK, WEBHOOK_BYTES)]
 )
-async def test_each_address_takes_bodies_up_to_its_limit(api, path, limit):
+async def test_each_path_accepts_bodies_up_to_its_limit(api, path, limit):
     assert (await send(api, path, padded(limit))).json() == limit
-    refused = await send(api, path, padded(limit + 1))
-    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
-    assert refused.headers["connection"] == "close"
+    response = await send(api, path, padded(limit + 1))
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert response.headers["connection"] == "close"
 
 
-async def test_an_endless_body_is_left_after_its_limit(api):
+async def test_an_endless_body_is_read_no_further_than_its_limit(api):
     sent = 0
 
-    async def drip():
+    async def send_endlessly():
         nonlocal sent
         while True:
             sent += 8192
             yield b"x" * 8192
 
-    refused = await send(api, WEBHOOK, drip())
-    assert refused.status_code == 413
+    response = await send(api, WEBHOOK, send_endlessly())
+    assert response.status_code == 413
     assert sent <= WEBHOOK_BYTES + 2 * 8192
 
 
-async def test_a_declared_length_over_the_limit_is_refused_unread(api):
-    refused = await send(api, WEBHOOK, Unreadable(), **{"Content-Length": str(WEBHOOK_BYTES + 1)})
-    assert refused.status_code == 413
+async def test_a_content_length_over_the_limit_is_refused_without_reading_the_body(api):
+    response = await send(api, WEBHOOK, Unreadable(), **{"Content-Length": str(WEBHOOK_BYTES + 1)})
+    assert response.status_code == 413
 
 
-async def test_nothing_is_read_for_a_caller_without_a_token(api):
+async def test_the_body_of_a_caller_without_a_token_is_not_read(api):
     assert (await api.client.post("/api/echo", content=Unreadable())).status_code == 401
 
 
-async def test_a_body_that_drips_is_given_up():
-    async def forever(*_: object) -> Any:
+async def test_a_body_that_takes_too_long_to_arrive_is_refused():
+    async def wait_forever(*_: object) -> Any:
         await asyncio.Event().wait()
 
     scope = {"type": "http", "method": "POST", "path": WEBHOOK, "headers": [], "query_string": b"", "state": {}}
     with pytest.raises(Problem) as caught:
-        await BodyMiddleware(forever, seconds=0.01)(scope, forever, forever)
+        await BodyMiddleware(wait_forever, seconds=0.01)(scope, wait_forever, wait_forever)
     assert (caught.value.status_code, caught.value.headers) == (408, {"Connection": "close"})
 
 
-async def test_a_caller_who_hangs_up_reaches_nobody():
-    async def hang_up() -> Any:
+async def test_a_request_whose_sender_disconnects_is_dropped():
+    async def disconnect() -> Any:
         return {"type": "http.disconnect"}
 
-    async def unreachable(*_: object) -> Any:
-        raise AssertionError("Half a body was passed on.")
+    async def fail(*_: object) -> Any:
+        raise AssertionError("An incomplete body was passed on.")
 
     scope = {"type": "http", "method": "POST", "path": WEBHOOK, "headers": [], "query_string": b"", "state": {}}
-    await BodyMiddleware(unreachable)(scope, hang_up, unreachable)
+    await BodyMiddleware(fail)(scope, disconnect, fail)
 
 
 @pytest.mark.parametrize("path", ["/api/echo", WEBHOOK])
 @pytest.mark.parametrize("encoding", ["gzip", "br", "x", "identity, gzip"])
 async def test_compressed_bodies_are_415(api, path, encoding):
-    refused = await send(api, path, b"{}", **{"Content-Encoding": encoding})
-    assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_media_type")
+    response = await send(api, path, b"{}", **{"Content-Encoding": encoding})
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ async def test_compressed_bodies_are_415(api, path, encoding):
         ("", 415),
     ],
 )
-async def test_the_api_takes_json_alone(api, content_type, status):
+async def test_the_api_accepts_only_json(api, content_type, status):
     assert (await send(api, "/api/parsed", b"{}", **{"Content-Type": content_type})).status_code == status
 
 
-async def test_the_webhook_gets_its_bytes_whatever_they_are(api):
+async def test_the_webhook_receives_any_bytes_unchanged(api):
     assert (await send(api, WEBHOOK, b"\xff\x00 no json", **{"Content-Type": "text/plain"})).json() == 10
 
 
@@ -181,17 +181,17 @@ async def test_the_webhook_gets_its_bytes_whatever_they_are(api):
     ],
     ids=range(17),
 )
-async def test_what_is_no_sound_json_is_refused(api, body):
-    refused = await send(api, "/api/parsed", body)
-    assert refused.status_code == (400 if body else 422)
-    assert refused.headers["content-type"] == "application/problem+json"
+async def test_invalid_json_is_refused(api, body):
+    response = await send(api, "/api/parsed", body)
+    assert response.status_code == (400 if body else 422)
+    assert response.headers["content-type"] == "application/problem+json"
 
 
-def holds_nul(value):
+def contains_nul(value):
     if isinstance(value, dict):
-        return any(holds_nul(each) for pair in value.items() for each in pair)
+        return any(contains_nul(each) for pair in value.items() for each in pair)
     if isinstance(value, list):
-        return any(holds_nul(each) for each in value)
+        return any(contains_nul(each) for each in value)
     return isinstance(value, str) and "\0" in value
 
 
@@ -207,10 +207,10 @@ def holds_nul(value):
         (rb'{"a": "\ud83d\ude00"}', False),
     ],
 )
-async def test_no_nul_passes_and_what_only_looks_like_one_does(api, body, is_refused):
-    answer = await send(api, "/api/parsed", body)
-    assert answer.status_code == (422 if is_refused else 200)
-    assert is_refused == holds_nul(json.loads(body))
+async def test_a_nul_character_is_refused_and_an_escaped_backslash_before_u0000_is_not(api, body, is_refused):
+    response = await send(api, "/api/parsed", body)
+    assert response.status_code == (422 if is_refused else 200)
+    assert is_refused == contains_nul(json.loads(body))
 
 
 @settings(deadline=None)
@@ -220,51 +220,51 @@ async def test_no_nul_passes_and_what_only_looks_like_one_does(api, body, is_ref
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-async def test_whatever_is_sent_is_answered_and_no_nul_or_surrogate_passes(app, value):
+async def test_any_json_is_accepted_unchanged_or_refused_and_no_nul_or_surrogate_is_accepted(app, value):
     text = json.dumps({"value": value})
-    async with calling(app, HandClock()) as api:
-        answer = await send(api, "/api/parsed", text.encode())
-    assert answer.status_code in {200, 400, 422}
-    if holds_nul(value):
-        assert answer.status_code == 422
-    if answer.status_code == 200:
-        assert answer.json() == {"value": value}
+    async with api_client(app, ManualClock()) as api:
+        response = await send(api, "/api/parsed", text.encode())
+    assert response.status_code in {200, 400, 422}
+    if contains_nul(value):
+        assert response.status_code == 422
+    if response.status_code == 200:
+        assert response.json() == {"value": value}
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/api/named/a%00", 404), ("/%00", 404), ("/api/named/a?search=%00", 422), ("/api/named/a?search=b%00c", 422)],
 )
-async def test_no_nul_passes_in_an_address(api, path, status):
-    answer = await api.get(path)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+async def test_a_nul_character_in_a_url_is_refused(api, path, status):
+    response = await api.get(path)
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
 
 
-async def test_bytes_that_are_no_text_arrive_as_text(api):
-    answer = await api.get("/api/named/%ED%A0%80?search=%FF")
-    assert answer.json().encode()
+async def test_bytes_of_a_url_that_are_not_utf_8_arrive_as_text(api):
+    response = await api.get("/api/named/%ED%A0%80?search=%FF")
+    assert response.json().encode()
 
 
-async def test_every_answer_carries_its_headers(api):
-    for answer in [await api.post("/api/echo"), await api.client.get("/api/echo"), await api.client.get("/nothing")]:
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
-        assert "strict-transport-security" not in answer.headers
-        assert "set-cookie" not in answer.headers
+async def test_every_response_has_the_security_headers(api):
+    for response in [await api.post("/api/echo"), await api.client.get("/api/echo"), await api.client.get("/nothing")]:
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+        assert "strict-transport-security" not in response.headers
+        assert "set-cookie" not in response.headers
     assert (await api.post("/api/echo")).headers["cache-control"] == "no-store"
     assert (await api.client.get("/api/echo")).headers["cache-control"] == "no-store"
 
 
-async def test_the_documentation_and_the_console_may_run_what_they_need(api):
+async def test_the_content_security_policy_allows_what_documentation_and_console_need(api):
     docs, console = (await api.client.get("/docs")), await api.client.get("/console/")
     assert "https://cdn.jsdelivr.net" in docs.headers["content-security-policy"]
     assert "default-src 'self'" in console.headers["content-security-policy"]
     assert "unsafe-inline" not in console.headers["content-security-policy"]
 
 
-async def test_browsers_are_told_to_insist_on_https_where_the_public_address_does():
-    clock = HandClock()
+async def test_strict_transport_security_is_sent_when_the_public_url_is_https():
+    clock = ManualClock()
     app = make_app(make_services(None, clock, public_url="https://acme.test"), [Routes])
-    async with calling(app, clock) as api:
+    async with api_client(app, clock) as api:
         assert (await api.client.get("/")).headers["strict-transport-security"].startswith("max-age=")
