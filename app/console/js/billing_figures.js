@@ -13,7 +13,7 @@ export function billingFigures(billing) {
   const inactive = active.length ? billing.currencies.filter(isInactive).map((figures) => figures.currency) : [];
   return element("div", { class: "currencies" },
     shown.map((figures) => currencyBox(figures, month)),
-    inactive.length > 0 && element("p", { class: "base hint" }, `Earlier invoices also in ${inactive.join(", ")}; nothing invoiced this month and nothing outstanding in these.`),
+    inactive.length > 0 && element("p", { class: "base hint" }, `There are older invoices in ${inactive.join(", ")}, but nothing invoiced this month and nothing outstanding.`),
     baseBox(billing));
 }
 
