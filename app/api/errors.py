@@ -114,7 +114,7 @@ def not_found(resource_name: str) -> Problem:
     return Problem("not_found", f"There is no {resource_name} of this id.")
 
 
-def documented(*codes: str, is_public: bool = False) -> dict[int | str, dict[str, Any]]:
+def document_problems(*codes: str, is_public: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` argument of a route, which documents its problems in OpenAPI.
 
     Args:

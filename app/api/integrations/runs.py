@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Admin, EngineDep, Reader, Services, ServicesDep, SessionDep
-from app.api.errors import Problem, documented, not_found
+from app.api.errors import Problem, document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.connections.errors import NoTenantSelected
 from app.sync import progress, runs
@@ -106,7 +106,7 @@ GIB = 1024**3
 ALLOWANCES: dict[str, int | None] = {"starter": None, "core": 10 * GIB, "plus": 50 * GIB, "advanced": 250 * GIB}
 
 
-@router.post("/sync", status_code=202, responses=documented("conflict", "unknown_tenant"))
+@router.post("/sync", status_code=202, responses=document_problems("conflict", "unknown_tenant"))
 async def sync_now(
     engine: EngineDep, session: SessionDep, admin: Admin, response: Response, wanted: SyncRequest | None = None
 ) -> RunAnswer:
@@ -120,7 +120,7 @@ async def sync_now(
     return await get_run(engine, session, admin, run_id)
 
 
-@router.post("/reconcile", status_code=202, responses=documented("conflict"))
+@router.post("/reconcile", status_code=202, responses=document_problems("conflict"))
 async def reconcile_now(engine: EngineDep, session: SessionDep, admin: Admin, response: Response) -> RunAnswer:
     """Compare the mirror with the vendor's books whole, heal it, and report; or return the comparison under way."""
     try:
@@ -131,7 +131,7 @@ async def reconcile_now(engine: EngineDep, session: SessionDep, admin: Admin, re
     return await get_run(engine, session, admin, run_id)
 
 
-@router.get("/reconciliations", responses=documented("invalid_cursor"))
+@router.get("/reconciliations", responses=document_problems("invalid_cursor"))
 async def list_reconciliations(
     engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader
 ) -> Page[ReconciliationAnswer]:
@@ -142,7 +142,7 @@ async def list_reconciliations(
     )
 
 
-@router.get("/runs", responses=documented("invalid_cursor"))
+@router.get("/runs", responses=document_problems("invalid_cursor"))
 async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader) -> Page[RunAnswer]:
     """List runs, the newest first."""
     rows = await runs.list_runs(session, engine.vendor, paging.after_instant, paging.limit + 1)
@@ -154,7 +154,7 @@ async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _
     )
 
 
-@router.get("/runs/{run_id}", responses=documented("not_found"))
+@router.get("/runs/{run_id}", responses=document_problems("not_found"))
 async def get_run(engine: EngineDep, session: SessionDep, _reader: Reader, run_id: UUID) -> RunAnswer:
     """Return one run with what it did to each resource of each organisation."""
     found = await runs.find_run(session, engine.vendor, run_id)
@@ -163,7 +163,7 @@ async def get_run(engine: EngineDep, session: SessionDep, _reader: Reader, run_i
     return _answer(*found)
 
 
-@router.get("/progress", response_class=StreamingResponse, responses=documented())
+@router.get("/progress", response_class=StreamingResponse, responses=document_problems())
 async def follow_progress(
     request: Request,
     services: ServicesDep,
@@ -176,7 +176,7 @@ async def follow_progress(
     return StreamingResponse(_stream(request, services, known), media_type="text/event-stream", headers=headers)
 
 
-@router.get("/usage", responses=documented())
+@router.get("/usage", responses=document_problems())
 async def get_usage(
     engine: EngineDep, session: SessionDep, _reader: Reader, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> UsageAnswer:

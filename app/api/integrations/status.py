@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter
 
 from app.api.deps import Admin, EngineDep, Reader, ServicesDep, SessionDep
-from app.api.errors import documented
+from app.api.errors import document_problems
 from app.api.schemas import ResponseModel
 from app.connections.status import State
 from app.sync import preflight
@@ -92,13 +92,13 @@ class PreflightAnswer(ResponseModel):
     checks: list[CheckAnswer]
 
 
-@router.get("", responses=documented())
+@router.get("", responses=document_problems())
 async def get_status(engine: EngineDep, session: SessionDep, _reader: Reader) -> IntegrationStatus:
     """Return what is connected, what is wrong and what to do."""
     return _status_of(engine, await engine.overview(session))
 
 
-@router.post("/check", responses=documented())
+@router.post("/check", responses=document_problems())
 async def check(engine: EngineDep, services: ServicesDep, _admin: Admin) -> PreflightAnswer:
     """Try everything a sync needs, without changing anything."""
     return PreflightAnswer.model_validate(await preflight.check(services.db, engine))
