@@ -1,15 +1,16 @@
-# Tags, not digests: a rebuild then brings Debian's and Python's security fixes. Pin digests where your policy asks.
+# Tags instead of digests, so that a rebuild includes Debian's and Python's security fixes. Pin digests if your policy
+# requires it.
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 WORKDIR /srv/vectis-xero
 COPY requirements.lock .
-# Wheels only, each with the hash from the lock: nothing is compiled here and nothing unlooked-for gets in.
-# The environment needs no pip of its own; the one of the base image fills it.
+# Only wheels with the hashes of the lock file are installed, so nothing is compiled or added unnoticed.
+# The environment has no pip of its own; the pip of the base image installs into it.
 RUN python -m venv --without-pip /venv \
  && pip --python /venv/bin/python install --require-hashes --only-binary :all: -r requirements.lock \
  && rm requirements.lock
-# The migrations are read from beside `app`, so the tree is copied as it stands instead of packed into a wheel.
+# The service reads the migrations from the folder next to `app`, so the files are copied instead of built into a wheel.
 COPY migrations migrations
 COPY simulator simulator
 COPY app app
@@ -19,7 +20,7 @@ RUN printf '%s\n' '#!/venv/bin/python' 'import sys' 'from app.cli.commands impor
  && python -m compileall -q app simulator migrations
 
 FROM python:3.11-slim-bookworm
-# The root file system may be read-only: bytecode is compiled above, and the service writes nowhere but to stderr.
+# The root file system can be read-only: the bytecode is compiled above, and the service writes only to stderr.
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

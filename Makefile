@@ -1,4 +1,4 @@
-# Every target installs what it needs. `make help` lists them; `.ci/run` runs `make test check`.
+# Every target installs what it needs. `make help` lists the targets; `.ci/run` runs `make test check`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .PHONY: help install demo test browser soak check quick format lint types contracts migrations openapi dockerfile bench lock clean .install-chromium
 
-help: ## This list
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 install: $(STAMP) ## Build .venv from the lock file; the command is then .venv/bin/vectis-xero
@@ -19,29 +19,29 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP) ## Run the main job on the embedded PostgreSQL and the pretend Xero (ONCE=1 ends after the walk)
+demo: $(STAMP) ## Run the demo on the embedded PostgreSQL and the Xero simulator (ONCE=1 exits after the last step)
 	$(BIN)/vectis-xero demo $(if $(ONCE),--once)
 
-test: $(STAMP) browser ## Pass every test, side by side on up to four cores
+test: $(STAMP) browser ## Run every test, in parallel on up to four cores
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-browser: ## Install Chromium for the browser tests where root and apt-get are there; without one those tests are skipped
+browser: ## Install Chromium for the browser tests, as root with apt-get; without Chromium those tests are skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(MAKE) --no-print-directory -s .install-chromium
 
 .install-chromium:
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "Installing Chromium for the browser tests..." \
 	  && { timeout 120 apt-get -qq update; DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 \
-	  && command -v chromium >/dev/null || echo "There is no Chromium and it could not be installed here: the browser tests will be skipped."
+	  && command -v chromium >/dev/null || echo "Chromium is not installed and could not be installed: the browser tests will be skipped."
 
-soak: $(STAMP) ## The long loops on two replicas: kills, stops, restarts, tokens, limits (SOAK_… say how many)
+soak: $(STAMP) ## Run the long tests on two replicas: kills, stops, restarts, tokens, limits (SOAK_… set the repetitions)
 	SOAK_KILLS=$(or $(SOAK_KILLS),100) SOAK_STOPS=$(or $(SOAK_STOPS),50) SOAK_RESTARTS=$(or $(SOAK_RESTARTS),20) \
 	SOAK_TOKEN_ROUNDS=$(or $(SOAK_TOKEN_ROUNDS),200) SOAK_TOKEN_KILLS=$(or $(SOAK_TOKEN_KILLS),50) \
 	SOAK_MINUTES=$(or $(SOAK_MINUTES),10) SOAK_ORGANISATIONS=$(or $(SOAK_ORGANISATIONS),20) SOAK_SYNCS=$(or $(SOAK_SYNCS),240) \
 	$(BIN)/python -m pytest -q --durations=20 tests/replicas
 
-check: quick migrations dockerfile test ## What CI runs
+check: quick migrations dockerfile test ## Run everything that CI runs
 
-quick: format lint types contracts openapi ## The part of check that needs no test; the pre-commit hook runs it
+quick: format lint types contracts openapi ## Run the part of check that needs no test, as the pre-commit hook does
 
 format: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -55,19 +55,19 @@ types: $(STAMP)
 contracts: $(STAMP)
 	$(BIN)/lint-imports
 
-migrations: $(STAMP) ## Migrations equal the models and go up, down, up
+migrations: $(STAMP) ## Check that migrations equal the models and run up, down and up again
 	$(BIN)/python -m pytest -q tests/integration/test_migrations.py
 
-openapi: $(STAMP) ## openapi/openapi.json equals what the code says (WRITE=1 writes it)
+openapi: $(STAMP) ## Check that openapi/openapi.json is up to date (WRITE=1 writes it)
 	$(if $(WRITE),$(BIN)/vectis-xero openapi > openapi/openapi.json,$(BIN)/vectis-xero openapi | diff -u openapi/openapi.json -)
 
 dockerfile: $(STAMP)
 	$(BIN)/hadolint Dockerfile
 
-bench: $(STAMP) ## Benchmarks, each beside its peer or its floor in the same run
+bench: $(STAMP) ## Run the benchmarks; each also measures its peer or its lower bound
 	$(BIN)/python -m bench
 
-lock: $(STAMP) ## Resolve both lock files anew
+lock: $(STAMP) ## Resolve both lock files again
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements-dev.lock
 

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 SCHEMA_REFERENCE = "#/components/schemas/ProblemDetails"
 
-# The HTTP status and the title of every problem code. No other module of the service knows HTTP statuses of errors.
+# The HTTP status and the title of every problem code; the only table of HTTP statuses.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "malformed_json": (400, "The body is not JSON"),
@@ -114,7 +114,7 @@ def not_found(resource_name: str) -> Problem:
     return Problem("not_found", f"There is no {resource_name} of this id.")
 
 
-def documented(*codes: str, is_public: bool = False) -> dict[int | str, dict[str, Any]]:
+def document_problems(*codes: str, is_public: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` argument of a route, which documents its problems in OpenAPI.
 
     Args:

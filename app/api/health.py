@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.api.deps import ServicesDep
-from app.api.errors import Problem, documented
+from app.api.errors import Problem, document_problems
 
 router = APIRouter(prefix="/health", tags=["operations"])
 
@@ -15,7 +15,7 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/live", responses=documented("not_ready", is_public=True))
+@router.get("/live", responses=document_problems("not_ready", is_public=True))
 async def check_live(services: ServicesDep) -> Health:
     """Say whether the process's own loops make progress; nothing outside it can make this fail."""
     if not services.is_alive():
@@ -23,7 +23,7 @@ async def check_live(services: ServicesDep) -> Health:
     return Health()
 
 
-@router.get("/ready", responses=documented("not_ready", is_public=True))
+@router.get("/ready", responses=document_problems("not_ready", is_public=True))
 async def check_ready(services: ServicesDep) -> Health:
     """Say whether the database answers and carries the newest migration; a vendor's outage changes nothing here."""
     if not await services.db.is_ready():

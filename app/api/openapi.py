@@ -12,13 +12,13 @@ from pydantic_core import CoreSchema, core_schema
 
 from app.api.auth import is_protected
 from app.api.deps import Services, bind_engine
-from app.api.errors import ProblemDetails, documented
+from app.api.errors import ProblemDetails, document_problems
 from app.api.middleware.idempotency import MUTATIONS
 from app.sync.engine import Engine
 
-ANYWHERE = documented("internal_error", is_public=True)
-WITH_BODY = documented("request_timeout", "body_too_large", "unsupported_media_type", is_public=True)
-MUTATION = documented("malformed_json", "idempotency_in_progress", is_public=True)
+ANYWHERE = document_problems("internal_error", is_public=True)
+WITH_BODY = document_problems("request_timeout", "body_too_large", "unsupported_media_type", is_public=True)
+MUTATION = document_problems("malformed_json", "idempotency_in_progress", is_public=True)
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",

@@ -1,4 +1,4 @@
-"""A browser and a synced site per module, a page per test; whatever the browser complains of fails the test."""
+"""Fixtures: a browser and a synced site per module, a page per test. Warnings and errors of the browser fail a test."""
 
 import shutil
 
@@ -9,9 +9,9 @@ from playwright.async_api import async_playwright
 from tests.browser.pages import open_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-REASON = "No Chromium is installed; `make browser` installs Debian's where it may (as root, with apt-get)."
-# Nothing but the page shall speak: no updates, no look-ups of the browser's own.
-QUIET = (
+SKIP_REASON = "No Chromium is installed; `make browser` installs Debian's package when run as root."
+# Switch off the browser's own network requests, such as those for updates.
+CHROMIUM_OPTIONS = (
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -22,10 +22,10 @@ QUIET = (
 
 
 def pytest_collection_modifyitems(items):
-    """Every test with a page needs the browser; where there is none, the report says so and how to get one."""
+    """Skip the tests that need a browser when none is installed; the reason says how to install one."""
     for item in items:
         if "page" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason=REASON))
+            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason=SKIP_REASON))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def module_dsn(administrator, template):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def synced(module_dsn):
-    """A site with three organisations connected, picked and synced; what tests do to it must not matter to others."""
+    """A site with three organisations that are connected, selected and synced; the tests of a module share it."""
     async with open_site(module_dsn) as opened:
         await opened.sync()
         yield opened
@@ -45,10 +45,10 @@ async def synced(module_dsn):
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(dsn, browser):
-    """A site where nothing has been done yet."""
+    """A site that has not been set up."""
     async with open_site(dsn) as opened:
         yield opened
-        # A page that is still looking when its site goes would complain of that.
+        # A page that is still polling when the service stops would log an error.
         for context in browser.contexts:
             await context.close()
 
@@ -56,38 +56,41 @@ async def site(dsn, browser):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser():
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
         yield launched
         await launched.close()
 
 
-class Complaints(list[str]):
-    """What the browser's console said at warning level or above; a test takes out what it provoked."""
+class ConsoleMessages(list[str]):
+    """Warnings and errors of the browser's console; a test removes those that it expects."""
 
-    def expect(self, words: str) -> None:
-        found = [complaint for complaint in self if words in complaint]
-        assert found, f"nothing about {words!r} in {list(self)}"
-        for complaint in found:
-            self.remove(complaint)
+    def remove_expected(self, text: str) -> None:
+        expected = [message for message in self if text in message]
+        assert expected, f"no message with {text!r} in {list(self)}"
+        for message in expected:
+            self.remove(message)
 
 
 @pytest.fixture
-def complaints():
-    """Policy violations reach the console as errors, so they count too."""
-    heard = Complaints()
-    yield heard
-    assert heard == []
+def console_messages():
+    """Fail a test that causes a warning or an error, such as a violation of the content security policy."""
+    messages = ConsoleMessages()
+    yield messages
+    assert messages == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(browser, complaints):
-    """A page of desktop size in a context of its own, far from the zone the service counts its days in."""
+async def page(browser, console_messages):
+    """A page of desktop size, in a time zone that differs from BILLING_TIMEZONE."""
     context = await browser.new_context(
         viewport={"width": 1280, "height": 900}, locale="en-GB", timezone_id="America/Los_Angeles"
     )
     context.set_default_timeout(10_000)
     opened = await context.new_page()
-    opened.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console",
+        lambda message: console_messages.append(message.text) if message.type in {"error", "warning"} else None,
+    )
+    opened.on("pageerror", lambda error: console_messages.append(str(error)))
     yield opened
     await context.close()

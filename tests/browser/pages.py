@@ -1,4 +1,4 @@
-"""The service and the pretend Xero on sockets of their own, as a browser meets them."""
+"""Starts the service and the Xero simulator on sockets of their own, for a browser to use."""
 
 import asyncio
 import base64
@@ -18,21 +18,23 @@ from simulator import main as simulator
 from simulator.options import SimulatorOptions
 from tests.support.service import INTEGRATION, JWT_SECRET, settings_for
 
-PATIENCE = 15
+TIMEOUT_SECONDS = 15
 WEBHOOK_KEY = b"simulated-webhook-key"
-# Every call takes a tenth of a second, so that there is progress to watch.
-BOOKS = SimulatorOptions(contacts=12, invoices=60, payments=30, credit_notes=6, auto_consent=True, latency_ms=100)
+# Every call takes a tenth of a second, so that the progress of a sync is visible.
+SIMULATOR_OPTIONS = SimulatorOptions(
+    contacts=12, invoices=60, payments=30, credit_notes=6, auto_consent=True, latency_ms=100
+)
 
 
 class Site:
-    """Where the service is, and a client of it that acts as `admin`."""
+    """The URL of a running service, and a client of its API with the role `admin`."""
 
     def __init__(self, url: str, client: httpx.AsyncClient) -> None:
         self.url = url
         self.client = client
 
     def link(self, path: str = "/console", role: Role = "admin") -> str:
-        """Return an address that opens the console signed in."""
+        """Return a URL that opens the console and signs in."""
         return f"{self.url}{path}#token={token(role)}"
 
     async def read(self, path: str, **params: Any) -> Any:
@@ -46,18 +48,18 @@ class Site:
         return response.json()
 
     async def connect(self) -> list[str]:
-        """Go through the consent and return the ids of what may be picked."""
+        """Go through the consent and return the ids of the organisations that can be selected."""
         started = await self.send("POST", f"{INTEGRATION}/connect", {})
         consent = await self.client.get(started["authorization_url"])
-        back = await self.client.get(consent.headers["location"])
-        assert back.headers["location"].endswith("?xero=connected")
+        callback = await self.client.get(consent.headers["location"])
+        assert callback.headers["location"].endswith("?xero=connected")
         return [tenant["tenant_id"] for tenant in (await self.read(f"{INTEGRATION}/tenants"))["items"]]
 
     async def deliver(self, tenant_id: str, category: str) -> str:
-        """Send a signed webhook about something unheard of and return its id."""
+        """Deliver a signed webhook event of an unknown record and return the record's id."""
         resource_id = str(uuid4())
-        told = {"tenantId": tenant_id, "resourceId": resource_id, "eventCategory": category, "eventType": "UPDATE"}
-        event = {**told, "tenantType": "ORGANISATION", "resourceUrl": "", "eventDateUtc": "2026-11-23T10:00:00.000"}
+        ids = {"tenantId": tenant_id, "resourceId": resource_id, "eventCategory": category, "eventType": "UPDATE"}
+        event = {**ids, "tenantType": "ORGANISATION", "resourceUrl": "", "eventDateUtc": "2026-11-23T10:00:00.000"}
         body = json.dumps({"events": [event], "firstEventSequence": 1, "lastEventSequence": 1, "entropy": "x"}).encode()
         signature = base64.b64encode(hmac.digest(WEBHOOK_KEY, body, "sha256")).decode()
         response = await self.client.post("/api/webhooks/xero", content=body, headers={"x-xero-signature": signature})
@@ -65,10 +67,10 @@ class Site:
         return resource_id
 
     async def sync(self) -> None:
-        """Connect, pick everything and follow the stream until it is here."""
+        """Connect, select every organisation, and wait for the end of the first run."""
         await self.send("PUT", f"{INTEGRATION}/tenants", {"tenant_ids": await self.connect()})
-        async with self.client.stream("GET", f"{INTEGRATION}/progress", headers={"Last-Event-ID": "0"}) as steps:
-            async for line in steps.aiter_lines():
+        async with self.client.stream("GET", f"{INTEGRATION}/progress", headers={"Last-Event-ID": "0"}) as stream:
+            async for line in stream.aiter_lines():
                 if line == "event: run_finished":
                     break
         assert (await self.read(INTEGRATION))["data_as_of"] is not None
@@ -80,18 +82,18 @@ def token(role: Role) -> str:
 
 
 @asynccontextmanager
-async def open_site(dsn: str, books: SimulatorOptions = BOOKS, **settings: Any):
-    """Serve both on free ports, the service with its schedule on."""
-    async with _running(simulator.create_app(books)) as xero_port:
+async def open_site(dsn: str, simulator_options: SimulatorOptions = SIMULATOR_OPTIONS, **settings: Any):
+    """Serve both on free ports, with the scheduler enabled."""
+    async with _running(simulator.create_app(simulator_options)) as xero_port:
         xero_url = f"http://127.0.0.1:{xero_port}"
         listener = simulator.listen("127.0.0.1", 0)
         url = f"http://localhost:{listener.getsockname()[1]}"
-        places = {"xero_login_url": xero_url, "xero_identity_url": xero_url, "xero_api_url": xero_url}
-        app = create_app(settings_for(dsn, public_url=url, scheduler_enabled=True, **places, **settings))
+        xero_urls = {"xero_login_url": xero_url, "xero_identity_url": xero_url, "xero_api_url": xero_url}
+        app = create_app(settings_for(dsn, public_url=url, scheduler_enabled=True, **xero_urls, **settings))
         headers = {"Authorization": f"Bearer {token('admin')}"}
         async with (
             _running(app, listener),
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE) as client,
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS) as client,
         ):
             yield Site(url, client)
 
@@ -101,7 +103,7 @@ async def _running(app: Any, listener: Any = None):
     listener = listener or simulator.listen("127.0.0.1", 0)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
-    # Whoever calls before it is up waits in the socket's queue.
+    # A request that arrives before the server has started waits in the socket's queue.
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The console in a real browser: signing in, setting up, watching a sync, reading a customer's figures."""
+"""The console in a browser: sign-in, set-up, progress of a sync, customers' figures, webhook events."""
 
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from app.db import Database
-from tests.browser.pages import BOOKS, open_site, token
+from tests.browser.pages import SIMULATOR_OPTIONS, open_site, token
 from tests.support.api import add_customer
 from tests.support.service import INTEGRATION
 
@@ -27,7 +27,7 @@ OUTCOMES = {
 }
 
 
-async def test_a_pasted_token_signs_in_and_stays_in_the_tab(page, synced):
+async def test_a_pasted_token_signs_in_and_is_stored_in_the_tab_only(page, synced):
     await page.goto(f"{synced.url}/console")
     await page.get_by_label("Access token").fill("Bearer not-a-token")
     await page.get_by_role("button", name="Sign in").click()
@@ -46,15 +46,15 @@ async def test_a_pasted_token_signs_in_and_stays_in_the_tab(page, synced):
     assert await page.evaluate("Object.keys(sessionStorage)") == []
 
 
-async def test_a_token_the_service_refuses_is_told_in_the_services_words(page, synced, complaints):
+async def test_the_service_s_message_is_shown_when_it_refuses_a_token(page, synced, console_messages):
     head, claims, _ = token("admin").split(".")
     await page.goto(f"{synced.url}/console#token={head}.{claims}.forged")
 
     await expect(notice(page, "The token is not good here.")).to_be_visible()
-    complaints.expect("401")
+    console_messages.remove_expected("401")
 
 
-async def test_connect_pick_organisations_and_watch_the_sync(page, site):
+async def test_connecting_selecting_organisations_and_the_progress_of_the_sync(page, site):
     await page.goto(site.link())
     await expect(page.locator("[data-state=not_connected]")).to_be_visible()
     assert urlsplit(page.url).fragment == ""
@@ -68,62 +68,62 @@ async def test_connect_pick_organisations_and_watch_the_sync(page, site):
     await page.get_by_role("button", name="Save selection").click()
 
     await expect(page.get_by_role("progressbar", name="Sync progress")).to_be_visible()
-    await expect(page.get_by_text("of 12 lists done")).to_be_visible()
+    await expect(page.get_by_text("of 12 resources finished")).to_be_visible()
     await expect(notice(page, "Sync succeeded")).to_be_visible()
-    await expect(page.get_by_text("3 organisations, none in trouble.")).to_be_visible()
+    await expect(page.get_by_text("3 organisations, none with problems.")).to_be_visible()
     card = await site.read(INTEGRATION)
     assert (card["state"], card["tenants"]) == ("connected", {"available": 3, "selected": 3})
 
 
 async def test_hundreds_of_organisations_are_searched_and_paged(page, dsn):
     async with open_site(
-        dsn, replace(BOOKS, organisations=55, contacts=1, invoices=1, payments=0, credit_notes=0)
+        dsn, replace(SIMULATOR_OPTIONS, organisations=55, contacts=1, invoices=1, payments=0, credit_notes=0)
     ) as site:
         await site.connect()
         await page.goto(site.link())
-        picks = page.locator(".picks input")
-        await expect(picks).to_have_count(50)
+        checkboxes = page.locator(".tenant-list input")
+        await expect(checkboxes).to_have_count(50)
         await page.get_by_role("button", name="Show more").click()
-        await expect(picks).to_have_count(55)
+        await expect(checkboxes).to_have_count(55)
 
         names = [tenant["name"] for tenant in (await site.read(f"{INTEGRATION}/tenants", limit=200))["items"]]
         wanted = sum("uk" in name.lower() for name in names)
         assert 0 < wanted < 50
         await page.get_by_label("Find an organisation").fill("UK")
-        await expect(picks).to_have_count(wanted)
+        await expect(checkboxes).to_have_count(wanted)
         await page.get_by_role("button", name="Select all").click()
         await expect(page.locator("main").get_by_text(f"{wanted} of 55 selected")).to_be_visible()
         await page.get_by_label("Find an organisation").fill("")
-        await expect(picks).to_have_count(50)
+        await expect(checkboxes).to_have_count(50)
         await page.get_by_role("button", name="Select none").click()
         await page.get_by_role("button", name="Select all").click()
         await expect(page.locator("main").get_by_text("55 of 55 selected")).to_be_visible()
         await page.goto("about:blank")
 
 
-async def test_progress_is_streamed_while_the_run_itself_cannot_be_looked_at(page, synced, complaints):
+async def test_progress_is_shown_from_the_stream_while_the_run_cannot_be_polled(page, synced, console_messages):
     await page.goto(synced.link())
     await page.route("**/runs/*", lambda route: route.abort())
     async with page.expect_event("requestfailed"):
         await page.get_by_role("button", name="Sync now").click()
-        await expect(page.get_by_text("12 of 12 lists done")).to_be_visible()
+        await expect(page.get_by_text("12 of 12 resources finished")).to_be_visible()
 
     await page.unroute("**/runs/*")
 
     await expect(notice(page, "Sync succeeded")).to_be_visible()
-    complaints.expect("ERR_FAILED")
+    console_messages.remove_expected("ERR_FAILED")
 
 
-async def test_a_sync_is_followed_without_the_stream(page, synced, complaints):
+async def test_progress_is_polled_while_the_stream_cannot_be_opened(page, synced, console_messages):
     await page.route("**/progress", lambda route: route.abort())
     await page.goto(synced.link())
     await page.get_by_role("button", name="Sync now").click()
 
     await expect(notice(page, "Sync succeeded")).to_be_visible()
-    complaints.expect("ERR_FAILED")
+    console_messages.remove_expected("ERR_FAILED")
 
 
-async def test_a_refusal_is_told_with_the_request_id_to_quote(page, synced, complaints):
+async def test_a_problem_is_shown_with_its_request_id(page, synced, console_messages):
     await page.goto(synced.link())
     await expect(page.get_by_label("Tasman IT UK Limited")).to_be_checked()
     await page.get_by_role("button", name="Select none").click()
@@ -133,10 +133,10 @@ async def test_a_refusal_is_told_with_the_request_id_to_quote(page, synced, comp
     await expect(box).to_contain_text("Pick at least one organisation; nothing syncs until one is saved.")
     await expect(box.locator("code")).not_to_be_empty()
     assert (await synced.read(INTEGRATION))["tenants"]["selected"] == 3
-    complaints.expect("422")
+    console_messages.remove_expected("422")
 
 
-async def test_a_customers_figures_equal_the_apis(page, synced):
+async def test_a_customer_s_figures_equal_those_of_the_api(page, synced):
     summaries = [await synced.read(f"/api/customers/{one['id']}/billing") for one in await customers(synced)]
     busiest = max(summaries, key=lambda each: (len(each["currencies"]), len(each["recent_invoices"])))
     name = (await synced.read(f"/api/customers/{busiest['customer_id']}"))["name"]
@@ -148,9 +148,9 @@ async def test_a_customers_figures_equal_the_apis(page, synced):
     await expect(page.get_by_role("heading", level=1)).to_have_text(name)
     await expect(page.locator(".figures").first).to_be_visible()
 
-    told = {each["currency"]: {figure: each[figure] for figure in FIGURES} for each in busiest["currencies"]}
-    quiet = {currency for currency, figures in told.items() if set(figures.values()) == {"0.00"}}
-    assert await figures_shown(page) == {currency: told[currency] for currency in told.keys() - quiet} != {}
+    expected = {each["currency"]: {figure: each[figure] for figure in FIGURES} for each in busiest["currencies"]}
+    inactive = {currency for currency, figures in expected.items() if set(figures.values()) == {"0.00"}}
+    assert await figures_shown(page) == {currency: expected[currency] for currency in expected.keys() - inactive} != {}
     rows = page.get_by_role("table", name="Recent invoices").locator("tbody tr")
     assert await rows.count() == len(busiest["recent_invoices"])
     for row, invoice in zip(await rows.all(), busiest["recent_invoices"], strict=True):
@@ -162,7 +162,7 @@ async def test_a_customers_figures_equal_the_apis(page, synced):
     await expect(page.locator(".timeline li").first).to_be_visible()
 
 
-async def test_no_page_is_wider_than_a_small_phone(page, synced):
+async def test_every_page_fits_the_width_of_a_small_phone(page, synced):
     customer = (await customers(synced))[0]["id"]
     await page.set_viewport_size({"width": 320, "height": 700})
     await page.goto(synced.link())
@@ -172,13 +172,13 @@ async def test_no_page_is_wider_than_a_small_phone(page, synced):
         f"customers/{customer}": ".figures",
         "events": ".empty, tbody tr",
     }
-    for route, sign in ready.items():
+    for route, selector in ready.items():
         await page.goto(f"{synced.url}/console#/{route}")
-        await expect(page.locator(sign).first).to_be_visible()
+        await expect(page.locator(selector).first).to_be_visible()
         assert await page.evaluate("document.documentElement.scrollWidth") == 320, route
 
 
-async def test_every_outcome_of_a_consent_is_told_in_words(page, synced):
+async def test_every_outcome_of_a_consent_is_explained(page, synced):
     await page.goto(synced.link())
     for code, words in OUTCOMES.items():
         await page.goto(f"{synced.url}/console?xero={code}")
@@ -186,33 +186,33 @@ async def test_every_outcome_of_a_consent_is_told_in_words(page, synced):
         assert urlsplit(page.url).query == ""
 
 
-async def test_a_viewer_reads_but_is_offered_nothing_to_change(page, synced):
+async def test_a_viewer_sees_everything_but_no_button_that_changes_something(page, synced):
     await page.goto(synced.link(role="viewer"))
 
-    await expect(page.get_by_text("none in trouble")).to_be_visible()
+    await expect(page.get_by_text("none with problems")).to_be_visible()
     offered = [await button.text_content() for button in await page.get_by_role("button").all()]
     assert offered == ["Sign out", "Copy", "Copy"]
 
 
-async def test_an_event_is_replayed_for_a_reason(page, synced):
+async def test_a_selected_event_is_replayed_with_a_reason(page, synced):
     tenant_id = (await synced.read(f"{INTEGRATION}/tenants"))["items"][0]["tenant_id"]
     resource_id = await synced.deliver(tenant_id, "CONTACT")
     await page.goto(synced.link())
     await page.goto(f"{synced.url}/console#/events")
     replay = page.get_by_role("button", name="Replay")
     await page.get_by_label("About").select_option("CONTACT")
-    await page.get_by_label(f"Pick CONTACT UPDATE {resource_id}").check()
-    await expect(replay).to_have_text("Replay 1 picked event")
+    await page.get_by_label(f"Select CONTACT UPDATE {resource_id}").check()
+    await expect(replay).to_have_text("Replay 1 selected event")
     await replay.click()
     await expect(page.get_by_label("Reason for a replay")).to_be_focused()
 
     await page.get_by_label("Reason for a replay").fill("The contact was merged in Xero")
     await replay.click()
 
-    await expect(notice(page, "1 event will be worked off again")).to_be_visible()
+    await expect(notice(page, "1 event will be processed again")).to_be_visible()
 
 
-async def test_names_are_text_and_never_markup(page, synced, module_dsn):
+async def test_a_name_is_shown_as_text_and_not_interpreted_as_markup(page, synced, module_dsn):
     name = "<img src=x onerror=alert(1)> & Sons"
     db = Database(module_dsn)
     async with db.transaction() as session:
@@ -228,7 +228,7 @@ async def test_names_are_text_and_never_markup(page, synced, module_dsn):
     await expect(notice(page, "Not linked to a billing contact")).to_be_visible()
 
 
-async def test_disconnecting_says_first_what_stops_and_what_stays(page, site):
+async def test_the_disconnect_dialog_explains_what_stops_and_what_stays(page, site):
     await site.sync()
     await page.goto(site.link())
     await page.get_by_role("button", name="Disconnect…").click()
@@ -251,7 +251,7 @@ async def customers(site):
 
 
 async def figures_shown(page):
-    """Return what the page says, by currency and figure."""
+    """Return the amounts that the page shows, by currency and figure."""
     return {
         await box.get_attribute("data-currency"): {
             figure: await box.locator(f"[data-figure={figure}]").text_content() for figure in FIGURES

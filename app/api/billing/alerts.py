@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Analyst, Reader, ServicesDep, SessionDep, SnapshotDep
-from app.api.errors import documented, not_found
+from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, Instant, ResponseModel
 from app.billing import alerts, queries
@@ -51,7 +51,7 @@ class Mute(BaseModel):
     hours: Annotated[int, Field(strict=True, ge=1, le=MAX_MUTE_HOURS, examples=[24])]
 
 
-@router.get("", responses=documented("invalid_cursor"))
+@router.get("", responses=document_problems("invalid_cursor"))
 async def list_alerts(
     _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.AlertFilter, Depends()]
 ) -> Page[Alert]:
@@ -60,21 +60,21 @@ async def list_alerts(
     return paging.page(rows, queries.ALERT_ORDER.position, _answer)
 
 
-@router.post("/{alert_id}/acknowledge", responses=documented("not_found", "conflict"))
+@router.post("/{alert_id}/acknowledge", responses=document_problems("not_found", "conflict"))
 async def acknowledge_alert(actor: Analyst, session: SessionDep, alert_id: UUID) -> Alert:
     """Say that somebody looks after it, for as long as the condition lasts."""
     await alerts.acknowledge(session, alert_id, actor.subject)
     return await _find(session, alert_id)
 
 
-@router.post("/{alert_id}/resolve", responses=documented("not_found"))
+@router.post("/{alert_id}/resolve", responses=document_problems("not_found"))
 async def resolve_alert(actor: Analyst, session: SessionDep, services: ServicesDep, alert_id: UUID) -> Alert:
     """Say that it is dealt with; it comes back when the condition has ended and recurs."""
     await alerts.resolve(session, alert_id, actor.subject, services.clock.now())
     return await _find(session, alert_id)
 
 
-@router.post("/{alert_id}/mute", responses=documented("not_found", "conflict"))
+@router.post("/{alert_id}/mute", responses=document_problems("not_found", "conflict"))
 async def mute_alert(actor: Analyst, session: SessionDep, services: ServicesDep, alert_id: UUID, mute: Mute) -> Alert:
     """Silence it for some hours."""
     await alerts.mute(session, alert_id, mute.hours, actor.subject, services.clock.now())

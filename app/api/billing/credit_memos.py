@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from app.api.deps import Reader, SnapshotDep
-from app.api.errors import documented
+from app.api.errors import document_problems
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Currency, Day, Id, Instant, Money, Rate, ResponseModel, Source, TenantId, WebLink
 from app.billing import queries
@@ -45,7 +45,7 @@ class CreditMemo(ResponseModel):
     allocations: list[Allocation]
 
 
-@router.get("", responses=documented("invalid_cursor"))
+@router.get("", responses=document_problems("invalid_cursor"))
 async def list_credit_memos(
     _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.CreditMemoFilter, Depends()]
 ) -> Page[CreditMemo]:

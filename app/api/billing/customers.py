@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from app.api.deps import Reader, SnapshotDep
-from app.api.errors import documented, not_found
+from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
@@ -41,7 +41,7 @@ class Customer(ResponseModel):
     links: list[Link]
 
 
-@router.get("", responses=documented("invalid_cursor"))
+@router.get("", responses=document_problems("invalid_cursor"))
 async def list_customers(
     _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.CustomerFilter, Depends()]
 ) -> Page[Customer]:
@@ -51,7 +51,7 @@ async def list_customers(
     return paging.page(rows, queries.CUSTOMER_ORDER.position, lambda row: _with_links(row, links[row.id]))
 
 
-@router.get("/{customer_id}", responses=documented("not_found"))
+@router.get("/{customer_id}", responses=document_problems("not_found"))
 async def get_customer(_actor: Reader, session: SnapshotDep, customer_id: UUID) -> Customer:
     row = await queries.find_customer(session, customer_id)
     if row is None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 
 from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
-from app.api.errors import documented, not_found
+from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import (
     Currency,
@@ -75,7 +75,7 @@ class InvoiceWithSettlement(Invoice):
     credits: list[Credit]
 
 
-@router.get("", responses=documented("invalid_cursor"))
+@router.get("", responses=document_problems("invalid_cursor"))
 async def list_invoices(
     _actor: Reader,
     session: SnapshotDep,
@@ -89,7 +89,7 @@ async def list_invoices(
     return paging.page(rows, queries.INVOICE_ORDER.position, Invoice.model_validate)
 
 
-@router.get("/{invoice_id}", responses=documented("not_found"))
+@router.get("/{invoice_id}", responses=document_problems("not_found"))
 async def get_invoice(
     _actor: Reader, session: SnapshotDep, services: ServicesDep, invoice_id: UUID
 ) -> InvoiceWithSettlement:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Analyst, Reader, SessionDep, SnapshotDep
-from app.api.errors import FieldError, documented, not_found, validation_failed
+from app.api.errors import FieldError, document_problems, not_found, validation_failed
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
@@ -51,7 +51,7 @@ class MatchDecision(BaseModel):
     customer_id: Annotated[UUID | None, Field(description="For `link` alone.")] = None
 
 
-@router.get("", responses=documented("invalid_cursor"))
+@router.get("", responses=document_problems("invalid_cursor"))
 async def list_matches(
     _actor: Reader, session: SnapshotDep, paging: PagingDep, state: LinkState | None = None
 ) -> Page[Match]:
@@ -61,7 +61,7 @@ async def list_matches(
     return paging.page(rows, queries.MATCH_ORDER.position, lambda row: _answer(row, candidates))
 
 
-@router.put("/{link_id}", responses=documented("not_found", "unknown_customer"))
+@router.put("/{link_id}", responses=document_problems("not_found", "unknown_customer"))
 async def decide_match(actor: Analyst, session: SessionDep, link_id: UUID, decision: MatchDecision) -> Match:
     """Decide about a contact; the decision outlives every later sync and rename, and another one undoes it."""
     if decision.action is review.MatchAction.LINK and decision.customer_id is None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from app.api.deps import Reader, SnapshotDep
-from app.api.errors import documented
+from app.api.errors import document_problems
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Currency, Day, Id, Instant, Money, Rate, ResponseModel, Source, TenantId
 from app.billing import queries
@@ -33,7 +33,7 @@ class Payment(ResponseModel):
     vendor_updated_at: Instant | None
 
 
-@router.get("", responses=documented("invalid_cursor"))
+@router.get("", responses=document_problems("invalid_cursor"))
 async def list_payments(
     _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.PaymentFilter, Depends()]
 ) -> Page[Payment]:

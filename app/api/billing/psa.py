@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.api.deps import ServiceWriter, SessionDep
-from app.api.errors import FieldError, Problem, documented
+from app.api.errors import FieldError, Problem, document_problems
 from app.api.schemas import ResponseModel
 from app.billing import psa
 
@@ -81,14 +81,14 @@ class Upserted(ResponseModel):
     unchanged: int
 
 
-@router.put("/customers", responses=documented())
+@router.put("/customers", responses=document_problems())
 async def upsert_psa_customers(_actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaCustomer]) -> Upserted:
     """Write customers of the PSA and match the contacts that carry their names."""
     items = [psa.PsaCustomer(**item.model_dump()) for item in bulk.items]
     return Upserted.model_validate(await psa.upsert_customers(session, items))
 
 
-@router.put("/services", responses=documented("unknown_customer"))
+@router.put("/services", responses=document_problems("unknown_customer"))
 async def upsert_psa_services(_actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaService]) -> Upserted:
     """Write contracted services; all or, where one names a customer the PSA has not sent, none."""
     items = [psa.PsaService(**item.model_dump()) for item in bulk.items]
@@ -98,7 +98,7 @@ async def upsert_psa_services(_actor: ServiceWriter, session: SessionDep, bulk: 
         raise _unknown_customer(error) from error
 
 
-@router.put("/timeline-events", responses=documented("unknown_customer"))
+@router.put("/timeline-events", responses=document_problems("unknown_customer"))
 async def upsert_psa_timeline_events(
     _actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaTimelineEvent]
 ) -> Upserted:

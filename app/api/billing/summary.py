@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.billing.invoices import Invoice
 from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
-from app.api.errors import documented, not_found
+from app.api.errors import document_problems, not_found
 from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, billing_day
 from app.billing import queries, summary
 from app.connections.status import read_connection_presence
@@ -81,7 +81,7 @@ class Summaries(ResponseModel):
     items: list[CustomerFigures]
 
 
-@router.get("/customers/{customer_id}/billing", responses=documented("not_found"))
+@router.get("/customers/{customer_id}/billing", responses=document_problems("not_found"))
 async def get_customer_billing(
     _actor: Reader, session: SnapshotDep, services: ServicesDep, customer_id: UUID
 ) -> BillingSummary:
@@ -118,7 +118,7 @@ async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, An
     }
 
 
-@router.post("/billing/summaries", responses=documented())
+@router.post("/billing/summaries", responses=document_problems())
 async def summarise_customers(
     _actor: Reader, session: SnapshotDep, services: ServicesDep, request: SummariesRequest
 ) -> Summaries:

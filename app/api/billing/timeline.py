@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.api.deps import Reader, SnapshotDep
-from app.api.errors import documented, not_found
+from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, Source, WebLink
 from app.billing import queries
@@ -30,7 +30,7 @@ class TimelineEvent(ResponseModel):
     link: WebLink
 
 
-@router.get("/{customer_id}/timeline", responses=documented("not_found", "invalid_cursor"))
+@router.get("/{customer_id}/timeline", responses=document_problems("not_found", "invalid_cursor"))
 async def list_timeline(
     _actor: Reader, session: SnapshotDep, paging: PagingDep, customer_id: UUID, kind: TimelineEventKind | None = None
 ) -> Page[TimelineEvent]:

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.api.deps import Admin, EngineDep, ServicesDep, SessionDep
-from app.api.errors import FieldError, documented, json_pointer, validation_failed
+from app.api.errors import FieldError, document_problems, json_pointer, validation_failed
 from app.api.integrations.status import IntegrationStatus, get_status
 from app.api.openapi import ScopeSet
 from app.api.schemas import ResponseModel
@@ -48,7 +48,7 @@ class WebhookKey(BaseModel):
     signing_key: Filled
 
 
-@router.put("/credentials", responses=documented("conflict"))
+@router.put("/credentials", responses=document_problems("conflict"))
 async def put_credentials(
     engine: EngineDep, session: SessionDep, admin: Admin, given: Credentials
 ) -> IntegrationStatus:
@@ -62,7 +62,7 @@ async def put_credentials(
     return await get_status(engine, session, admin)
 
 
-@router.post("/connect", responses=documented("not_configured"))
+@router.post("/connect", responses=document_problems("not_configured"))
 async def connect(
     engine: EngineDep, session: SessionDep, admin: Admin, response: Response, wanted: ConnectBody | None = None
 ) -> ConnectResponse:
@@ -88,7 +88,7 @@ async def connect(
     "/callback",
     status_code=303,
     response_class=RedirectResponse,
-    responses=documented("validation_failed", "database_unavailable", is_public=True),
+    responses=document_problems("validation_failed", "database_unavailable", is_public=True),
 )
 async def finish_connect(
     engine: EngineDep,
@@ -107,21 +107,21 @@ async def finish_connect(
     return response
 
 
-@router.put("/webhook-key", status_code=204, responses=documented("conflict"))
+@router.put("/webhook-key", status_code=204, responses=document_problems("conflict"))
 async def put_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin, given: WebhookKey) -> None:
     """Take a new signing key; the one before it stays good for 24 hours."""
     await engine.save_signing_key(session, given.signing_key)
     await append_audit_entry(session, admin.subject, "webhook_key_updated", engine.vendor, {})
 
 
-@router.delete("/webhook-key", status_code=204, responses=documented("conflict"))
+@router.delete("/webhook-key", status_code=204, responses=document_problems("conflict"))
 async def delete_webhook_key(engine: EngineDep, session: SessionDep, admin: Admin) -> None:
     """Forget every signing key at once."""
     await engine.delete_signing_keys(session)
     await append_audit_entry(session, admin.subject, "webhook_key_deleted", engine.vendor, {})
 
 
-@router.post("/disconnect", responses=documented())
+@router.post("/disconnect", responses=document_problems())
 async def disconnect(engine: EngineDep, services: ServicesDep, admin: Admin) -> IntegrationStatus:
     """Wipe the tokens at once and revoke them at the vendor; billing data and the selection stay."""
     await engine.disconnect(admin.subject)

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Admin, EngineDep, Reader, Services, ServicesDep, SessionDep
-from app.api.errors import Problem, documented, not_found
+from app.api.errors import Problem, document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.connections.errors import NoTenantSelected
 from app.sync import progress, runs
@@ -100,7 +100,7 @@ class UsageResponse(BaseModel):
     month: UsageMonthResponse
 
 
-@router.post("/sync", status_code=202, responses=documented("conflict", "unknown_tenant"))
+@router.post("/sync", status_code=202, responses=document_problems("conflict", "unknown_tenant"))
 async def sync_now(
     engine: EngineDep, session: SessionDep, admin: Admin, response: Response, wanted: SyncRequest | None = None
 ) -> RunResponse:
@@ -114,7 +114,7 @@ async def sync_now(
     return await get_run(engine, session, admin, run_id)
 
 
-@router.post("/reconcile", status_code=202, responses=documented("conflict"))
+@router.post("/reconcile", status_code=202, responses=document_problems("conflict"))
 async def reconcile_now(engine: EngineDep, session: SessionDep, admin: Admin, response: Response) -> RunResponse:
     """Compare the mirror with the vendor's books whole, heal it, and report; or return the comparison under way."""
     try:
@@ -125,7 +125,7 @@ async def reconcile_now(engine: EngineDep, session: SessionDep, admin: Admin, re
     return await get_run(engine, session, admin, run_id)
 
 
-@router.get("/reconciliations", responses=documented("invalid_cursor"))
+@router.get("/reconciliations", responses=document_problems("invalid_cursor"))
 async def list_reconciliations(
     engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader
 ) -> Page[ReconciliationResponse]:
@@ -134,7 +134,7 @@ async def list_reconciliations(
     return paging.page(rows, reconcile.REPORT_ORDER.position, ReconciliationResponse.model_validate)
 
 
-@router.get("/runs", responses=documented("invalid_cursor"))
+@router.get("/runs", responses=document_problems("invalid_cursor"))
 async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader) -> Page[RunResponse]:
     """List runs, the newest first."""
     rows = await runs.list_runs(session, engine.vendor, paging.after, paging.limit + 1)
@@ -142,7 +142,7 @@ async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _
     return paging.page(rows, runs.RUN_ORDER.position, lambda row: _run_response(row, resources.get(row.id, [])))
 
 
-@router.get("/runs/{run_id}", responses=documented("not_found"))
+@router.get("/runs/{run_id}", responses=document_problems("not_found"))
 async def get_run(engine: EngineDep, session: SessionDep, _reader: Reader, run_id: UUID) -> RunResponse:
     """Return one run with what it did to each resource of each organisation."""
     found = await runs.find_run(session, engine.vendor, run_id)
@@ -151,7 +151,7 @@ async def get_run(engine: EngineDep, session: SessionDep, _reader: Reader, run_i
     return _run_response(*found)
 
 
-@router.get("/progress", response_class=StreamingResponse, responses=documented())
+@router.get("/progress", response_class=StreamingResponse, responses=document_problems())
 async def follow_progress(
     request: Request,
     services: ServicesDep,
@@ -164,7 +164,7 @@ async def follow_progress(
     return StreamingResponse(_stream(request, services, known), media_type="text/event-stream", headers=headers)
 
 
-@router.get("/usage", responses=documented())
+@router.get("/usage", responses=document_problems())
 async def get_usage(
     engine: EngineDep, session: SessionDep, _reader: Reader, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> UsageResponse:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter
 
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
-from app.api.errors import documented
+from app.api.errors import document_problems
 from app.api.openapi import OneOf, ScopeSet
 from app.api.schemas import ResponseModel
 from app.connections.states import ConnectionState, CredentialsSource, Severity
@@ -90,13 +90,13 @@ class PreflightResponse(ResponseModel):
     checks: list[CheckResponse]
 
 
-@router.get("", responses=documented())
+@router.get("", responses=document_problems())
 async def get_status(engine: EngineDep, session: SessionDep, _reader: Reader) -> IntegrationStatus:
     """Return what is connected, what is wrong and what to do."""
     return _status_of(engine, await engine.status.read_overview(session))
 
 
-@router.post("/check", responses=documented())
+@router.post("/check", responses=document_problems())
 async def check(engine: EngineDep, _admin: Admin) -> PreflightResponse:
     """Try everything a sync needs, without changing anything."""
     return PreflightResponse.model_validate(await engine.check())

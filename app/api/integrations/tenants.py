@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
-from app.api.errors import documented
+from app.api.errors import document_problems
 from app.api.openapi import OneOf
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import ResponseModel
@@ -50,7 +50,7 @@ class Selection(BaseModel):
     tenant_ids: Annotated[list[str], Field(max_length=10_000)]
 
 
-@router.get("/tenants", responses=documented("invalid_cursor"))
+@router.get("/tenants", responses=document_problems("invalid_cursor"))
 async def get_tenants(
     engine: EngineDep,
     session: SessionDep,
@@ -64,7 +64,7 @@ async def get_tenants(
     return paging.page(views, TENANT_ORDER.position, TenantResponse.model_validate)
 
 
-@router.put("/tenants", responses=documented("no_tenant_selected"))
+@router.put("/tenants", responses=document_problems("no_tenant_selected"))
 async def put_tenants(
     engine: EngineDep, session: SessionDep, paging: PagingDep, admin: Admin, wanted: Selection
 ) -> Page[TenantResponse]:

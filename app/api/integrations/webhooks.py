@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
-from app.api.errors import Problem, documented
+from app.api.errors import Problem, document_problems
 from app.api.pagination import Page, PagingDep
 from app.sync.tables import EventStatus
 from app.sync.webhooks import inbox
@@ -75,7 +75,7 @@ class ReplayResponse(BaseModel):
 @deliveries.post(
     "",
     response_model=DeliveryResponse,
-    responses=documented("invalid_signature", "body_too_large", "database_unavailable", is_public=True),
+    responses=document_problems("invalid_signature", "body_too_large", "database_unavailable", is_public=True),
 )
 async def receive_webhook(engine: EngineDep, request: Request) -> Response:
     """Check a delivery's signature over its raw bytes and store its events before answering."""
@@ -90,7 +90,7 @@ async def receive_webhook(engine: EngineDep, request: Request) -> Response:
     return JSONResponse({"stored": receipt.stored})
 
 
-@router.get("/webhook-events", responses=documented("invalid_cursor"))
+@router.get("/webhook-events", responses=document_problems("invalid_cursor"))
 async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of the contract
     engine: EngineDep,
     session: SessionDep,
@@ -107,7 +107,7 @@ async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of t
     return paging.page(rows, inbox.EVENT_ORDER.position, WebhookEventResponse.model_validate)
 
 
-@router.post("/webhook-events/replay", status_code=202, responses=documented())
+@router.post("/webhook-events/replay", status_code=202, responses=document_problems())
 async def replay_webhook_events(
     engine: EngineDep, session: SessionDep, admin: Admin, wanted: ReplayRequest
 ) -> ReplayResponse:

@@ -1,0 +1,1 @@
+"""The ASGI middlewares, outermost first: headers, metrics, problems, authentication, body, idempotency."""

@@ -1,11 +1,11 @@
-/** Calls to the API, its problems, its lists and its stream. */
+/** The client of the API: requests, problems, whole lists, and the stream of progress events. */
 
 import { currentSession } from "/console/js/session.js";
 
-export const XERO = "/api/integrations/xero";
-const PATIENCE_MS = 30_000;
+export const INTEGRATION_PATH = "/api/integrations/xero";
+const TIMEOUT_MS = 30_000;
 
-/** A refusal as the service words it (RFC 9457), or the service's silence. */
+/** An error response of the service (RFC 9457), or an error that says the service cannot be reached. */
 export class Problem extends Error {
   constructor({ title, detail, code, status = 0, request_id: requestId = "", errors = [] }) {
     super(detail || title);
@@ -15,19 +15,20 @@ export class Problem extends Error {
 
 const UNREACHABLE = {
   title: "The service cannot be reached",
-  detail: "Nothing was changed that we know of. Check your connection; if it lasts, tell whoever runs the service.",
+  detail: "The request may not have been processed. Check your connection and try again; if the error persists, contact the operator of the service.",
   code: "unreachable",
 };
 
+/** Send a request and return its JSON, or null for an empty response. Throws a Problem. */
 export async function call(method, path, { query = {}, body } = {}) {
-  const response = await send(method, address(path, query), body, AbortSignal.timeout(PATIENCE_MS));
+  const response = await send(method, urlOf(path, query), body, AbortSignal.timeout(TIMEOUT_MS));
   return response.status === 204 ? null : response.json();
 }
 
 export const get = (path, query) => call("GET", path, { query });
 
-/** Read a whole list, page by page. */
-export async function all(path, query = {}) {
+/** Return all items of a list; requests its pages one after another. */
+export async function getAll(path, query = {}) {
   const items = [];
   let cursor = null;
   do {
@@ -38,9 +39,9 @@ export async function all(path, query = {}) {
   return items;
 }
 
-/** Follow a stream of server-sent events; fetch is used because EventSource cannot send the token. */
-export async function* stream(path, signal, lastId = null) {
-  const response = await send("GET", path, undefined, signal, lastId === null ? {} : { "Last-Event-ID": lastId });
+/** Yield server-sent events. Uses fetch, because EventSource cannot send an Authorization header. */
+export async function* streamEvents(path, signal, lastEventId = null) {
+  const response = await send("GET", path, undefined, signal, lastEventId === null ? {} : { "Last-Event-ID": lastEventId });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
@@ -53,22 +54,22 @@ export async function* stream(path, signal, lastId = null) {
 }
 
 function parseEvent(block) {
-  const found = { id: null, kind: "", data: null };
+  const event = { id: null, kind: "", data: null };
   for (const line of block.split("\n")) {
-    if (line.startsWith("id: ")) found.id = line.slice(4);
-    if (line.startsWith("event: ")) found.kind = line.slice(7);
-    if (line.startsWith("data: ")) found.data = JSON.parse(line.slice(6));
+    if (line.startsWith("id: ")) event.id = line.slice(4);
+    if (line.startsWith("event: ")) event.kind = line.slice(7);
+    if (line.startsWith("data: ")) event.data = JSON.parse(line.slice(6));
   }
-  return found;
+  return event;
 }
 
-function address(path, query) {
-  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+function urlOf(path, query) {
+  const parameters = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return parameters.length ? `${path}?${new URLSearchParams(parameters)}` : path;
 }
 
-async function send(method, path, body, signal, more = {}) {
-  const headers = { Authorization: `Bearer ${currentSession()?.token ?? ""}`, ...more };
+async function send(method, path, body, signal, extraHeaders = {}) {
+  const headers = { Authorization: `Bearer ${currentSession()?.token ?? ""}`, ...extraHeaders };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
   try {
@@ -83,7 +84,7 @@ async function send(method, path, body, signal, more = {}) {
 }
 
 async function readProblem(response) {
-  const fallback = { title: `The service answered ${response.status}`, detail: "It did not say why.", code: "unknown" };
-  const told = await response.json().catch(() => ({}));
-  return new Problem({ ...fallback, request_id: response.headers.get("x-request-id") ?? "", ...told, status: response.status });
+  const fallback = { title: `The service answered ${response.status}`, detail: "The response does not say why.", code: "unknown" };
+  const members = await response.json().catch(() => ({}));
+  return new Problem({ ...fallback, request_id: response.headers.get("x-request-id") ?? "", ...members, status: response.status });
 }

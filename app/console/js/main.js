@@ -1,92 +1,92 @@
-/** The page's frame: signing in, the address in the bar, and which page is shown. */
+/** The application: signs in, shows the page that belongs to the URL's hash, and marks it in the navigation. */
 
-import { get, XERO } from "/console/js/api.js";
-import { announce, fill, h } from "/console/js/dom.js";
-import { showCustomer } from "/console/js/customer.js";
-import { showCustomers } from "/console/js/customers.js";
-import { showEvents } from "/console/js/events.js";
-import { keepDistancesFresh } from "/console/js/format.js";
-import { currentSession, forgetToken, keepToken, readToken, takeTokenFromAddress } from "/console/js/session.js";
-import { showSetup } from "/console/js/setup.js";
-import { showSignIn } from "/console/js/sign_in.js";
+import { get, INTEGRATION_PATH } from "/console/js/api.js";
+import { showCustomer } from "/console/js/customer_page.js";
+import { showCustomers } from "/console/js/customers_page.js";
+import { announce, element, fill } from "/console/js/dom.js";
+import { refreshRelativeTimes } from "/console/js/format.js";
+import { currentSession, readToken, removeToken, storeToken, takeTokenFromUrl } from "/console/js/session.js";
+import { showSetup } from "/console/js/setup_page.js";
+import { showSignIn } from "/console/js/sign_in_page.js";
+import { showWebhookEvents } from "/console/js/webhook_events_page.js";
 
 const ROUTES = [
   [/^#\/customers\/([0-9a-f-]{36})$/, showCustomer, "#/customers"],
   [/^#\/customers$/, showCustomers, "#/customers"],
-  [/^#\/events$/, showEvents, "#/events"],
+  [/^#\/events$/, showWebhookEvents, "#/events"],
   [/^/, showSetup, "#/setup"],
 ];
 
 const main = document.getElementById("main");
-const top = document.getElementById("top");
-let leave = null;
+const header = document.getElementById("header");
+let closePage = null;
 
 function route({ isFirst = false } = {}) {
-  const handed = takeTokenFromAddress();
-  if (handed !== null) return signIn(handed);
+  const urlToken = takeTokenFromUrl();
+  if (urlToken !== null) return signIn(urlToken);
   const session = currentSession();
-  if (!session) return askForToken();
+  if (!session) return showSignInPage();
   leavePage();
-  const [pattern, show, home] = ROUTES.find(([each]) => each.test(location.hash));
-  showFrame(session, home);
-  const page = h("div", { class: "page" });
+  const [pattern, show, navLink] = ROUTES.find(([each]) => each.test(location.hash));
+  showHeader(session, navLink);
+  const page = element("div", { class: "page" });
   fill(main, page);
-  leave = show(page, session, ...pattern.exec(location.hash).slice(1)) ?? null;
+  closePage = show(page, session, ...pattern.exec(location.hash).slice(1)) ?? null;
   const heading = page.querySelector("h1");
   document.title = `${heading.textContent} · Xero in Vectis`;
-  // Whoever listens hears where they are; on the first load the browser says so itself.
+  // A screen reader then reads the new page's heading; on the first load the browser announces the page itself.
   if (!isFirst) heading.focus();
   window.scrollTo(0, 0);
   return undefined;
 }
 
-function showFrame(session, home) {
-  top.hidden = false;
-  document.getElementById("who").textContent = `${session.subject} · ${session.role || "no role"}`;
-  for (const link of top.querySelectorAll("nav a")) {
-    if (link.getAttribute("href") === home) link.setAttribute("aria-current", "page");
+function showHeader(session, navLink) {
+  header.hidden = false;
+  document.getElementById("account-name").textContent = `${session.subject} · ${session.role || "no role"}`;
+  for (const link of header.querySelectorAll("nav a")) {
+    if (link.getAttribute("href") === navLink) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
 
-function askForToken(problem = null) {
+function showSignInPage(problem = null) {
   leavePage();
-  top.hidden = true;
+  header.hidden = true;
   document.title = "Sign in · Xero in Vectis";
-  const page = h("div", { class: "page narrow" });
+  const page = element("div", { class: "page narrow" });
   fill(main, page);
   showSignIn(page, signIn, problem);
 }
 
-/** Keep the token only if the service takes it. */
+/** Store the token, and remove it again when the service does not accept it. */
 async function signIn(text) {
   try {
     const { token } = readToken(text);
-    keepToken(token);
-    await get(XERO);
+    storeToken(token);
+    await get(INTEGRATION_PATH);
   } catch (problem) {
-    forgetToken();
-    return askForToken(problem);
+    removeToken();
+    return showSignInPage(problem);
   }
   announce("Signed in.");
   return route();
 }
 
 function leavePage() {
-  leave?.();
-  leave = null;
+  closePage?.();
+  closePage = null;
 }
 
 document.getElementById("sign-out").addEventListener("click", () => {
-  forgetToken();
-  askForToken();
+  removeToken();
+  showSignInPage();
   announce("Signed out.");
 });
 window.addEventListener("signed-out", ({ detail }) => {
-  if (top.hidden) return;
-  forgetToken();
-  askForToken({ title: "Sign in again", detail });
+  if (header.hidden) return;
+  removeToken();
+  showSignInPage({ title: "Sign in again", detail });
 });
 window.addEventListener("hashchange", () => route());
-keepDistancesFresh();
+refreshRelativeTimes();
 route({ isFirst: true });

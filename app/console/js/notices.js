@@ -1,40 +1,40 @@
-/** Boxes that tell of something: a problem, a success, a thing to know. */
+/** Notices: boxes with a problem, a success or an information. */
 
-import { announce, fill, h } from "/console/js/dom.js";
+import { announce, element, fill } from "/console/js/dom.js";
 
-const MARKS = { good: "✓", info: "i", warning: "!", critical: "!", neutral: "i" };
+const SYMBOLS = { good: "✓", info: "i", warning: "!", critical: "!", neutral: "i" };
 
 export function notice(tone, title, body, ...more) {
-  const mark = h("span", { class: "mark", "aria-hidden": "true" }, MARKS[tone]);
-  const text = h("div", { class: "notice-text" }, h("p", { class: "notice-title" }, title), body && h("p", null, body), ...more);
-  return h("div", { class: `notice ${tone}`, role: tone === "critical" ? "alert" : null }, mark, text);
+  const symbol = element("span", { class: "symbol", "aria-hidden": "true" }, SYMBOLS[tone]);
+  const text = element("div", { class: "notice-text" }, element("p", { class: "notice-title" }, title), body && element("p", null, body), ...more);
+  return element("div", { class: `notice ${tone}`, role: tone === "critical" ? "alert" : null }, symbol, text);
 }
 
-/** A refusal in the service's words, with the request id to quote. */
+/** A problem as the service describes it, with its request id. */
 export function problemNotice(problem, retry = null) {
-  const errors = (problem.errors ?? []).map(({ pointer, message }) => h("li", null, pointer && h("code", null, pointer), pointer && ": ", message));
+  const errors = (problem.errors ?? []).map(({ pointer, message }) => element("li", null, pointer && element("code", null, pointer), pointer && ": ", message));
   return notice(
     "critical",
     problem.title ?? "Something went wrong on this page",
     problem.detail ?? String(problem.message ?? problem),
-    errors.length > 0 && h("ul", null, errors),
-    problem.requestId && h("p", { class: "hint" }, "Request id to quote: ", h("code", null, problem.requestId)),
-    retry && h("p", null, h("button", { type: "button", onclick: retry }, "Try again")),
+    errors.length > 0 && element("ul", null, errors),
+    problem.requestId && element("p", { class: "hint" }, "Request id to quote: ", element("code", null, problem.requestId)),
+    retry && element("p", null, element("button", { type: "button", onclick: retry }, "Try again")),
   );
 }
 
-/** A place for what the last action came to. */
-export function outlet() {
-  const node = h("div", { class: "outlet" });
+/** An area that shows the result of the last action. */
+export function resultArea() {
+  const node = element("div", { class: "result" });
   return {
     node,
     clear: () => fill(node),
-    good(title, body) {
+    showSuccess(title, body) {
       fill(node, notice("good", title, body));
       announce(`${title}. ${body ?? ""}`);
     },
-    problem: (problem) => fill(node, problemNotice(problem)),
-    /** Run an action: what it throws is shown here, and null comes back. */
+    showProblem: (problem) => fill(node, problemNotice(problem)),
+    /** Run an action and return its result; show what it throws and return null. */
     async attempt(work) {
       fill(node);
       try {

@@ -1,15 +1,15 @@
-/** Who is signed in: a bearer token that lives in this tab alone and goes with it. */
+/** The session: a bearer token in the tab's session storage, which the browser deletes with the tab. */
 
 const KEY = "vectis-token";
 
-/** Read the claims the page goes by. The service checks the token itself; this only decides which buttons to show. */
+/** Read the claims of a token, to decide which buttons to show. The service verifies the token; this does not. */
 export function readToken(text) {
   const token = text.trim().replace(/^Bearer\s+/i, "");
   const parts = token.split(".");
   if (parts.length !== 3) throw new Error("This is not a token: a token is three parts with dots between them.");
   let claims;
   try {
-    const bytes = Uint8Array.from(atob(parts[1].replace(/-/g, "+").replace(/_/g, "/")), (letter) => letter.charCodeAt(0));
+    const bytes = Uint8Array.from(atob(parts[1].replace(/-/g, "+").replace(/_/g, "/")), (character) => character.charCodeAt(0));
     claims = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new Error("This is not a token: its middle part cannot be read. Copy the whole of it.");
@@ -26,16 +26,16 @@ export function currentSession() {
   }
 }
 
-export function keepToken(token) {
+export function storeToken(token) {
   sessionStorage.setItem(KEY, token);
 }
 
-export function forgetToken() {
+export function removeToken() {
   sessionStorage.removeItem(KEY);
 }
 
-/** Take `#token=…` out of the address before anything else can see it; return the token, or null. */
-export function takeTokenFromAddress() {
+/** Remove `#token=…` from the URL, so that it stays in no history; return the token, or null. */
+export function takeTokenFromUrl() {
   const found = /^#token=(.+)$/.exec(location.hash);
   if (!found) return null;
   history.replaceState(null, "", location.pathname + location.search);

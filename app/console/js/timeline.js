@@ -1,36 +1,36 @@
-/** What happened to a customer, newest first. */
+/** A customer's timeline, newest events first. */
 
-import { badge, field, h, outLink, section } from "/console/js/dom.js";
+import { badge, element, externalLink, field, section } from "/console/js/dom.js";
 import { day, instant, money } from "/console/js/format.js";
-import { growingList } from "/console/js/lists.js";
-import { KINDS, say, SOURCES } from "/console/js/words.js";
+import { labelOf, SOURCES, TIMELINE_KINDS } from "/console/js/labels.js";
+import { pagedList } from "/console/js/paged_list.js";
 
 export function timelineSection(customerId) {
-  const kind = h("select", null, h("option", { value: "" }, "Everything"), Object.entries(KINDS).map(([code, words]) => h("option", { value: code }, words)));
-  const list = growingList(`/api/customers/${customerId}/timeline`, {
+  const kind = element("select", null, element("option", { value: "" }, "Everything"), Object.entries(TIMELINE_KINDS).map(([code, label]) => element("option", { value: code }, label)));
+  const list = pagedList(`/api/customers/${customerId}/timeline`, {
     limit: 20,
-    empty: (query) => (query.kind ? "Nothing of this kind has happened." : "Nothing has happened yet."),
-    draw: (items) => h("ol", { class: "timeline" }, items.map(draw)),
+    empty: (query) => (query.kind ? "There are no events of this kind." : "There are no events yet."),
+    render: (items) => element("ol", { class: "timeline" }, items.map(renderEvent)),
   });
   kind.addEventListener("change", () => list.show({ kind: kind.value }));
   list.show({});
-  return section("Timeline", h("div", { class: "filters" }, field("Show", kind)), list.node);
+  return section("Timeline", element("div", { class: "filters" }, field("Show", kind)), list.node);
 }
 
-function draw(event) {
-  return h("li", null,
-    h("div", { class: "when" }, when(event)),
-    h("div", { class: "what" },
-      h("p", null, h("strong", null, event.title), event.amount !== null && [" ", money(event.amount, event.currency ?? "")]),
-      event.detail && h("p", { class: "hint" }, event.detail),
-      h("p", { class: "origin" }, badge(say(SOURCES, event.source), "source"), event.link && outLink(event.link, `Open in ${say(SOURCES, event.source)}`, event.title))),
+function renderEvent(event) {
+  return element("li", null,
+    element("div", { class: "event-time" }, timeOf(event)),
+    element("div", { class: "event-text" },
+      element("p", null, element("strong", null, event.title), event.amount !== null && [" ", money(event.amount, event.currency ?? "")]),
+      event.detail && element("p", { class: "hint" }, event.detail),
+      element("p", { class: "event-source" }, badge(labelOf(SOURCES, event.source), "source"), event.link && externalLink(event.link, `Open in ${labelOf(SOURCES, event.source)}`, event.title))),
   );
 }
 
 const MIDNIGHT = "T00:00:00Z";
 
-/** Documents have a calendar date, told as its midnight; moving that to the reader's zone could make it another day. */
-function when({ at, kind }) {
+/** Events of documents have a date only, sent as midnight UTC; in another time zone that could be another day. */
+function timeOf({ at, kind }) {
   const hasDateOnly = at.endsWith(MIDNIGHT) && kind !== "ticket" && kind !== "device_alert";
   return hasDateOnly ? day(at.slice(0, -MIDNIGHT.length)) : instant(at);
 }
