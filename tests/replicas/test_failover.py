@@ -192,4 +192,4 @@ async def test_an_organisation_whose_every_call_is_rate_limited_delays_no_other(
 async def test_two_replicas_may_migrate_at_once(empty_dsn, tmp_path):
     async with open_cluster(empty_dsn, tmp_path, xero=ONE_ORGANISATION) as cluster:
         both = [cluster.launch(None, ("--migrate",)) for _ in range(2)]
-        await asyncio.gather(*(replica.until_ready() for replica in both))
+        await asyncio.gather(*(replica.wait_until_ready() for replica in both))

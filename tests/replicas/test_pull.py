@@ -31,7 +31,7 @@ async def test_five_hundred_edits_while_one_replica_takes_the_pull_over_from_ano
             edit = {"edit": "bulk_edit", "resource": resource, "count": EDITS_PER_PAGE}
             made += len((await cluster.edit_books(tenant_id, **edit))["changes"])
             if made >= EDITS // 2 and cluster.target is None:
-                await second.until_ready()
+                await second.wait_until_ready()
                 first.signal(signal.SIGTERM)
                 cluster.target = second
         assert not await cluster.is_idle(), "the pull ended before the edits did"
