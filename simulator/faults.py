@@ -144,6 +144,14 @@ def _reset(fault: Fault, response: Response) -> Response:
     return response
 
 
+def _withhold_rows(_fault: Fault, response: Response) -> Response:
+    """Take the rows out of a list and leave its counts."""
+    document = msgspec.json.decode(response.body)
+    without_rows = {name: [] if isinstance(value, list) else value for name, value in document.items()}
+    response.body = msgspec.json.encode(without_rows)
+    return response
+
+
 def _lose_response(_fault: Fault, response: Response) -> Response:
     response.abort = ConnectionAbort.BEFORE_RESPONSE
     return response
@@ -191,13 +199,16 @@ FAULT_KINDS: dict[str, Callable[[Fault, Response], Response]] = {
     "wrong_type": _wrong_type,
     "bad_gzip": _bad_gzip,
     "gzip_bomb": _gzip_bomb,
+    "withheld_rows": _withhold_rows,
     "reset": _reset,
     "lost_answer": _lose_response,
     "delay": lambda _fault, response: response,
 }
 # These faults change the real response, so the request takes effect: a refresh whose response is lost has rotated the
 # refresh token.
-FAULTS_AFTER_EFFECT = frozenset(("truncated", "wrong_type", "bad_gzip", "gzip_bomb", "reset", "lost_answer", "delay"))
+FAULTS_AFTER_EFFECT = frozenset(
+    ("truncated", "wrong_type", "bad_gzip", "gzip_bomb", "withheld_rows", "reset", "lost_answer", "delay")
+)
 
 
 async def apply_fault(fault: Fault | None, produce: ResponseProducer) -> Response:

@@ -48,6 +48,11 @@ class SimulatorOptions:
     """In characters: 52 to 55 GUIDs fit, depending on how commas are encoded; one more is a 404."""
     high_volume_rows: int = 100_000
 
+    paging_block: Literal["pagination", "absent", "renamed", "text", "item_count", "page_count"] = "pagination"
+    """The paging block of a list: as documented, left out, called PageInfo as in July 2024, with its numbers as text,
+    or with one of its counts alone."""
+    page_size_has_effect: bool = True
+    """False: pages have the default size whatever `pageSize` says, as in July 2024."""
     if_modified_since: Literal["inclusive", "exclusive"] = "inclusive"
     """Not documented by Xero; "exclusive" leaves out the whole second that is named, the stricter reading."""
     allocation_moves_invoice: Literal["always", "status", "never"] = "status"

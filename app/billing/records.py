@@ -1,11 +1,26 @@
 """The records a connector translates a vendor's rows into: plain, immutable, and without a database."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from msgspec import Struct
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def believe_stamp(stamp: datetime, read_at: datetime) -> datetime:
+    """Return a vendor's time of the last change as far as it can be true.
+
+    None is later than the response that tells it: believed, it would hide every change until that instant. Anything
+    before 1970, such as the least date of .NET, stands for no date.
+
+    Args:
+        stamp: as the vendor wrote it.
+        read_at: the vendor's clock at the response.
+    """
+    return min(max(stamp, EPOCH), read_at)
 
 
 class Resource(StrEnum):
@@ -122,13 +137,13 @@ class InvoiceRecord(Struct, frozen=True, kw_only=True):
 
 
 class PaymentRecord(Struct, frozen=True, kw_only=True):
-    """A payment of one invoice."""
+    """A payment of one invoice; `currency` is None where the response left it out, and is then the invoice's."""
 
     external_id: str
     contact: ContactRecord | None
     invoice_external_id: str
     amount: Decimal
-    currency: str
+    currency: str | None
     exchange_rate: Decimal | None
     paid_on: date | None
     reference: str | None
@@ -137,7 +152,12 @@ class PaymentRecord(Struct, frozen=True, kw_only=True):
 
 
 class CreditMemoRecord(Struct, frozen=True, kw_only=True):
-    """A credit to a customer. `allocations` is complete: an allocation that is missing is no longer applied."""
+    """A credit to a customer.
+
+    Attributes:
+        allocations: all of them, so that one that is missing is no longer applied; None where the response did not
+            list them.
+    """
 
     external_id: str
     contact: ContactRecord
@@ -152,7 +172,7 @@ class CreditMemoRecord(Struct, frozen=True, kw_only=True):
     issued_on: date | None
     vendor_url: str | None
     vendor_updated_at: datetime
-    allocations: tuple[AllocationRecord, ...] = ()
+    allocations: tuple[AllocationRecord, ...] | None = ()
 
 
 class Batch(Struct, frozen=True, kw_only=True):

@@ -28,8 +28,9 @@ async def upsert(
     """Write the records of one response, and what follows from them: customers, matches, allocations, timeline events.
 
     A record replaces the stored row when its `vendor_updated_at` is later, or equal and read no earlier, and when a
-    value differs. An unchanged row is not written. Rows of other sources are never touched. A document that is deleted
-    when first seen is skipped. The tenant is locked: another transaction that writes it waits.
+    value differs. A time stamp later than `read_at` is stored as `read_at`. An unchanged row is not written. Rows of
+    other sources are never touched. A document that is deleted when first seen is skipped. The tenant is locked:
+    another transaction that writes it waits.
 
     Args:
         session: the caller's transaction; it must not write a second tenant.
@@ -42,7 +43,7 @@ async def upsert(
         The counts of each resource that the batch holds records of.
     """
     await lock_tenant(session, source, tenant_id)
-    context, batch = ReadContext(source, tenant_id, read_at), newest_of_each(batch)
+    context, batch = ReadContext(source, tenant_id, read_at), newest_of_each(batch, read_at)
     contacts = await write_contacts(session, context, batch)
     invoices = await write_invoices(session, context, batch.invoices)
     memos = await write_credit_memos(session, context, batch.credit_memos)

@@ -150,12 +150,11 @@ async def record_attempt(session: Session, vendor: str, tenant_id: str) -> None:
     )
 
 
-async def record_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, quarantined: int) -> None:
-    """Store that everything the vendor had at `as_of` is mirrored, except `quarantined` rows that cannot be read."""
+async def record_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, gaps: str | None) -> None:
+    """Store that everything the vendor had at `as_of` is mirrored, except for what the text `gaps` tells a person."""
     values: dict[str, object] = {**CLEARED_PROBLEM, "failures": 0, "health": TenantHealth.HEALTHY}
-    if quarantined:
-        message = f"{quarantined} records could not be read and need a look. Everything else is up to date."
-        values |= {"health": TenantHealth.PARTIAL, "reason_code": ReasonCode.PARTIAL_SYNC, "reason_message": message}
+    if gaps:
+        values |= {"health": TenantHealth.PARTIAL, "reason_code": ReasonCode.PARTIAL_SYNC, "reason_message": gaps}
         values["reason_since"] = func.coalesce(Tenant.reason_since, func.wall_clock())
     values |= {"data_as_of": as_of, "last_success_at": func.wall_clock()}
     await session.execute(update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(values))

@@ -86,6 +86,8 @@ class Cursor(Table):
     is_active: Mapped[bool] = mapped_column("is_walking", server_default=text("false"))
     is_filtered: Mapped[bool] = mapped_column(server_default=text("true"))
     completed_at: Mapped[datetime | None] = mapped_column(Instant)
+    missing_rows: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    short_pulls: Mapped[int] = mapped_column(server_default="0")
     rows_read: Mapped[int] = mapped_column(BigInteger, server_default="0")
     row_estimate: Mapped[int | None] = mapped_column(BigInteger)
 

@@ -15,14 +15,20 @@ from app.connections.tenants import TenantProblem
 from app.connections.tokens import AccessTokens
 from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
 from app.crypto import SealBroken
-from app.db import Database, DatabaseUnavailable
+from app.db import Database, DatabaseUnavailable, Session
 from app.sync import runs
-from app.sync.client.failures import TENANT_REMOVED, describe_failure, most_severe
+from app.sync.client.failures import (
+    TENANT_REMOVED,
+    describe_failure,
+    describe_gaps,
+    describe_missing_rows,
+    most_severe,
+)
 from app.sync.client.rate_limiter import Paused, RateLimiter
 from app.sync.client.tenant_client import TenantClient
 from app.sync.leases import FencedDatabase, HeldLease, LeaseKeeper, LeaseLost
 from app.sync.pull import quarantine
-from app.sync.pull.incremental import IncrementalPull, PullJob, TenantDeselected
+from app.sync.pull.incremental import IncrementalPull, PullJob, TenantDeselected, count_missing_rows
 from app.sync.pull.reconcile import Reconciler
 from app.sync.runs import PULL_TRIGGERS, WorkItem
 from app.sync.tables import ResourceStatus, RunTrigger
@@ -57,17 +63,23 @@ class RunnerDependencies:
 
 @dataclass(frozen=True, slots=True)
 class PullOutcome:
-    """How the pull of one resource ended: `error` is None when it came to its end."""
+    """How the pull of one resource ended.
+
+    Attributes:
+        error: None when it came to its end.
+        missing_rows: how many rows the vendor counts and did not deliver.
+    """
 
     run_id: UUID
     resource: Resource
     error: Exception | None
+    missing_rows: int = 0
 
     def status_and_reason(self, *, is_selected: bool) -> tuple[ResourceStatus, str] | None:
-        """Return what the run's resource shows, None when the pull came to its end."""
+        """Return what the run's resource shows, None when the pull came to its end with every row."""
         error = self.error
         if error is None:
-            return None
+            return (ResourceStatus.PARTIAL, describe_missing_rows(self.missing_rows)) if self.missing_rows else None
         if not is_selected:
             error = TenantDeselected()
         if isinstance(error, Paused | TenantDeselected):
@@ -173,8 +185,9 @@ class TenantRunner:
         is_waited_for = item.trigger == RunTrigger.MANUAL
         job = PullJob(item.run_id, item.resource, self._dependencies.page_size, is_waited_for=is_waited_for)
         error: Exception | None = None
+        missing_rows = 0
         try:
-            await self._operation_of(client, item, job).run()
+            missing_rows = await self._operation_of(client, item, job).run()
         except (LeaseLost, DatabaseUnavailable):
             raise
         except (Paused, TenantDeselected, ConnectorError) as expected:
@@ -183,7 +196,7 @@ class TenantRunner:
             # A defect ends this resource's pull and is shown. Raised, the same call would be made again at once.
             log.exception("pull_failed", tenant_id=self._tenant_id, resource=item.resource.value)
             error = defect
-        return PullOutcome(item.run_id, item.resource, error)
+        return PullOutcome(item.run_id, item.resource, error, missing_rows)
 
     def _operation_of(self, client: TenantClient, item: WorkItem, job: PullJob) -> IncrementalPull | Reconciler:
         if item.is_reconciliation:
@@ -207,14 +220,20 @@ class TenantRunner:
             if problem and is_selected:
                 await tenants.record_problem(session, self._vendor, self._tenant_id, problem)
             elif as_of:
-                quarantined = await quarantine.count_quarantined(session, self._vendor, self._tenant_id)
-                await tenants.record_success(session, self._vendor, self._tenant_id, as_of, quarantined)
+                gaps = await self._describe_gaps(session)
+                await tenants.record_success(session, self._vendor, self._tenant_id, as_of, gaps)
         async with self._db.transaction() as session:
             is_done = await runs.is_done(session, run_id)
         if is_done:
             await self._refresh_derived(run_id)
             async with self._db.transaction() as session:
                 await runs.finish_if_done(session, run_id)
+
+    async def _describe_gaps(self, session: Session) -> str | None:
+        """Return what a person reads about rows that are not mirrored although the run ended; None without any."""
+        missing = await count_missing_rows(session, self._vendor, self._tenant_id)
+        quarantined = await quarantine.count_quarantined(session, self._vendor, self._tenant_id)
+        return describe_gaps(missing, quarantined)
 
     async def _refresh_derived(self, run_id: UUID) -> None:
         try:

@@ -16,7 +16,6 @@ from app.billing.records import (
 )
 from app.xero import wire
 from app.xero.parsing import (
-    Unreadable,
     look_up,
     read_amount,
     read_currency,
@@ -161,9 +160,8 @@ def credit_memo_record(row: wire.CreditNote) -> CreditMemoRecord | None:
     status = look_up(DOCUMENT_STATUSES, row.Status, "Status")
     total = require(read_amount(row.Total, "Total"), "Total")
     remaining = read_open_amount(row.RemainingCredit, "RemainingCredit", status)
-    if row.Allocations is None and remaining != total and status not in CLOSED:
-        # Reading a missing list as an empty one would delete allocations that still exist.
-        raise Unreadable("Allocations is missing although part of the credit is used")
+    # Reading a missing list as an empty one would delete allocations that still exist.
+    is_unlisted = row.Allocations is None and remaining != total and status not in CLOSED
     return CreditMemoRecord(
         external_id=external_id,
         contact=party_record(require(row.Contact, "Contact")),
@@ -178,7 +176,7 @@ def credit_memo_record(row: wire.CreditNote) -> CreditMemoRecord | None:
         issued_on=read_date(row.DateString or row.Date),
         vendor_url=CREDIT_NOTE_URL + external_id,
         vendor_updated_at=read_instant(row.UpdatedDateUTC),
-        allocations=tuple(allocation_records(row.Allocations or (), external_id)),
+        allocations=None if is_unlisted else tuple(allocation_records(row.Allocations or (), external_id)),
     )
 
 
@@ -210,7 +208,7 @@ def payment_record(row: wire.Payment) -> PaymentRecord | None:
         contact=party_record(document.Contact) if document.Contact else None,
         invoice_external_id=read_id(document.InvoiceID, "InvoiceID"),
         amount=require(read_amount(row.Amount, "Amount"), "Amount"),
-        currency=read_currency(document.CurrencyCode),
+        currency=read_currency(document.CurrencyCode) if document.CurrencyCode else None,
         exchange_rate=read_rate(row.CurrencyRate),
         paid_on=read_date(row.Date),
         reference=read_text(row.Reference),

@@ -15,7 +15,7 @@ from app.connector import Access, AnswerUnreadable, Page, PageRequest, RejectedR
 from app.xero import client, mapping, wire
 from app.xero.client import Response
 from app.xero.errors import error_for, read_http_date
-from app.xero.parsing import Unreadable, read_id, read_instant, read_text
+from app.xero.parsing import EPOCH, Unreadable, read_id, read_instant, read_text
 from app.xero.profile import XERO_PROFILE
 
 # The limit is the length of the URL, about 52 UUIDs; Xero answers a longer one with 404, as if nothing existed.
@@ -23,6 +23,8 @@ MAX_IDS = 40
 # Quarantined rows are stored for a person to examine; of a very long one the beginning is enough.
 MAX_PAYLOAD = 20_000
 MAX_ID_LENGTH = 100
+# Rows of a page whose request names no size or whose `pageSize` has no effect: Xero's OpenAPI file.
+DEFAULT_PAGE_SIZE = 100
 OK, NOT_MODIFIED = 200, 304
 
 RowT = TypeVar("RowT")
@@ -122,7 +124,7 @@ async def fetch_page(http: httpx.AsyncClient, api_url: str, access: Access, requ
     # Xero documents no 304, but a proxy may send one. Without If-Modified-Since it is an error, like an empty body or a
     # 204: read as "no rows", it would end a first sync without any data.
     if response.status == NOT_MODIFIED and since:
-        return _assemble(request, response, wire.Envelope(), DecodedPage())
+        return _assemble(request, response, wire.Envelope({}), DecodedPage())
     if response.status != OK:
         raise error_for(response)
     return read_page(request, response)
@@ -172,7 +174,7 @@ def read_page(request: PageRequest, response: Response) -> Page:
     collection = COLLECTIONS[request.resource]
     try:
         envelope = wire.decode_envelope(response.body)
-        rows = wire.Rows(getattr(envelope, collection.path), collection.row)
+        rows = wire.Rows(envelope.rows(collection.path), collection.row)
         return _assemble(request, response, envelope, decode_rows(collection, rows))
     except Unreadable as error:
         raise AnswerUnreadable(f"Xero's answer is not a page of {collection.path}: {error}", response.traffic) from None
@@ -225,7 +227,7 @@ def _read_key(external_id: str, stamp: str) -> RowKey:
 
 
 def _assemble(request: PageRequest, response: Response, envelope: wire.Envelope, found: DecodedPage) -> Page:
-    pagination = envelope.pagination or wire.Pagination()
+    pagination = envelope.pagination
     return Page(
         batch=Batch(**{request.resource.value: tuple(found.records.values())}),
         keys=found.keys,
@@ -239,11 +241,22 @@ def _assemble(request: PageRequest, response: Response, envelope: wire.Envelope,
 
 
 def _is_last_page(request: PageRequest, pagination: wire.Pagination, row_count: int) -> bool:
-    if request.ids:
+    """Say whether no page follows: by the counts, or without any, where the page is empty or too short to be full.
+
+    A page may hold fewer rows than were asked for and still not be the last: in July 2024 `pageSize` had no effect, and
+    every page had the default size. An empty page ends a list whatever the counts say; the cursor compares the two.
+    """
+    if request.ids or not row_count:
         return True
+    says = []
     if pagination.pageCount is not None:
-        return request.page >= pagination.pageCount
-    return row_count < request.page_size
+        says.append(request.page >= pagination.pageCount)
+    if pagination.itemCount is not None:
+        size = pagination.pageSize or request.page_size
+        # Xero may name a size that had no effect. No page before this one was shorter than it, which gives a bound.
+        is_end = (request.page - 1) * size + row_count == pagination.itemCount
+        says.append(is_end or request.page * row_count >= pagination.itemCount)
+    return all(says) if says else row_count < min(request.page_size, DEFAULT_PAGE_SIZE)
 
 
 def _read_at(envelope: wire.Envelope, response: Response) -> datetime:
@@ -252,9 +265,11 @@ def _read_at(envelope: wire.Envelope, response: Response) -> datetime:
     Raises:
         AnswerUnreadable: the response does not say it.
     """
-    try:
-        return read_instant(envelope.DateTimeUTC or "")
-    except Unreadable:
-        if sent_at := read_http_date(response.headers.get("Date", "")):
-            return sent_at
+    with suppress(Unreadable):
+        answered_at = read_instant(envelope.answered_at)
+        # An earlier one, such as the least date of .NET, stands for none.
+        if answered_at >= EPOCH:
+            return answered_at
+    if sent_at := read_http_date(response.headers.get("Date", "")):
+        return sent_at
     raise AnswerUnreadable("Xero's answer does not say when it was made.", response.traffic)

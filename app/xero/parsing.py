@@ -97,12 +97,14 @@ def read_instant(text: str) -> datetime:
 
 
 def read_date(text: str | None) -> date | None:
-    """Read a calendar date in either form; Xero writes it as midnight UTC of the organisation's own date."""
+    """Read a calendar date in either form; Xero writes it as midnight UTC of the organisation's own date.
+
+    The least date of .NET, on which no document was issued, stands for none.
+    """
     if text is None:
         return None
-    if text.startswith("/"):
-        return read_instant(text).date()
     try:
-        return date.fromisoformat(text[:10])
+        found = read_instant(text).date() if text.startswith("/") else date.fromisoformat(text[:10])
     except ValueError:
         raise Unreadable(f"{text[:40]!r} is no date") from None
+    return None if found == date.min else found

@@ -1,7 +1,8 @@
 """Xero's JSON as it is delivered: the fields that are used, and decoding in which a bad row affects no other."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,8 @@ CONTROLS = re.compile(rb"[\x00-\x1f]")
 ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
+# Nine digits: no list has more rows, and a larger number would not fit the column it is stored in.
+COUNT = re.compile(r"(\d{1,9})(?:\.0+)?", re.ASCII)
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 ABSENT = Raw()
@@ -22,20 +25,51 @@ ABSENT = Raw()
 RowT = TypeVar("RowT")
 
 
-class Pagination(Struct):
+class Pagination(Struct, frozen=True):
+    """What the paging block of a response says; None for each number that it does not say."""
+
     pageCount: int | None = None  # noqa: N815 - Xero's spelling
     itemCount: int | None = None  # noqa: N815 - Xero's spelling
+    pageSize: int | None = None  # noqa: N815 - Xero's spelling
 
 
-class Envelope(Struct):
-    """The object around the rows, which stay undecoded, so that a bad row does not affect the envelope."""
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The object around the rows; its members stay undecoded, so that a bad row does not affect the others."""
 
-    DateTimeUTC: str | None = None
-    pagination: Pagination | None = None
-    Contacts: Raw = ABSENT
-    Invoices: Raw = ABSENT
-    CreditNotes: Raw = ABSENT
-    Payments: Raw = ABSENT
+    members: Mapping[str, Raw]
+
+    def rows(self, path: str) -> Raw:
+        """Return the array of rows."""
+        return self.members.get(path, ABSENT)
+
+    @property
+    def answered_at(self) -> str:
+        """Xero's own instant of the response as it writes it; empty when it does not say."""
+        try:
+            return msgspec.json.decode(self.members.get("DateTimeUTC", ABSENT), type=str)
+        except UNREADABLE:
+            return ""
+
+    @property
+    def pagination(self) -> Pagination:
+        """The paging block, which is known by what it holds.
+
+        It was absent, had another name, lacked numbers or wrote them as strings, all at some time since July 2024
+        (XeroAPI/Xero-OpenAPI issues 597 and 605, calcinai/xero-php issue 918).
+        """
+        for member in self.members.values():
+            block = decode_loosely(bytes(member)) if memoryview(member)[:1].tobytes() == b"{" else {}
+            found = Pagination(**{name: _read_count(block.get(name)) for name in Pagination.__struct_fields__})
+            if found.pageCount is not None or found.itemCount is not None:
+                return found
+        return Pagination()
+
+
+def _read_count(value: object) -> int | None:
+    """Return a count that was written as a number or as a string, or None for anything else."""
+    found = COUNT.fullmatch(str(value))
+    return int(found[1]) if found else None
 
 
 class Receivable(Struct):
@@ -203,11 +237,11 @@ def decode_envelope(body: bytes) -> Envelope:
         Unreadable: the body is no such JSON: HTML, empty, truncated or nested too deeply.
     """
     try:
-        return msgspec.json.decode(body, type=Envelope)
+        return Envelope(msgspec.json.decode(body, type=dict[str, Raw]))
     except UNREADABLE:
         pass
     try:
-        return msgspec.json.decode(repair(body), type=Envelope)
+        return Envelope(msgspec.json.decode(repair(body), type=dict[str, Raw]))
     except UNREADABLE as error:
         raise Unreadable(str(error)) from None
 

@@ -8,6 +8,7 @@ from simulator.books.organisation import RESOURCES, Organisation
 from simulator.endpoints.context import RequestContext
 from simulator.http import Response
 from simulator.identity.scopes import SCOPES_BY_RESOURCE, can_read
+from simulator.options import SimulatorOptions
 from simulator.wire.encoding import encode_envelope, encode_row, ms_date_without_offset
 from simulator.wire.errors import (
     ORGANISATION_OFFLINE,
@@ -123,8 +124,22 @@ def _envelope_response(
     if "application/json" not in context.request.headers.get("accept", "").lower():
         return Response(body=_xml_envelope(head, resource), content_type=_XML)
     if pagination is not None:
-        head["pagination"] = pagination
+        head |= _paging_block(pagination, context.state.options)
     return Response(body=encode_envelope(head, resource, rows), content_type=_JSON)
+
+
+def _paging_block(pagination: dict[str, int], options: SimulatorOptions) -> dict[str, object]:
+    """Return the paging block under its name, in the form that the option names."""
+    left_out = {"item_count": "pageCount", "page_count": "itemCount"}.get(options.paging_block)
+    match options.paging_block:
+        case "absent":
+            return {}
+        case "renamed":
+            return {"PageInfo": pagination}
+        case "text":
+            return {"pagination": {name: str(number) for name, number in pagination.items()}}
+        case _:
+            return {"pagination": {name: number for name, number in pagination.items() if name != left_out}}
 
 
 def _xml_envelope(head: dict[str, object], resource: str) -> bytes:

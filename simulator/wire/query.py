@@ -66,7 +66,7 @@ def read_query(request: Request, resource: Resource, options: SimulatorOptions) 
     filters = _read_filters(query, resource)
     return ListQuery(
         resource=resource,
-        paging=_read_paging(query, enforced=summary or "statuses" in filters),
+        paging=_read_paging(query, options, enforced=summary or "statuses" in filters),
         summary=summary,
         since=_read_since(request.headers.get("if-modified-since"), options),
         condition=parse_where(query["where"], resource) if query.get("where") else None,
@@ -92,11 +92,12 @@ def select(books: Organisation, query: ListQuery, options: SimulatorOptions) -> 
     return Selection(found[(page - 1) * size : page * size], "summary" if query.summary else "full", pagination)
 
 
-def _read_paging(query: dict[str, str], *, enforced: bool) -> Paging | None:
+def _read_paging(query: dict[str, str], options: SimulatorOptions, *, enforced: bool) -> Paging | None:
     if not enforced and "page" not in query and "pagesize" not in query:
         return None
     page = max(1, _read_int(query, "page", 1))
-    return Paging(page, min(max(1, _read_int(query, "pagesize", _DEFAULT_PAGE_SIZE)), _MAX_PAGE_SIZE))
+    size = _read_int(query, "pagesize", _DEFAULT_PAGE_SIZE) if options.page_size_has_effect else _DEFAULT_PAGE_SIZE
+    return Paging(page, min(max(1, size), _MAX_PAGE_SIZE))
 
 
 def _read_int(query: dict[str, str], name: str, default: int) -> int:

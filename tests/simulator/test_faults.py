@@ -154,6 +154,14 @@ async def test_a_truncated_response_is_not_json(xero):
         response.json()
 
 
+async def test_withheld_rows_are_counted_all_the_same(xero):
+    whole = (await xero.get("Invoices", page=1)).json()
+    await add_fault(xero, "withheld_rows")
+    found = (await xero.get("Invoices", page=1)).json()
+    assert whole["Invoices"]
+    assert (found["Invoices"], found["pagination"]) == ([], whole["pagination"])
+
+
 @pytest.mark.parametrize("sixteenth", range(16))
 async def test_a_response_can_be_truncated_at_any_share(xero, sixteenth):
     whole = len((await xero.get("CreditNotes", page=1)).content)

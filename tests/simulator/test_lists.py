@@ -47,6 +47,23 @@ async def test_the_page_size_is_clamped(xero, asked, given):
     assert len(document["Invoices"]) == min(given, 150)
 
 
+@pytest.mark.parametrize(
+    ("form", "block"),
+    [
+        ("absent", {}),
+        ("renamed", {"PageInfo": {"page": 1, "pageSize": 100, "pageCount": 2, "itemCount": 150}}),
+        ("text", {"pagination": {"page": "1", "pageSize": "100", "pageCount": "2", "itemCount": "150"}}),
+        ("item_count", {"pagination": {"page": 1, "pageSize": 100, "itemCount": 150}}),
+        ("page_count", {"pagination": {"page": 1, "pageSize": 100, "pageCount": 2}}),
+    ],
+)
+async def test_the_paging_block_has_the_form_of_the_option_and_the_page_size_no_effect(xero, form, block):
+    await xero.control("PATCH", "/options", paging_block=form, page_size_has_effect=False)
+    document = (await xero.get("Invoices", page=1, pageSize=1000)).json()
+    assert len(document["Invoices"]) == 100
+    assert {name: document[name] for name in ("pagination", "PageInfo") if name in document} == block
+
+
 async def test_a_page_that_is_not_a_number_is_a_validation_error(xero):
     response = await xero.get("Invoices", page="one")
     assert (response.status_code, response.json()["ErrorNumber"]) == (400, 10)

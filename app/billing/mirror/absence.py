@@ -10,10 +10,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.billing.records import DocumentStatus, PaymentStatus, Resource
 from app.billing.recordset import core_table
-from app.billing.tables import CreditMemo, DocumentTable, Invoice, Payment
+from app.billing.tables import CreditMemo, CustomerLink, DocumentTable, Invoice, Payment
 from app.db import Session
 
-TABLES: Mapping[Resource, DocumentTable] = {
+TABLES: Mapping[Resource, DocumentTable | type[CustomerLink]] = {
+    Resource.CONTACTS: CustomerLink,
     Resource.INVOICES: Invoice,
     Resource.CREDIT_MEMOS: CreditMemo,
     Resource.PAYMENTS: Payment,
@@ -28,15 +29,15 @@ DELETED_VALUES: Mapping[Resource, Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class ResourceScope:
-    """One resource of one tenant. Contacts have no table to check: the functions below do nothing for them."""
+    """One resource of one tenant. Contacts have no status, so none is marked as deleted."""
 
     source: str
     tenant_id: str
     resource: Resource
 
     @property
-    def has_table(self) -> bool:
-        return self.resource in TABLES
+    def has_status(self) -> bool:
+        return self.resource in DELETED_VALUES
 
     @property
     def table(self) -> sqlalchemy.Table:
@@ -57,10 +58,10 @@ async def clear_implausible_stamps(
     Args:
         session: the caller's transaction.
         scope: whose rows.
-        stamps: the vendor's times of the last change, by external id.
+        stamps: the vendor's times of the last change, by external id, as `believe_stamp` leaves them.
         read_at: the vendor's clock at the response that they are from.
     """
-    if not scope.has_table or not stamps:
+    if not stamps:
         return
     table = scope.table
     has_stamp = table.c.external_id == func.any(bindparam("ids", type_=ARRAY(Text())))
@@ -88,7 +89,7 @@ async def find_missing_upstream(
         present: the external ids that the complete read delivered.
         before: when the read began; rows stored since may be newer than it.
     """
-    if not scope.has_table:
+    if not scope.has_status:
         return []
     table = scope.table
     is_missing = (

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy
@@ -20,6 +21,7 @@ from sqlalchemy import (
     func,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -43,10 +45,12 @@ async def replace_allocations(
 ) -> set[str]:
     """Make the stored allocations of these credit memos equal to the ones they list.
 
+    A credit memo whose response did not list them (`allocations` None) keeps what is stored.
+
     Returns:
         The external ids of the credit memos whose stored allocations were different.
     """
-    listed = {credit_memo.external_id: credit_memo.allocations for credit_memo in credit_memos}
+    listed = {one.external_id: one.allocations for one in credit_memos if one.allocations is not None}
     statement = _allocations_of_credit_memos_statement()
     return await _replace(session, context, statement, "credit_external_id", listed)
 
@@ -68,14 +72,19 @@ async def replace_applied_credits(
 async def resolve_invoice_references(session: Session, invoice_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Set `invoice_id` on payments and allocations that were stored before these invoices.
 
+    Payments of these invoices, those known before included, move to the contact and customer of their invoice. An
+    allocation names neither: it follows by its invoice.
+
     Returns:
         The ids of the payments that were changed.
     """
     if not invoice_ids:
         return ()
-    payments = (await session.scalars(_resolve_payments_statement(), {"ids": list(invoice_ids)})).all()
-    await session.execute(_resolve_allocations_statement(), {"ids": list(invoice_ids)})
-    return payments
+    parameters = {"ids": list(invoice_ids)}
+    resolved = (await session.scalars(_resolve_payments_statement(), parameters)).all()
+    moved = (await session.scalars(_move_payments_statement(), parameters)).all()
+    await session.execute(_resolve_allocations_statement(), parameters)
+    return [*resolved, *moved]
 
 
 async def _replace(
@@ -152,12 +161,25 @@ def _insert_statement() -> Insert:
 @cache
 def _resolve_payments_statement() -> ReturningUpdate[UUID]:
     payment, invoices = core_table(Payment), _arrived_invoices_cte()
-    values = {
-        "invoice_id": invoices.c.id,
-        "customer_id": func.coalesce(payment.c.customer_id, invoices.c.customer_id),
-        "updated_at": func.now(),
-    }
+    values = {"invoice_id": invoices.c.id, **_owner_of_payment(payment, invoices), "updated_at": func.now()}
     return update(payment).where(_is_unresolved_reference(payment, invoices)).values(values).returning(payment.c.id)
+
+
+@cache
+def _move_payments_statement() -> ReturningUpdate[UUID]:
+    """Return the statement that moves payments whose invoice has another contact or customer by now."""
+    payment, invoices = core_table(Payment), _arrived_invoices_cte()
+    owner = _owner_of_payment(payment, invoices)
+    is_elsewhere = tuple_(*owner.values()).is_distinct_from(tuple_(*(payment.c[name] for name in owner)))
+    is_of_invoice = (payment.c.invoice_id == invoices.c.id) & (payment.c.source == invoices.c.source)
+    statement = update(payment).where(is_of_invoice, is_elsewhere).values({**owner, "updated_at": func.now()})
+    return statement.returning(payment.c.id)
+
+
+def _owner_of_payment(payment: sqlalchemy.Table, invoices: CTE) -> dict[str, ColumnElement[Any]]:
+    """Return the values of a payment's columns that its invoice decides."""
+    contact_external_id = func.coalesce(invoices.c.contact_external_id, payment.c.contact_external_id)
+    return {"customer_id": invoices.c.customer_id, "contact_external_id": contact_external_id}
 
 
 @cache
@@ -174,7 +196,8 @@ def _arrived_invoices_cte() -> CTE:
     and PostgreSQL would scan all of the tenant's invoices for every payment that waits for one.
     """
     invoice = core_table(Invoice).c
-    columns = (invoice.id, invoice.source, invoice.source_tenant_id, invoice.external_id, invoice.customer_id)
+    key = (invoice.id, invoice.source, invoice.source_tenant_id, invoice.external_id)
+    columns = (*key, invoice.customer_id, invoice.contact_external_id)
     chosen = select(*columns).where(invoice.id == func.any(bindparam("ids", type_=ARRAY(Uuid()))))
     return chosen.cte("arrived_invoices").prefix_with("MATERIALIZED")
 

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from app.billing.matching.automatic import follow_merges, rematch
 from app.billing.matching.name_key import name_key
-from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup
+from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup, stamp_to_compare
 from app.billing.records import (
     Batch,
     ContactRecord,
@@ -176,7 +176,9 @@ def _compare_cte() -> CTE:
     """Return the page's rows, each with its stored link's columns and an `UpsertOutcome`."""
     page = json_recordset("page", PAGE_COLUMNS)
     link = lateral_lookup(CustomerLink, {"external_id": page.c.external_id})
-    incoming, stored = (tuple_(*(row.c[name] for name in CONTACT_COLUMNS)) for row in (page, link))
+    compared_values = {**dict(page.c.items()), "vendor_updated_at": stamp_to_compare(page, link)}
+    incoming = tuple_(*(compared_values[name] for name in CONTACT_COLUMNS))
+    stored = tuple_(*(link.c[name] for name in CONTACT_COLUMNS))
     outcome = case(
         (
             link.c.id.is_(None),

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import replace
 from sqlalchemy import (
     CTE,
     ColumnElement,
@@ -20,9 +21,9 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import JSON, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, insert
 
-from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup
+from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup, stamp_to_compare
 from app.billing.records import (
     Counts,
     CreditMemoRecord,
@@ -71,6 +72,36 @@ async def write_credit_memos(
 
 async def write_payments(session: Session, context: ReadContext, payments: Sequence[PaymentRecord]) -> UpsertResult:
     return await _upsert(session, context, _payments_upsert_statement(), payments)
+
+
+async def complete_currencies(
+    session: Session, source: str, tenant_id: str, payments: Sequence[PaymentRecord]
+) -> Sequence[PaymentRecord]:
+    """Return the payments, those without a currency with that of their invoice; without one still where none is known.
+
+    Args:
+        session: the caller's transaction.
+        source: the vendor.
+        tenant_id: whose payments.
+        payments: as the vendor's response has them.
+    """
+    ids = [payment.invoice_external_id for payment in payments if payment.currency is None]
+    if not ids:
+        return payments
+    parameters = {"of_source": source, "of_tenant": tenant_id, "ids": ids}
+    known = {row.external_id: row.currency for row in await session.execute(_currencies_statement(), parameters)}
+    return [
+        replace(payment, currency=payment.currency or known.get(payment.invoice_external_id)) for payment in payments
+    ]
+
+
+@cache
+def _currencies_statement() -> AnySelect:
+    return select(Invoice.external_id, Invoice.currency).where(
+        Invoice.source == bindparam("of_source"),
+        Invoice.source_tenant_id == bindparam("of_tenant"),
+        Invoice.external_id == func.any(bindparam("ids", type_=ARRAY(Text()))),
+    )
 
 
 async def _upsert(
@@ -143,7 +174,8 @@ def _compare_cte(model: DocumentTable, vendor_columns: ColumnTypes, key: tuple[s
     page = json_recordset("page", {**dict.fromkeys(key, Text()), **vendor_columns, "contact": JSON()})
     stored = lateral_lookup(model, {name: page.c[name] for name in key})
     joined, references = _resolve_references(model, page, stored)
-    incoming_values = (*(page.c[name] for name in vendor_columns), *references.values())
+    compared_values = {**dict(page.c.items()), "vendor_updated_at": stamp_to_compare(page, stored)}
+    incoming_values = (*(compared_values[name] for name in vendor_columns), *references.values())
     stored_values = (*(stored.c[name] for name in vendor_columns), *(stored.c[name] for name in references))
     is_deleted_already = page.c.status == DocumentStatus.DELETED
     outcome = case(
@@ -167,7 +199,8 @@ def _resolve_references(
 ) -> tuple[FromClause, dict[str, ColumnElement[Any]]]:
     """Join the rows that a document refers to; return the join, and the values of the referring columns.
 
-    What the page does not name, or what is not stored yet, keeps its stored value.
+    What the page does not name, or what is not stored yet, keeps its stored value. A payment has the contact and the
+    customer of its invoice: what the vendor says of them inside a payment may be older than the invoice.
     """
     contact_id = page.c.contact.op("->>", return_type=String())("external_id")
     link = lateral_lookup(CustomerLink, {"external_id": contact_id})
@@ -180,5 +213,6 @@ def _resolve_references(
         invoice = lateral_lookup(Invoice, {"external_id": page.c.invoice_external_id})
         joined = joined.outerjoin(invoice, true())
         references["invoice_id"] = func.coalesce(invoice.c.id, stored.c.invoice_id)
-        references["customer_id"] = func.coalesce(link.c.customer_id, invoice.c.customer_id, stored.c.customer_id)
+        for name in ("contact_external_id", "customer_id"):
+            references[name] = func.coalesce(invoice.c[name], references[name])
     return joined, references

@@ -80,3 +80,19 @@ def _describe_pause(error: Paused, now: datetime) -> TenantProblem:
         return TenantProblem(TenantHealth.RATE_LIMITED, ReasonCode.RATE_LIMITED_DAY, text, until)
     text = "A rate limit is reached. We continue by ourselves."
     return TenantProblem(TenantHealth.RATE_LIMITED, ReasonCode.RATE_LIMITED_MINUTE, text, until)
+
+
+def describe_missing_rows(missing_rows: int) -> str:
+    """Return what to show of rows that the vendor counts and does not deliver."""
+    return (
+        f"{missing_rows} records that the vendor counts did not come and are missing here. We ask for them again at the"
+        " next syncs and in the nightly comparison."
+    )
+
+
+def describe_gaps(missing_rows: int, quarantined: int) -> str | None:
+    """Return what to show of rows that are not mirrored although a sync came to its end; None without any."""
+    texts = [describe_missing_rows(missing_rows)] if missing_rows else []
+    if quarantined:
+        texts.append(f"{quarantined} records could not be read and need a look. Everything else is up to date.")
+    return " ".join(texts) or None

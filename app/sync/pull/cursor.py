@@ -9,14 +9,22 @@ Moving the bound reads the rows of its own seconds again. Where that would cost 
 where most of a page falls into its last two seconds, so that the bound can hardly move, the pull counts pages to the
 end. If every row was then seen, by the vendor's own count, nothing is missing. If not, the pages are read once more
 backwards: a row can only move towards earlier pages, so reading in the opposite direction must meet it.
+
+A vendor may deliver fewer rows than it counts: pages of another size than asked for, an empty page, the same page again
+and again. Then the pull ends with `missing_rows` and starts from the same point again, a few times; after that the next
+pull goes on and the rows are left to the reconciliation, so that a count that is wrong for good does not cost a whole
+read at every tick.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.connector import Page
+from app.billing.records import believe_stamp
+from app.connector import Page, RejectedRow, RowKey
 
 SECOND = timedelta(seconds=1)
+# How many pulls in a row start from the same point because rows were missing.
+MAX_SHORT_PULLS = 3
 # After this many pages of dense rows the bound may move again, if more pages lie ahead than must be read backwards
 # and at most one row in SPARSE_RATIO is read again.
 DENSE_PAGES = 20
@@ -35,7 +43,12 @@ class CursorState:
         started_at: the vendor's clock at this pull's first answer.
         next_since: where the next pull starts, known once this one is complete; until then where this one started.
         is_active: whether a pull is under way.
-        seen: ids read since page 1 of the present bound; None when that is not known, as after a restart.
+        missing_rows: how many rows the vendor counts and did not deliver, in this pull or known from an earlier one.
+        short_pulls: how many pulls in a row ended with rows missing, `MAX_SHORT_PULLS` at most.
+        seen: ids read since page 1 of the present bound, and on the way back; None when that is not known, as after a
+            restart.
+        counted: how many rows the vendor must have at or after the present bound; None when that is not known.
+        last_rows: the rows of the page before, to see whether the vendor goes on.
     """
 
     since: datetime | None = None
@@ -45,19 +58,31 @@ class CursorState:
     started_at: datetime | None = None
     next_since: datetime | None = None
     is_active: bool = False
+    missing_rows: int = 0
+    short_pulls: int = 0
     seen: frozenset[str] | None = None
+    counted: int | None = None
+    last_rows: tuple[RowKey | RejectedRow, ...] = ()
 
 
 def begin(state: CursorState) -> CursorState:
     """Return the state to continue with: that of the pull under way, or a new pull from where the last ended."""
     if state.is_active:
         return state
-    return CursorState(since=state.next_since, high_water=state.high_water, next_since=state.next_since, is_active=True)
+    is_given_up = state.short_pulls >= MAX_SHORT_PULLS
+    return CursorState(
+        since=state.next_since,
+        high_water=state.high_water,
+        next_since=state.next_since,
+        is_active=True,
+        missing_rows=state.missing_rows if is_given_up else 0,
+        short_pulls=state.short_pulls,
+    )
 
 
 def restart_pages(state: CursorState) -> CursorState:
     """Return the state back on page 1 of its bound, because the pages so far were counted by another size or filter."""
-    return replace(state, page=1, resume_since=None, seen=None)
+    return replace(state, page=1, resume_since=None, seen=None, counted=None)
 
 
 def advance(state: CursorState, page: Page, overlap: timedelta) -> CursorState:
@@ -68,30 +93,63 @@ def advance(state: CursorState, page: Page, overlap: timedelta) -> CursorState:
         page: the answer.
         overlap: how far before the newest time stamp the next pull starts, because late stamps exist; a second or more.
     """
-    # A stamp later than the answer itself is wrong, and a cursor that believed it would skip every change until then.
-    stamps = [min(key.changed_at, page.read_at) for key in page.keys]
+    stamps = [believe_stamp(key.changed_at, page.read_at) for key in page.keys]
+    rows: tuple[RowKey | RejectedRow, ...] = (*page.keys, *page.rejected)
+    is_repeated = state.page > 1 and bool(rows) and rows == state.last_rows
     known = [*stamps, state.high_water] if state.high_water else stamps
     state = replace(state, high_water=max(known, default=None), started_at=state.started_at or page.read_at)
+    state = replace(_count_page(state, page, is_repeated=is_repeated), last_rows=rows)
     if state.resume_since is not None:
         return _previous_page(state, overlap)
-    state = replace(state, seen=_seen_ids(state, page))
-    if page.is_last:
+    # Read backwards, the pages of a list that does not go on would be the same too; there are no more than were read.
+    if is_repeated or (page.is_last and not _has_more_pages(state, page)):
         return _finish_pages(state, page, stamps, overlap)
     bound = _next_since(stamps, state.since)
     if bound is None or not _should_move_bound(state, page, sum(stamp >= bound for stamp in stamps)):
         return replace(state, page=state.page + 1)
     if state.page > 1:
-        return replace(state, page=state.page - 1, resume_since=bound)
-    return replace(state, since=bound, seen=None)
+        # What the vendor counts goes beyond this page, so that it says nothing of the pages read again.
+        return replace(state, page=state.page - 1, resume_since=bound, counted=None)
+    beyond = None if state.counted is None else max(0, state.counted - page.row_count)
+    return replace(state, since=bound, seen=None, counted=beyond)
 
 
-def _seen_ids(state: CursorState, page: Page) -> frozenset[str] | None:
-    ids = frozenset(key.external_id for key in page.keys) | {
-        row.external_id for row in page.rejected if row.external_id
-    }
-    if state.page == 1:
-        return ids
-    return None if state.seen is None else state.seen | ids
+def _count_page(state: CursorState, page: Page, *, is_repeated: bool) -> CursorState:
+    """Add a page's rows to those seen, and on the way forward its count to what the vendor must have."""
+    ids = _ids_of(state, page)
+    if state.resume_since is not None:
+        # Rows that were added since the last page are counted now, and read by the next bound.
+        return replace(state, seen=None if state.seen is None else state.seen | ids)
+    if state.page == 1 and state.counted is not None:
+        # After the bound moved, `counted` are the rows beyond the page before; those read again come on top.
+        again = ids & {row.external_id for row in state.last_rows}
+        state = replace(state, counted=state.counted + len(again))
+    seen = ids if state.page == 1 else None if state.seen is None else state.seen | ids
+    counts = [count for count in (state.counted, page.total_rows) if count is not None]
+    if is_repeated and seen is not None and not page.is_last:
+        # A full page says that the list goes on.
+        counts.append(len(seen) + 1)
+    return replace(state, seen=seen, counted=max(counts, default=None))
+
+
+def _ids_of(state: CursorState, page: Page) -> frozenset[str]:
+    """Return the ids of a page's rows; a row without a readable one gets that of its place."""
+    keyed = frozenset(key.external_id for key in page.keys)
+    rejected = frozenset(row.external_id for row in page.rejected if row.external_id) - keyed
+    nameless = range(page.row_count - len(page.keys) - len(rejected))
+    return keyed | rejected | frozenset(f"row {number} of page {state.page}" for number in nameless)
+
+
+def _has_more_pages(state: CursorState, page: Page) -> bool:
+    """Say whether a page that should be the last is not, because a page's worth of the rows counted was not seen."""
+    return page.row_count > 0 and _count_missing(state) >= page.row_count
+
+
+def _count_missing(state: CursorState) -> int:
+    """Return how many rows of the present bound the vendor counts beyond those seen; 0 where that is not known."""
+    if state.seen is None or state.counted is None:
+        return 0
+    return max(0, state.counted - len(state.seen))
 
 
 def _next_since(stamps: list[datetime], since: datetime | None) -> datetime | None:
@@ -140,13 +198,29 @@ def _finish_pages(state: CursorState, page: Page, stamps: list[datetime], overla
 def _previous_page(state: CursorState, overlap: timedelta) -> CursorState:
     if state.page > 1:
         return replace(state, page=state.page - 1)
+    state = replace(state, missing_rows=max(state.missing_rows, _count_missing(state)))
     if state.resume_since is None or (state.since is not None and state.resume_since <= state.since):
         return _complete(state, overlap)
-    return replace(state, since=state.resume_since, resume_since=None, seen=None)
+    return replace(state, since=state.resume_since, resume_since=None, seen=None, counted=None)
 
 
 def _complete(state: CursorState, overlap: timedelta) -> CursorState:
-    """End the pull and set where the next one starts.
+    """End the pull, and set where the next one starts: where this one did if rows are missing, a few times."""
+    is_given_up = state.short_pulls >= MAX_SHORT_PULLS
+    missing_rows = max(state.missing_rows, _count_missing(state))
+    short_pulls = 0 if not missing_rows else min(state.short_pulls + 1, MAX_SHORT_PULLS)
+    is_tried_again = missing_rows > 0 and not is_given_up and short_pulls < MAX_SHORT_PULLS
+    return CursorState(
+        high_water=state.high_water,
+        started_at=state.started_at,
+        next_since=state.next_since if is_tried_again else _start_of_next(state, overlap),
+        missing_rows=missing_rows,
+        short_pulls=short_pulls,
+    )
+
+
+def _start_of_next(state: CursorState, overlap: timedelta) -> datetime | None:
+    """Return the bound of the pull after this one.
 
     Normally that is `overlap` before the newest time stamp, which depends on no clock. When more than a page lies
     within the overlap, reading it again at every tick would cost more than it protects, and where pages were counted a
@@ -155,10 +229,9 @@ def _complete(state: CursorState, overlap: timedelta) -> CursorState:
     """
     high = state.high_water
     if high is None or state.started_at is None:
-        return replace(state, since=None, page=1, resume_since=None, next_since=None, is_active=False, seen=None)
+        return None
     is_dense = (
         state.page > 1 or state.resume_since is not None or (state.since is not None and state.since > high - overlap)
     )
     newest = state.started_at if is_dense else high
-    next_since = newest.replace(microsecond=0) - overlap
-    return replace(state, since=None, page=1, resume_since=None, next_since=next_since, is_active=False, seen=None)
+    return newest.replace(microsecond=0) - overlap

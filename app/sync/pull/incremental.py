@@ -19,14 +19,15 @@ from app.sync import progress, runs
 from app.sync.client.rate_limiter import Priority
 from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
-from app.sync.leases import FencedDatabase
+from app.sync.leases import FencedDatabase, HeldLease
 from app.sync.pull import quarantine
-from app.sync.pull.cursor import CursorState, advance, begin, restart_pages
+from app.sync.pull.cursor import MAX_SHORT_PULLS, CursorState, advance, begin, restart_pages
 from app.sync.tables import Cursor
 
 OVERLAP = timedelta(minutes=5)
-# What of the state is stored; `seen` is only known while one process reads.
-STORED_FIELDS = tuple(field.name for field in fields(CursorState) if field.name != "seen")
+# What of the state is stored; the rest is only known while one process reads.
+TRANSIENT_FIELDS = ("seen", "counted", "last_rows")
+STORED_FIELDS = tuple(field.name for field in fields(CursorState) if field.name not in TRANSIENT_FIELDS)
 
 
 class TenantDeselected(RuntimeError):
@@ -68,8 +69,11 @@ class IncrementalPull:
         self._job = job
         self._vendor, self._tenant_id = db.lease.vendor, db.lease.tenant_id
 
-    async def run(self) -> None:
+    async def run(self) -> int:
         """Read the resource to its end; whatever ends it earlier, everything up to the last whole page is kept.
+
+        Returns:
+            How many rows the vendor counts and did not deliver, now or in an earlier pull.
 
         Raises:
             LeaseLost, Paused, TenantDeselected, ConnectorError: why it ended early.
@@ -87,6 +91,7 @@ class IncrementalPull:
             async with self._db.write_transaction() as session:
                 await self._store_page(session, state, next_state, fetched)
             state = next_state
+        return state.missing_rows
 
     def _request(self, state: CursorState, *, is_filtered: bool) -> PageRequest:
         return PageRequest(self._job.resource, state.since, state.page, self._job.page_size, is_filtered=is_filtered)
@@ -95,9 +100,10 @@ class IncrementalPull:
         self, session: Session, state: CursorState, next_state: CursorState, fetched: Fetched
     ) -> None:
         """Write a page, its cursor and its counts; the progress event comes last, because it takes a lock."""
-        job, page, vendor, tenant_id = self._job, fetched.page, self._vendor, self._tenant_id
+        job, vendor, tenant_id = self._job, self._vendor, self._tenant_id
         if await tenants.find_grant_id_for_sync(session, vendor, tenant_id) is None:
             raise TenantDeselected
+        page = await quarantine.reject_incomplete(session, self._db.lease, fetched.page)
         counts = await upsert(session, vendor, tenant_id, page.batch, page.read_at)
         await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
         await record_traffic(session, vendor, tenant_id, page.traffic)
@@ -152,6 +158,19 @@ def next_state_of(state: CursorState, fetched: Fetched, overlap: timedelta, *, w
     if state.page > 1 and fetched.request.is_filtered != was_filtered:
         return restart_pages(state)
     return advance(state, fetched.page, overlap)
+
+
+async def record_missing_rows(session: Session, lease: HeldLease, resource: Resource, missing_rows: int) -> None:
+    """Store what a whole read of the resource found, on which pulls from now on go by."""
+    key = (Cursor.vendor == lease.vendor, Cursor.tenant_id == lease.tenant_id, Cursor.resource == resource.value)
+    values = {"missing_rows": missing_rows, "short_pulls": MAX_SHORT_PULLS if missing_rows else 0}
+    await session.execute(update(Cursor).where(*key).values(values))
+
+
+async def count_missing_rows(session: Session, vendor: str, tenant_id: str) -> int:
+    """Return how many rows of a tenant the vendor counts and did not deliver."""
+    mine = (Cursor.vendor == vendor, Cursor.tenant_id == tenant_id)
+    return int(await session.scalar(select(func.sum(Cursor.missing_rows)).where(*mine)) or 0)
 
 
 def _state_of(row: Cursor) -> CursorState:

@@ -1,15 +1,38 @@
 """The quarantine: rows that could not be read, kept whole with the reason until a later read of them succeeds."""
 
+import dataclasses
 from datetime import datetime
 
+import msgspec
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from app.billing.mirror.documents import complete_currencies
 from app.billing.records import Resource
-from app.connector import Page
+from app.connector import Page, RejectedRow
 from app.db import Session
 from app.sync.leases import HeldLease
 from app.sync.tables import QuarantinedRow
+
+CURRENCY_UNKNOWN = "The currency is missing, and the invoice that would tell it is not stored yet."
+
+
+async def reject_incomplete(session: Session, lease: HeldLease, page: Page) -> Page:
+    """Return the page with what its payments lack filled in from the mirror; those still incomplete are rejected.
+
+    A payment without a currency has that of its invoice; while the invoice is not stored, it waits in quarantine.
+    """
+    if all(payment.currency for payment in page.batch.payments):
+        return page
+    payments = await complete_currencies(session, lease.vendor, lease.tenant_id, page.batch.payments)
+    waiting = [
+        RejectedRow(payment.external_id, CURRENCY_UNKNOWN, msgspec.json.encode(payment).decode())
+        for payment in payments
+        if payment.currency is None
+    ]
+    complete = replace(page.batch, payments=[payment for payment in payments if payment.currency])
+    return dataclasses.replace(page, batch=complete, rejected=[*page.rejected, *waiting])
 
 
 async def quarantine_rejected(session: Session, lease: HeldLease, resource: Resource, page: Page) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from app.billing.mirror import absence
 from app.billing.mirror.absence import ResourceScope
-from app.billing.records import Counts
+from app.billing.records import Counts, believe_stamp
 from app.billing.store import upsert
 from app.connector import NotFound, Page, PageRequest
 from app.db import Session
@@ -25,7 +25,7 @@ from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase
 from app.sync.pull import quarantine
 from app.sync.pull.cursor import CursorState, advance, begin
-from app.sync.pull.incremental import PullJob
+from app.sync.pull.incremental import PullJob, record_missing_rows
 from app.sync.tables import Cursor, Reconciliation, Run, RunTrigger
 
 # Missing rows are looked up by id, and where the vendor takes one id per read, one by one; this many reads at most.
@@ -64,8 +64,11 @@ class Reconciler:
         self._scope = ResourceScope(self._vendor, self._tenant_id, job.resource)
         self._findings = Findings()
 
-    async def run(self) -> None:
+    async def run(self) -> int:
         """Compare the resource whole and heal it. A crash starts it anew; what was healed until then stays healed.
+
+        Returns:
+            How many rows the vendor counts and did not deliver.
 
         Raises:
             LeaseLost, Paused, ConnectorError: why it ended early.
@@ -86,7 +89,9 @@ class Reconciler:
         await self._heal_missing(started_at)
         async with self._db.transaction() as session:
             await quarantine.drop_unseen(session, self._db.lease, self._job.resource, started_at)
+            await record_missing_rows(session, self._db.lease, self._job.resource, state.missing_rows)
             await self._save_report(session)
+        return state.missing_rows
 
     async def _accepts_filter(self, session: Session) -> bool:
         """Say whether the vendor filters this resource for us; a tenant that refused once would refuse again."""
@@ -98,7 +103,8 @@ class Reconciler:
     async def _heal_page(self, session: Session, page: Page) -> None:
         """Write a page as the vendor has it now and count what differed."""
         job, found = self._job, self._findings
-        stamps = {key.external_id: key.changed_at for key in page.keys}
+        page = await quarantine.reject_incomplete(session, self._db.lease, page)
+        stamps = {key.external_id: believe_stamp(key.changed_at, page.read_at) for key in page.keys}
         await absence.clear_implausible_stamps(session, self._scope, stamps, page.read_at)
         counted = await upsert(session, self._vendor, self._tenant_id, page.batch, page.read_at)
         counts = counted.get(job.resource, Counts())
@@ -132,7 +138,8 @@ class Reconciler:
         except NotFound:
             return set()
         async with self._db.write_transaction() as session:
-            await upsert(session, self._vendor, self._tenant_id, page.batch, page.read_at)
+            complete = await quarantine.reject_incomplete(session, self._db.lease, page)
+            await upsert(session, self._vendor, self._tenant_id, complete.batch, page.read_at)
             await record_traffic(session, self._vendor, self._tenant_id, page.traffic)
         return {record.external_id for record in page.batch.records_of(self._job.resource)}
 

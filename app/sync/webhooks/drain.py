@@ -130,6 +130,7 @@ class Drain:
         ids = tuple(dict.fromkeys(event.resource_id for event in batch))
         page = (await self._client.fetch(PageRequest(resource, ids=ids), Priority.WEBHOOK)).page
         async with self._db.write_transaction() as session:
+            page = await quarantine.reject_incomplete(session, lease, page)
             counts = await upsert(session, lease.vendor, lease.tenant_id, page.batch, page.read_at)
             await quarantine.quarantine_rejected(session, lease, resource, page)
             await record_traffic(session, lease.vendor, lease.tenant_id, page.traffic)

@@ -1,13 +1,17 @@
 """The store: idempotent, the newest version wins, exact, complete, in whatever order records are written."""
 
 import asyncio
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from app.billing.alerts import AlertPolicy
 from app.billing.maintenance import refresh_derived
+from app.billing.mirror.documents import complete_currencies
 from app.billing.records import Counts
 from tests.support.factories import Ledger, allocation, at, contact, invoice, memo, payment
 
@@ -140,6 +144,59 @@ async def test_newest_wins_for_every_resource(ledger, make):
     assert (await ledger.row(table))[field] == "new"
 
 
+LEAST = datetime(1, 1, 1, tzinfo=UTC)
+STAMPED: dict[Any, str] = {
+    contact: "customer_links",
+    invoice: "billing_invoices",
+    payment: "billing_payments",
+    memo: "billing_credit_memos",
+}
+
+
+@pytest.mark.parametrize("make", STAMPED)
+@pytest.mark.parametrize("minute", [90, 10_000_000])
+async def test_a_stamp_later_than_its_answer_is_stored_as_the_answers_instant_and_loses_to_a_true_change(
+    ledger, make, minute
+):
+    field = "name" if make is contact else "reference"
+    await ledger.write(invoice(minute=0), make(minute=minute, **{field: "old"}), read=60)
+    assert (await ledger.row(STAMPED[make]))["vendor_updated_at"] == at(60)
+
+    before = await versions(ledger)
+    await ledger.write(make(minute=minute, **{field: "old"}), read=62)
+    assert await versions(ledger) == before
+
+    await ledger.write(make(minute=61, **{field: "new"}), read=63)
+    await ledger.write(make(minute=minute, **{field: "old"}), read=60)
+    assert (await ledger.row(STAMPED[make]))[field] == "new"
+
+
+@pytest.mark.parametrize("make", STAMPED)
+async def test_a_stamp_from_the_future_that_is_already_stored_loses_to_a_true_change(ledger, make):
+    field = "name" if make is contact else "reference"
+    await ledger.write(invoice(minute=0), make(minute=1, **{field: "old"}), read=60)
+    await ledger.run(f"UPDATE {STAMPED[make]} SET vendor_updated_at = '2031-01-01Z'")  # noqa: S608 - see STAMPED
+
+    await ledger.write(make(minute=61, **{field: "new"}), read=62)
+
+    assert (await ledger.row(STAMPED[make]))[field] == "new"
+
+
+@pytest.mark.parametrize("make", STAMPED)
+async def test_the_least_date_is_stored_as_1970_and_loses_to_any_change(ledger, make):
+    field = "name" if make is contact else "reference"
+    least = replace(make(minute=0, **{field: "old"}), vendor_updated_at=LEAST)
+    await ledger.write(*([] if make is invoice else [invoice(minute=0)]), least, read=60)
+    assert (await ledger.row(STAMPED[make]))["vendor_updated_at"] == datetime(1970, 1, 1, tzinfo=UTC)
+    before = await versions(ledger)
+    await ledger.write(least, read=61)
+    assert await versions(ledger) == before
+
+    await ledger.write(make(minute=-9999, **{field: "new"}), read=62)
+
+    assert (await ledger.row(STAMPED[make]))[field] == "new"
+
+
 async def test_money_keeps_every_digit(ledger):
     amount = "12345678901234567890.123456789"
     await ledger.write(invoice(total=amount, exchange_rate=Decimal("0.937053")))
@@ -247,6 +304,70 @@ async def test_a_payment_gets_its_invoice_at_once_when_that_is_stored(ledger):
     await ledger.write(payment())
 
     assert (await ledger.row("billing_payments"))["invoice_id"] == (await ledger.row("billing_invoices"))["id"]
+
+
+async def test_a_payment_moves_with_its_invoice_to_another_customer(ledger):
+    alpha, beta = contact("c1", "Alpha"), contact("c2", "Beta")
+    await ledger.write(
+        invoice(of=alpha), payment(of=alpha), payment("p2", to="i2", of=alpha), memo(parts=[("i1", "5.00")])
+    )
+    await ledger.write(invoice(minute=1, of=beta))
+
+    link = await ledger.row("customer_links", "external_id = 'c2'")
+    moved, other = await ledger.rows("billing_payments", order="external_id")
+    assert (moved["customer_id"], moved["contact_external_id"]) == (link["customer_id"], "c2")
+    assert other["contact_external_id"] == "c1"
+    events = await ledger.rows("timeline_events", "kind = 'payment_received'", order="dedupe_key")
+    assert [event["customer_id"] for event in events] == [moved["customer_id"], other["customer_id"]]
+    assert (await ledger.row("billing_credit_allocations"))["invoice_id"] == moved["invoice_id"]
+
+
+@pytest.mark.parametrize("order", [("invoice", "payment"), ("payment", "invoice")])
+async def test_a_payment_has_its_invoices_customer_whatever_it_says_itself_and_whichever_comes_first(ledger, order):
+    records = {"invoice": invoice(of=contact("c2", "Beta")), "payment": payment(of=contact("c1", "Alpha"))}
+    for name in order:
+        await ledger.write(records[name])
+
+    link = await ledger.row("customer_links", "external_id = 'c2'")
+    stored = await ledger.row("billing_payments")
+    assert (stored["customer_id"], stored["contact_external_id"]) == (link["customer_id"], "c2")
+    again = await ledger.write(records["payment"], read=61)
+    assert again["payments"] == Counts(unchanged=1)
+
+
+async def test_payments_of_another_service_do_not_move_with_our_invoice(ledger):
+    await ledger.write(invoice(of=contact("c1", "Alpha")))
+    bill = await ledger.row("billing_invoices")
+    await ledger.run(
+        "INSERT INTO billing_payments"
+        " (source, source_tenant_id, external_id, invoice_id, customer_id, amount, currency)"
+        " VALUES ('quickbooks', 't1', 'q1', :invoice, :customer, 1, 'NZD')",
+        invoice=bill["id"],
+        customer=bill["customer_id"],
+    )
+    await ledger.write(invoice(minute=1, of=contact("c2", "Beta")))
+
+    assert (await ledger.row("billing_payments"))["customer_id"] == bill["customer_id"]
+
+
+async def test_a_memo_without_a_list_of_allocations_keeps_those_stored(ledger):
+    await ledger.write(memo(parts=[("i1", "10.00")]))
+    counts = await ledger.write(replace(memo(minute=1, number="CN-2"), allocations=None))
+
+    assert counts["credit_memos"] == Counts(updated=1)
+    assert (await ledger.row("billing_credit_memos"))["number"] == "CN-2"
+    assert await ledger.count("billing_credit_allocations") == 1
+
+
+async def test_a_currency_is_that_of_the_same_organisations_invoice(ledger):
+    await ledger.write(invoice(currency="USD"))
+    await ledger.of("t2").write(invoice("i2", currency="AUD"))
+    asked = [payment(currency=None), payment("p2", currency="GBP"), payment("p3", to="i2", currency=None)]
+
+    async with ledger.db.transaction() as session:
+        found = await complete_currencies(session, "xero", "t1", asked)
+
+    assert [record.currency for record in found] == ["USD", "GBP", None]
 
 
 async def test_an_invoice_that_changes_leaves_its_payments_unwritten(ledger):

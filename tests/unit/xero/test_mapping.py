@@ -128,6 +128,20 @@ def test_a_payment_keeps_the_invoice_and_the_currency_of_what_it_settles():
     assert to_payment(payment(Invoice=without(nested, "Type", "Contact"))).contact is None
 
 
+@pytest.mark.parametrize("nothing", [{}, {"CurrencyCode": None}, {"CurrencyCode": ""}])
+def test_a_payment_whose_invoice_lacks_its_currency_leaves_it_open(nothing):
+    nested = without(payment()["Invoice"], "CurrencyCode") | nothing
+    assert to_payment(payment(Invoice=nested)).currency is None
+    with pytest.raises(Unreadable, match="'dollars' is not a currency"):
+        to_payment(payment(Invoice=nested | {"CurrencyCode": "dollars"}))
+
+
+@pytest.mark.parametrize("least", ["/Date(-62135596800000+0000)/", "0001-01-01T00:00:00"])
+def test_the_least_date_of_dotnet_is_none(least):
+    record = to_invoice(without(invoice(DueDate=least, FullyPaidOnDate=least, DateString=least), "DueDateString"))
+    assert (record.issued_on, record.due_on, record.paid_on) == (None, None, None)
+
+
 def test_a_credit_memo_lists_what_it_was_applied_to():
     memo = to_memo(credit_note())
     assert memo.remaining == Decimal("14.55")
@@ -151,8 +165,8 @@ def test_an_allocation_marked_deleted_is_no_longer_applied():
 
 
 def test_a_missing_list_of_allocations_is_not_read_as_an_empty_one():
-    with pytest.raises(Unreadable, match="Allocations"):
-        to_memo(without(credit_note(), "Allocations"))
+    assert to_memo(without(credit_note(), "Allocations")).allocations is None
+    assert to_memo(credit_note(Allocations=[])).allocations == ()
     assert to_memo(without(credit_note(RemainingCredit=34.50), "Allocations")).allocations == ()
     assert to_memo(without(credit_note(Status="VOIDED"), "Allocations")).allocations == ()
 

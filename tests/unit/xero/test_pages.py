@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.billing.records import Resource
 from app.connector import AnswerUnreadable, NotFound, PageRequest, RequestRejected, RowKey
 from app.xero.pages import build_target, read_page
+from tests.support.paths import INPUTS
 from tests.support.xero_samples import (
     ACCESS,
     CONTACT_ID,
@@ -189,12 +190,96 @@ def test_the_last_page_is_the_one_xero_says(page, page_count, is_last):
     assert read([invoice()], request, page_count=page_count).is_last is is_last
 
 
-@pytest.mark.parametrize(("page_size", "is_last"), [(1, False), (2, True)])
-def test_without_paging_a_page_that_is_not_full_is_the_last(page_size, is_last):
-    body = json.loads(envelope("Invoices", [invoice()]))
+def read_with_block(block, rows=1, page=1, page_size=1000):
+    """Read a page of so many invoices, with this paging block in place of the documented one."""
+    body = json.loads(envelope("Invoices", [invoice()] * rows))
     del body["pagination"]
-    request = PageRequest(Resource.INVOICES, page_size=page_size)
-    assert read_page(request, answer(json.dumps(body).encode())).is_last is is_last
+    request = PageRequest(Resource.INVOICES, page=page, page_size=page_size)
+    return read_page(request, answer(json.dumps(body | block).encode()))
+
+
+def test_the_page_that_was_reported_is_not_the_last():
+    reported = json.loads((INPUTS / "01-paging-block-absent.json").read_text())["answer"]
+    block = {"PageInfo": reported["PageInfo"]}
+    pages = [read_with_block(block, rows, page) for page, rows in ((1, 100), (2, 100), (3, 100), (4, 50))]
+    assert [page.is_last for page in pages] == [False, False, False, True]
+    assert {page.total_rows for page in pages} == {350}
+
+
+@pytest.mark.parametrize(
+    ("rows", "page_size", "is_last"),
+    [
+        (1, 1, False),
+        (1, 2, True),
+        (99, 1000, True),
+        (100, 1000, False),
+        (101, 1000, False),
+        (999, 1000, False),
+        (1000, 1000, False),
+        (0, 1000, True),
+        (100, 100, False),
+        (20, 20, False),
+        (19, 20, True),
+        (100, 20, False),
+    ],
+)
+def test_without_counts_a_page_is_the_last_when_it_is_shorter_than_xeros_default_page(rows, page_size, is_last):
+    blocks: list[dict[str, object]]
+    blocks = [{}, {"pagination": None}, {"pagination": {}}, {"pagination": {"page": 1, "pageSize": 100}}]
+    for block in blocks:
+        page = read_with_block(block, rows, page_size=page_size)
+        assert (page.is_last, page.total_rows) == (is_last, None)
+
+
+@pytest.mark.parametrize("name", ["pagination", "PageInfo", "paging"])
+@pytest.mark.parametrize(
+    ("counts", "page", "rows", "is_last"),
+    [
+        ({"pageCount": 4, "itemCount": 350, "pageSize": 100}, 1, 100, False),
+        ({"pageCount": 4, "itemCount": 350, "pageSize": 100}, 4, 50, True),
+        ({"pageCount": 1, "itemCount": 350, "pageSize": 1000}, 1, 100, False),
+        ({"pageCount": 1, "itemCount": 350, "pageSize": 1000}, 2, 100, False),
+        ({"pageCount": 1, "itemCount": 350, "pageSize": 1000}, 1, 350, True),
+        ({"itemCount": 350, "pageSize": 100}, 3, 100, False),
+        ({"itemCount": 350, "pageSize": 100}, 4, 50, True),
+        ({"itemCount": 350}, 1, 350, True),
+        ({"itemCount": 350}, 1, 349, False),
+        ({"itemCount": 350}, 4, 50, False),
+        ({"itemCount": 350}, 5, 0, True),
+        ({"itemCount": 2500}, 3, 500, True),
+        ({"itemCount": 300}, 3, 100, True),
+        ({"pageCount": 4}, 3, 100, False),
+        ({"pageCount": 4}, 4, 100, True),
+        ({"pageCount": 4}, 3, 50, False),
+        ({"pageCount": 4, "itemCount": 100, "pageSize": 100}, 1, 100, False),
+    ],
+)
+def test_the_counts_say_which_page_is_the_last_whatever_the_block_is_called(name, counts, page, rows, is_last):
+    for write in (int, str, float, "{}.0".format):
+        found = read_with_block({name: {key: write(number) for key, number in counts.items()}}, rows, page)
+        assert (found.is_last, found.total_rows) == (is_last, counts.get("itemCount"))
+
+
+@pytest.mark.parametrize("odd", [-1, "-1 ", "many", "", None, True, [4], {"is": 4}, 3.5, 10**30, "1e9", "٣"])
+def test_a_count_that_is_no_number_counts_nothing(odd):
+    page = read_with_block({"pagination": {"pageCount": odd, "itemCount": odd, "pageSize": odd}}, rows=100)
+    assert (page.is_last, page.total_rows) == (False, None)
+
+
+@pytest.mark.parametrize("block", [[], "four", 4, True, [{"pageCount": 1}]])
+def test_a_paging_block_of_another_kind_is_none(block):
+    assert read_with_block({"pagination": block}, rows=100).is_last is False
+
+
+def test_an_empty_page_is_the_last_whatever_is_counted():
+    assert read_with_block({"pagination": {"pageCount": 9, "itemCount": 900}}, rows=0, page=2).is_last
+
+
+@pytest.mark.parametrize("instant", ["/Date(-62135596800000+0000)/", "0001-01-01T00:00:00", 7, None])
+def test_an_instant_that_cannot_be_is_not_that_of_the_answer(instant):
+    body = json.dumps({"DateTimeUTC": instant, "Invoices": []}).encode()
+    page = read_page(INVOICES, answer(body, headers={"Date": "Mon, 23 Nov 2026 12:00:00 GMT"}))
+    assert page.read_at == datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def test_the_header_tells_the_instant_where_the_envelope_does_not():
