@@ -96,7 +96,7 @@ class IncrementalPull:
     ) -> None:
         """Write a page, its cursor and its counts; the progress event comes last, because it takes a lock."""
         job, page, vendor, tenant_id = self._job, fetched.page, self._vendor, self._tenant_id
-        if await tenants.find_grant_id_for_sync(session, vendor, tenant_id) is None:
+        if not await tenants.is_synced(session, vendor, tenant_id):
             raise TenantDeselected
         counts = await upsert(session, vendor, tenant_id, page.batch, page.read_at)
         await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
