@@ -13,11 +13,13 @@ import structlog
 from sqlalchemy import delete, func, select, update
 
 from app.audit import append_audit_entry
+from app.connections import reach
 from app.connections.errors import InvalidReturnPath
-from app.connections.grants import ConsentDetails, list_grants, save_grant
-from app.connections.states import ConsentCode, GrantState
+from app.connections.grant_choice import reaches_wrong_tenants
+from app.connections.grants import ConsentDetails, find_grant, save_grant
+from app.connections.states import ConsentCode
 from app.connections.tables import Consent
-from app.connections.tenants import list_all_tenants, save_organisations
+from app.connections.tenants import clear_problems, list_all_tenants
 from app.connections.vendor_app import VendorConfig, load_app, save_scope_set
 from app.connector import Connector, ConnectorError, ConsentRequest, Organisation, TokenSet
 from app.crypto import Sealer
@@ -201,13 +203,16 @@ async def _store_grant(  # noqa: PLR0913, PLR0917 - the one function that needs 
     reached = [organisation for organisation in organisations if organisation.has_billing]
     if not reached:
         return ConsentCode.NO_TENANTS
-    if await _reaches_other_tenants(session, vendor, reached):
+    if await _reaches_wrong_tenants(session, vendor, tokens, reached):
         return ConsentCode.DIFFERENT_TENANTS
     missing = connector.missing_scopes(tokens.scopes)
     lifetime = connector.profile.refresh_token_lifetime
     details = ConsentDetails(vendor, consent.scope_set, missing, consent.started_by, lifetime)
     grant_id = await save_grant(session, sealer, details, tokens)
-    await save_organisations(session, vendor, grant_id, reached)
+    tenant_ids = await reach.save_reach(session, vendor, grant_id, reached)
+    await reach.forget_refusals(session, grant_id)
+    await reach.assign_grants(session, vendor, tenant_ids)
+    await clear_problems(session, vendor, grant_id)
     names = [organisation.name for organisation in reached]
     await append_audit_entry(
         session, consent.started_by, f"{vendor}_connected", str(grant_id), {"organisations": names}
@@ -215,17 +220,14 @@ async def _store_grant(  # noqa: PLR0913, PLR0917 - the one function that needs 
     return ConsentCode.MISSING_SCOPE if missing else ConsentCode.CONNECTED
 
 
-async def _reaches_other_tenants(session: Session, vendor: str, reached: Sequence[Organisation]) -> bool:
-    """Return whether the consent reaches none of the selected organisations that need a reconnect.
-
-    A second user may add organisations beside an active connection. A user who was asked to reconnect and consented
-    for entirely different organisations has most likely chosen the wrong ones, so their grant is not stored.
-    """
-    grants = await list_grants(session, vendor)
-    to_reconnect = {grant.id for grant in grants if grant.state == GrantState.RECONNECT_REQUIRED}
-    tenants = await list_all_tenants(session, vendor)
-    needed = {tenant.tenant_id for tenant in tenants if tenant.is_selected and tenant.grant_id in to_reconnect}
-    return bool(needed) and needed.isdisjoint(organisation.tenant_id for organisation in reached)
+async def _reaches_wrong_tenants(
+    session: Session, vendor: str, tokens: TokenSet, organisations: Sequence[Organisation]
+) -> bool:
+    selected = {tenant.tenant_id for tenant in await list_all_tenants(session, vendor) if tenant.is_selected}
+    own = await find_grant(session, vendor, tokens.user_id)
+    known = await reach.read_reach(session, vendor)
+    reached = {organisation.tenant_id for organisation in organisations}
+    return reaches_wrong_tenants(known, selected, own.id if own else None, reached)
 
 
 def cookie_name(state: str) -> str:

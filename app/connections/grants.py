@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, update
 
 from app.connections.states import GrantState
-from app.connections.tables import Grant, Tenant
+from app.connections.tables import Grant
 from app.connector import TokenSet
 from app.crypto import Sealer
 from app.db import Session
@@ -33,9 +33,12 @@ class ConsentDetails:
 
 
 async def find_grant(session: Session, vendor: str, vendor_user_id: str) -> Grant | None:
-    """Return the grant of one user of the vendor, locked for update."""
+    """Return the grant of one user of the vendor, locked for update.
+
+    The lock lets others refer to the grant: one who holds a tenant's row and gives it this grant does not wait.
+    """
     statement = select(Grant).where(Grant.vendor == vendor, Grant.vendor_user_id == vendor_user_id)
-    return await session.scalar(statement.with_for_update())
+    return await session.scalar(statement.with_for_update(key_share=True))
 
 
 async def save_grant(session: Session, sealer: Sealer, consent: ConsentDetails, tokens: TokenSet) -> UUID:
@@ -94,20 +97,18 @@ async def mark_reconnect_required(session: Session, grant_id: UUID, version: int
     await session.execute(update(Grant).where(*current).values(values))
 
 
-async def record_missing_scopes(session: Session, grant_id: UUID, scopes: list[str]) -> None:
-    await session.execute(update(Grant).where(Grant.id == grant_id).values(missing_scopes=scopes))
+async def record_missing_scope(session: Session, grant_id: UUID, scope: str) -> None:
+    """Store that the vendor refused a call because the grant lacks this scope."""
+    lacking = (Grant.id == grant_id, ~Grant.missing_scopes.contains([scope]))
+    await session.execute(
+        update(Grant).where(*lacking).values(missing_scopes=func.array_append(Grant.missing_scopes, scope))
+    )
 
 
 async def list_grants(session: Session, vendor: str) -> list[Grant]:
     """Return the vendor's grants, the newest consent first."""
     statement = select(Grant).where(Grant.vendor == vendor).order_by(Grant.connected_at.desc())
     return list((await session.scalars(statement)).all())
-
-
-async def find_grant_of_tenant(session: Session, vendor: str, tenant_id: str) -> Grant | None:
-    """Return the grant that gives access to a tenant, whatever the grant's state."""
-    of_tenant = (Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-    return await session.scalar(select(Grant).join(Tenant, Tenant.grant_id == Grant.id).where(*of_tenant))
 
 
 def access_token_associated_data(grant_id: UUID) -> str:

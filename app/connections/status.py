@@ -1,11 +1,13 @@
 """The status of a vendor's connection: its state and the banners that say what is wrong and what to do."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, func, select
 
+from app.connections.grant_choice import Candidate, TenantReach, find_last_to_expire
+from app.connections.reach import candidate_of, is_connected
 from app.connections.states import BannerCode, ConnectionState, GrantState, Severity
 from app.connections.tables import Grant, Tenant
 from app.connections.vendor_app import App
@@ -25,7 +27,9 @@ TENANT_BANNERS: Mapping[str, tuple[Severity, str]] = {
     BannerCode.PARTIAL_SYNC: (Severity.WARNING, "{name}: some records need a look"),
 }
 RECONNECT_CODES = frozenset({BannerCode.TENANT_FORBIDDEN, BannerCode.TENANT_REMOVED})
-REMOVED_MESSAGE = "Somebody de-selected this organisation in {vendor}. Disconnect and reconnect to refresh the list."
+REMOVED_MESSAGE = (
+    "Nobody who connected {vendor} has access to this organisation any more. Connect again to refresh the list."
+)
 # Xero sends wrongly signed probes on purpose, so failures alone mean nothing while correctly signed deliveries arrive.
 SIGNATURE_FAILURE_DELAY = timedelta(hours=1)
 
@@ -77,6 +81,7 @@ class ConnectionSnapshot:
         last_bad_delivery_at: when the last wrongly signed delivery came.
         base_path: the path of the vendor's routes, for the banners' actions.
         vendor_name: the vendor's name for people.
+        reach: the grants that reach each tenant, by tenant id.
     """
 
     app: App
@@ -87,6 +92,7 @@ class ConnectionSnapshot:
     last_bad_delivery_at: datetime | None
     base_path: str
     vendor_name: str
+    reach: Mapping[str, TenantReach] = field(default_factory=dict)
 
     @property
     def reconnect_action(self) -> Action:
@@ -95,17 +101,24 @@ class ConnectionSnapshot:
 
 def determine_state(snapshot: ConnectionSnapshot) -> ConnectionState:
     """Return the first step of the set-up that is not done, or the problem that stops the connection."""
-    grants = [grant for grant in snapshot.grants if grant.state != GrantState.DISCONNECTED]
     if not (snapshot.app.client_id and snapshot.app.client_secret):
         return ConnectionState.NOT_CONFIGURED
-    if not grants:
+    if not _connected_grants(snapshot):
         return ConnectionState.NOT_CONNECTED
-    if _grants_to_reconnect(snapshot):
+    if _grants_to_renew(snapshot):
         return ConnectionState.RECONNECT_REQUIRED
-    if any(grant.missing_scopes for grant in grants):
+    if any(grant.missing_scopes for grant in _grants_in_use(snapshot)):
         return ConnectionState.NEEDS_PERMISSION
     is_any_selected = any(tenant.is_selected for tenant in snapshot.tenants)
     return ConnectionState.CONNECTED if is_any_selected else ConnectionState.CHOOSE_TENANTS
+
+
+def find_main_grant(snapshot: ConnectionSnapshot) -> Grant | None:
+    """Return the grant whose user, scopes and expiry the status shows: first one with a problem, then one in use."""
+    in_use = _grants_in_use(snapshot)
+    lacking = [grant for grant in in_use if grant.missing_scopes]
+    others = sorted(_connected_grants(snapshot), key=lambda grant: grant.state != GrantState.ACTIVE)
+    return next(iter([*_grants_to_renew(snapshot), *lacking, *in_use, *others]), None)
 
 
 def list_banners(snapshot: ConnectionSnapshot, now: datetime) -> list[Banner]:
@@ -115,28 +128,63 @@ def list_banners(snapshot: ConnectionSnapshot, now: datetime) -> list[Banner]:
     return sorted(banners, key=lambda banner: rank[banner.severity])
 
 
-def _grants_to_reconnect(snapshot: ConnectionSnapshot) -> list[Grant]:
-    """Return the grants that need a new consent; beside an active grant, only those that selected tenants use."""
-    unusable = [grant for grant in snapshot.grants if grant.state == GrantState.RECONNECT_REQUIRED]
-    needed = {tenant.grant_id for tenant in snapshot.tenants if tenant.is_selected and tenant.removed_at is None}
-    if any(grant.state == GrantState.ACTIVE for grant in snapshot.grants):
-        return [grant for grant in unusable if grant.id in needed]
-    return unusable
+def _connected_grants(snapshot: ConnectionSnapshot) -> list[Grant]:
+    return [grant for grant in snapshot.grants if grant.state != GrantState.DISCONNECTED]
+
+
+def list_needed_reach(
+    grants: Sequence[Grant], tenants: Sequence[Tenant], reach: Mapping[str, TenantReach]
+) -> list[TenantReach]:
+    """Return the grants of each selected tenant; a grant on which none of them depends concerns nobody.
+
+    Where no tenant is selected the connection as a whole is as good as its best grant.
+    """
+    selected = [tenant.tenant_id for tenant in tenants if tenant.is_selected and tenant.removed_at is None]
+    if selected:
+        return [reach[tenant_id] for tenant_id in selected if tenant_id in reach]
+    return [TenantReach(None, [candidate_of(grant) for grant in grants if grant.state != GrantState.DISCONNECTED])]
+
+
+def _needed_reach(snapshot: ConnectionSnapshot) -> list[TenantReach]:
+    return list_needed_reach(snapshot.grants, snapshot.tenants, snapshot.reach)
+
+
+def _grants_to_renew(snapshot: ConnectionSnapshot) -> list[Grant]:
+    """Return the grants that need a new consent because a tenant depends on them and no other reaches it."""
+    if not _connected_grants(snapshot):
+        return []
+    return _grants_of(snapshot, [reach.choose_to_renew() for reach in _needed_reach(snapshot)])
+
+
+def _grants_in_use(snapshot: ConnectionSnapshot) -> list[Grant]:
+    return _grants_of(snapshot, [reach.choose() for reach in _needed_reach(snapshot)])
+
+
+def _grants_to_expire(snapshot: ConnectionSnapshot) -> list[Grant]:
+    """Return the last grant to expire of each tenant, after which it cannot be read any more."""
+    chosen = [(reach, reach.choose()) for reach in _needed_reach(snapshot)]
+    return _grants_of(snapshot, [best and find_last_to_expire(reach.candidates, best) for reach, best in chosen])
+
+
+def _grants_of(snapshot: ConnectionSnapshot, candidates: Iterable[Candidate | None]) -> list[Grant]:
+    """Return the grants of these candidates, each once, the newest consent first."""
+    ids = {candidate.grant_id for candidate in candidates if candidate}
+    return [grant for grant in snapshot.grants if grant.id in ids]
 
 
 def _grant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Banner]:
     name = snapshot.vendor_name
-    for grant in _grants_to_reconnect(snapshot):
+    for grant in _grants_to_renew(snapshot):
         yield Banner(
             BannerCode.RECONNECT_REQUIRED,
             Severity.CRITICAL,
             f"{name} needs reconnecting",
-            f"Disconnect and connect {name} again. {grant.reason or ''} Your data is safe and stays readable.".strip(),
+            f"Connect {name} again. {grant.reason or ''} Your data is safe and stays readable.",
             since=grant.state_since,
             action=snapshot.reconnect_action,
         )
-    for grant in snapshot.grants:
-        if grant.state == GrantState.ACTIVE and grant.missing_scopes:
+    for grant in _grants_in_use(snapshot):
+        if grant.missing_scopes:
             yield Banner(
                 BannerCode.NEEDS_PERMISSION,
                 Severity.CRITICAL,
@@ -145,7 +193,8 @@ def _grant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Bann
                 since=grant.connected_at,
                 action=Action("Review permissions", "POST", f"{snapshot.base_path}/connect"),
             )
-        if grant.state == GrantState.ACTIVE and grant.refresh_expires_at:
+    for grant in _grants_to_expire(snapshot):
+        if grant.refresh_expires_at:
             yield from _expiry_banner(snapshot, grant.refresh_expires_at, now)
 
 
@@ -235,7 +284,7 @@ class ConnectionPresence:
 
 async def read_connection_presence(session: Session) -> ConnectionPresence:
     """Return what is connected; a grant that needs a reconnect still counts, because its data is still shown."""
-    is_connected = and_(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != GrantState.DISCONNECTED)
-    statement = select(func.bool_or(is_connected), func.array_agg(Tenant.vendor.distinct()))
-    connected, vendors = (await session.execute(statement.join(Grant, Grant.id == Tenant.grant_id))).one()
+    synced = and_(Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
+    statement = select(func.bool_or(synced), func.array_agg(Tenant.vendor.distinct()))
+    connected, vendors = (await session.execute(statement)).one()
     return ConnectionPresence(bool(connected), frozenset(vendors or ()))

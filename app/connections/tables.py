@@ -1,9 +1,9 @@
-"""Tables of the connections package: vendor apps, webhook keys, consents, grants and tenants."""
+"""Tables of the connections package: vendor apps, webhook keys, consents, grants, tenants and their reach."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Text, UniqueConstraint, func, text
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -66,6 +66,7 @@ class Grant(Table):
         refresh_claim: identifies the one caller that may refresh the tokens until `refresh_claimed_until`.
         refusals: failed refreshes since the last one that succeeded.
         revoke_token_sealed: the refresh token of a disconnected grant, kept until the vendor has revoked it.
+        listed_at: when the vendor was last asked which tenants the grant reaches; None: never by this version.
     """
 
     __tablename__ = "grants"
@@ -92,14 +93,17 @@ class Grant(Table):
     missing_scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
     connected_by: Mapped[str] = mapped_column(Text)
     connected_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+    listed_at: Mapped[datetime | None] = mapped_column(Instant)
 
     __table_args__ = (UniqueConstraint("vendor", "vendor_user_id"),)
 
 
 class Tenant(Table):
-    """One organisation that a grant gives access to.
+    """One organisation that at least one grant gives access to, or gave.
 
     Attributes:
+        grant_id: the grant in use, the best of those in `tenant_grants`; its connection and consent stand beside it.
+        removed_at: since when no grant reaches it any more.
         health: the `TenantHealth` the last sync ended with.
         reason_code: the `ReasonCode` of what is wrong, or None.
         paused_until: when the organisation is synced again, where a limit or an outage pauses it.
@@ -130,3 +134,31 @@ class Tenant(Table):
     updated_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
 
     __table_args__ = (UniqueConstraint("vendor", "tenant_id"),)
+
+
+class TenantGrant(Table):
+    """That one grant reaches one tenant, or did: an entry of the vendor's list of connections.
+
+    Attributes:
+        connection_id: the vendor's id of the entry.
+        consent_id: the vendor's id of the consent that made the entry.
+        listed_at: when the vendor last listed the tenant for the grant.
+        lost_at: since when the vendor no longer lists it.
+        refused_at: when the vendor last refused the grant a call for the tenant that it still lists.
+    """
+
+    __tablename__ = "tenant_grants"
+
+    vendor: Mapped[str] = mapped_column(Text)
+    tenant_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    grant_id: Mapped[UUID] = mapped_column(ForeignKey("grants.id", ondelete="CASCADE"), primary_key=True)
+    connection_id: Mapped[str] = mapped_column(Text)
+    consent_id: Mapped[str | None] = mapped_column(Text)
+    listed_at: Mapped[datetime] = mapped_column(Instant, server_default=func.wall_clock())
+    lost_at: Mapped[datetime | None] = mapped_column(Instant)
+    refused_at: Mapped[datetime | None] = mapped_column(Instant)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["vendor", "tenant_id"], ["tenants.vendor", "tenants.tenant_id"], ondelete="CASCADE"),
+        Index(None, "vendor", "tenant_id"),
+    )

@@ -6,12 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.errors import NoTenantSelected, UnknownTenant
-from app.connections.states import GrantState, ReasonCode, TenantHealth
-from app.connections.tables import Grant, Tenant
-from app.connector import Organisation
+from app.connections.reach import is_connected, is_reached, is_unreached
+from app.connections.states import ReasonCode, TenantHealth
+from app.connections.tables import Tenant
 from app.db import Session
 from app.paging import ByName, PagePosition
 
@@ -36,27 +35,11 @@ class TenantProblem:
     until: datetime | None = None
 
 
-async def save_organisations(
-    session: Session, vendor: str, grant_id: UUID, organisations: Sequence[Organisation]
-) -> None:
-    """Store the organisations a grant gives access to now; those it no longer gives access to are marked as removed."""
-    for organisation in sorted(organisations, key=lambda each: each.tenant_id):
-        values = {
-            "name": organisation.name,
-            "connection_id": organisation.connection_id,
-            "grant_id": grant_id,
-            "consent_id": organisation.consent_id,
-            "removed_at": None,
-            "updated_at": func.now(),
-        }
-        statement = insert(Tenant).values(vendor=vendor, tenant_id=organisation.tenant_id, **values)
-        await session.execute(statement.on_conflict_do_update(index_elements=["vendor", "tenant_id"], set_=values))
-    reached = [organisation.tenant_id for organisation in organisations]
-    removed = (Tenant.grant_id == grant_id, Tenant.tenant_id.not_in(reached), Tenant.removed_at.is_(None))
-    await session.execute(update(Tenant).where(*removed).values(removed_at=func.wall_clock()))
-    accessible = (Tenant.grant_id == grant_id, Tenant.tenant_id.in_(reached))
+async def clear_problems(session: Session, vendor: str, grant_id: UUID) -> None:
+    """Clear the problems of the tenants that use a grant, after its user consented."""
+    using = (Tenant.vendor == vendor, Tenant.grant_id == grant_id, Tenant.removed_at.is_(None))
     values = {**CLEARED_PROBLEM, "failures": 0, "health": _health_without_problem()}
-    await session.execute(update(Tenant).where(*accessible).values(values))
+    await session.execute(update(Tenant).where(*using).values(values))
 
 
 async def select_tenants(session: Session, vendor: str, tenant_ids: Sequence[str]) -> list[str]:
@@ -81,15 +64,9 @@ async def select_tenants(session: Session, vendor: str, tenant_ids: Sequence[str
 
 
 async def list_syncable_ids(session: Session, vendor: str) -> list[str]:
-    """Return the ids of the selected tenants that can be synced: not removed, and with an active grant."""
-    statement = (
-        select(Tenant.tenant_id)
-        .join(Grant, Grant.id == Tenant.grant_id)
-        .where(
-            Tenant.vendor == vendor, Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state == GrantState.ACTIVE
-        )
-        .order_by(Tenant.tenant_id)
-    )
+    """Return the ids of the selected tenants that can be synced: not removed, and reached by a living grant."""
+    selected = (Tenant.vendor == vendor, Tenant.is_selected, Tenant.removed_at.is_(None))
+    statement = select(Tenant.tenant_id).where(*selected, is_reached()).order_by(Tenant.tenant_id)
     return list((await session.scalars(statement)).all())
 
 
@@ -106,15 +83,21 @@ async def require_syncable_ids(session: Session, vendor: str) -> list[str]:
     raise NoTenantSelected("Nothing is selected; connect and pick an organisation first.")
 
 
-async def find_grant_id_for_sync(session: Session, vendor: str, tenant_id: str) -> UUID | None:
-    """Return the grant to sync a tenant with; None when it is deselected, removed or disconnected."""
-    statement = (
-        select(Tenant.grant_id)
-        .join(Grant, Grant.id == Tenant.grant_id)
-        .where(Tenant.vendor == vendor, Tenant.tenant_id == tenant_id)
-        .where(Tenant.is_selected, Tenant.removed_at.is_(None), Grant.state != GrantState.DISCONNECTED)
-    )
-    return await session.scalar(statement)
+async def is_synced(session: Session, vendor: str, tenant_id: str) -> bool:
+    """Return whether a tenant is to be synced: selected, not removed, and not disconnected."""
+    kept = (Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
+    return bool(await session.scalar(select(exists().where(*_is_tenant(vendor, tenant_id), *kept))))
+
+
+async def is_removed(session: Session, vendor: str, tenant_id: str) -> bool:
+    """Return whether no grant reaches a tenant any more."""
+    removed = (*_is_tenant(vendor, tenant_id), Tenant.removed_at.is_not(None))
+    return bool(await session.scalar(select(exists().where(*removed))))
+
+
+async def list_unreached_ids(session: Session, vendor: str) -> set[str]:
+    """Return the ids of the selected tenants that no living grant reaches, so that a person has to connect again."""
+    return set((await session.scalars(select(Tenant.tenant_id).where(Tenant.vendor == vendor, is_unreached()))).all())
 
 
 async def list_tenants(
@@ -158,11 +141,6 @@ async def record_success(session: Session, vendor: str, tenant_id: str, as_of: d
         values["reason_since"] = func.coalesce(Tenant.reason_since, func.wall_clock())
     values |= {"data_as_of": as_of, "last_success_at": func.wall_clock()}
     await session.execute(update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(values))
-
-
-async def mark_removed(session: Session, vendor: str, tenant_id: str) -> None:
-    is_known = (*_is_tenant(vendor, tenant_id), Tenant.removed_at.is_(None))
-    await session.execute(update(Tenant).where(*is_known).values(removed_at=func.wall_clock()))
 
 
 async def read_data_as_of(session: Session, tenant_ids: Sequence[str]) -> datetime | None:

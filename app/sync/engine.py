@@ -10,6 +10,7 @@ from app.billing.alerts import AlertPolicy
 from app.clock import Clock
 from app.connections import consent, disconnect, tenants, vendor_app
 from app.connections.errors import UnknownTenant
+from app.connections.reach_reader import ReachReader
 from app.connections.tokens import AccessTokens
 from app.connections.vendor_app import VendorConfig
 from app.connector import AppCredentials, Connector
@@ -79,6 +80,7 @@ class Engine:
         self._sealer = sealer
         self._db = db
         self.tokens = AccessTokens(db, sealer, connector, config, clock)
+        self._reach_reader = ReachReader(db, connector, self.tokens)
         self.maintenance = Maintenance(db, clock, sealer, connector, config, self.tokens, settings.alerts)
         self.worker = Worker(self._runner_dependencies(clock), settings.timings)
         is_empty = settings.is_acknowledged_empty
@@ -93,6 +95,7 @@ class Engine:
             clock=clock,
             connector=self.connector,
             tokens=self.tokens,
+            reach_reader=self._reach_reader,
             rate_limiter=RateLimiter(self._db, clock, self.vendor, self._settings.limits),
             page_size=self._settings.page_size,
             write_slots=asyncio.Semaphore(MAX_CONCURRENT_WRITES),
@@ -100,7 +103,11 @@ class Engine:
         )
 
     async def tick(self) -> UUID | None:
-        """Open the tick that is due, unless another replica did; return its run's id."""
+        """Open the tick that is due, unless another replica did; return its run's id.
+
+        Before it, look for a grant that reaches the tenants that have none.
+        """
+        await self._reach_reader.read_due(self._settings.interval)
         async with self._db.transaction() as session:
             await runs.close_orphaned_runs(session, self.vendor)
             tenant_ids = await tenants.list_syncable_ids(session, self.vendor)
@@ -177,7 +184,7 @@ class Engine:
 
     async def check(self) -> preflight.Preflight:
         """Run the pre-flight check."""
-        return await preflight.check(self._db, self._sealer, self.connector, self._config, self.tokens)
+        return await preflight.check(self._db, self._sealer, self.connector, self._config, self._reach_reader)
 
     async def save_credentials(self, session: Session, credentials: AppCredentials, scope_set: str | None) -> None:
         """Store the app's client id and secret, and the scope set where one is given.

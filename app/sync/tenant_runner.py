@@ -10,10 +10,11 @@ import structlog
 from app.billing.records import Resource
 from app.clock import Clock
 from app.concurrency import cancel_and_wait
-from app.connections import grants, tenants
+from app.connections import tenants
+from app.connections.reach_reader import ReachReader
 from app.connections.tenants import TenantProblem
 from app.connections.tokens import AccessTokens
-from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
+from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden
 from app.crypto import SealBroken
 from app.db import Database, DatabaseUnavailable, Session
 from app.sync import runs
@@ -26,6 +27,7 @@ from app.sync.client.failures import (
 )
 from app.sync.client.rate_limiter import Paused, RateLimiter
 from app.sync.client.tenant_client import TenantClient
+from app.sync.client.tenant_grants import TenantGrants
 from app.sync.leases import FencedDatabase, HeldLease, LeaseKeeper, LeaseLost
 from app.sync.pull import quarantine
 from app.sync.pull.incremental import IncrementalPull, PullJob, TenantDeselected, count_missing_rows
@@ -55,6 +57,7 @@ class RunnerDependencies:
     clock: Clock
     connector: Connector
     tokens: AccessTokens
+    reach_reader: ReachReader
     rate_limiter: RateLimiter
     page_size: int
     write_slots: asyncio.Semaphore
@@ -121,11 +124,11 @@ class TenantRunner:
     async def _work(self) -> None:
         """Execute runs, and drain the inbox beside them, so that a long first sync delays no webhook."""
         async with self._db.transaction() as session:
-            grant_id = await tenants.find_grant_id_for_sync(session, self._vendor, self._tenant_id)
-        if grant_id is None:
+            is_synced = await tenants.is_synced(session, self._vendor, self._tenant_id)
+        if not is_synced:
             await self._cancel_pending()
             return
-        client = self._make_client(grant_id)
+        client = self._make_client()
         drain = Drain(self._db, client, self._dependencies.connector)
         try:
             while await self._start_run(client) or await drain.run() or self._active_runs:
@@ -133,7 +136,7 @@ class TenantRunner:
         finally:
             await cancel_and_wait(self._active_runs)
 
-    def _make_client(self, grant_id: UUID) -> TenantClient:
+    def _make_client(self) -> TenantClient:
         shared = self._dependencies
         return TenantClient(
             shared.db,
@@ -142,7 +145,7 @@ class TenantRunner:
             shared.tokens,
             shared.rate_limiter,
             self._tenant_id,
-            grant_id,
+            TenantGrants(shared.db, shared.connector, shared.reach_reader, self._tenant_id),
             self._keeper.ensure_held,
         )
 
@@ -179,7 +182,7 @@ class TenantRunner:
         finally:
             # An error that `_pull` does not turn into an outcome ends the runner; the other pulls must end with it.
             await cancel_and_wait(pulls)
-        await self._finish_run(client, outcomes)
+        await self._finish_run(outcomes)
 
     async def _pull(self, client: TenantClient, item: WorkItem) -> PullOutcome:
         is_waited_for = item.trigger == RunTrigger.MANUAL
@@ -203,16 +206,16 @@ class TenantRunner:
             return Reconciler(self._db, client, job, self._dependencies.connector.ids_per_read(item.resource))
         return IncrementalPull(self._db, client, job)
 
-    async def _finish_run(self, client: TenantClient, outcomes: Sequence[PullOutcome]) -> None:
+    async def _finish_run(self, outcomes: Sequence[PullOutcome]) -> None:
         """Close this tenant's resources of a run and set its health; then close the run if nothing of it is left.
 
         The resources are closed in one transaction: a replica that dies before it leaves unfinished work, which another
         claims. One that dies after it leaves an open run without work, which the next tick's check closes.
         """
         run_id = outcomes[0].run_id
-        problem = await self._find_problem(client, outcomes)
+        problem = await self._find_problem(outcomes)
         async with self._db.transaction() as session:
-            is_selected = await tenants.find_grant_id_for_sync(session, self._vendor, self._tenant_id) is not None
+            is_selected = await tenants.is_synced(session, self._vendor, self._tenant_id)
             for outcome in outcomes:
                 result = outcome.status_and_reason(is_selected=is_selected)
                 await runs.finish_resource(session, run_id, self._tenant_id, outcome.resource, result)
@@ -244,36 +247,17 @@ class TenantRunner:
             # The rows are stored and complete; a defect in what is derived from them must not have them read again.
             log.exception("refresh_derived_failed", run_id=str(run_id))
 
-    async def _find_problem(self, client: TenantClient, outcomes: Sequence[PullOutcome]) -> TenantProblem | None:
+    async def _find_problem(self, outcomes: Sequence[PullOutcome]) -> TenantProblem | None:
         """Return what to show of a run's most severe error, None when there was none."""
-        errors = {
-            outcome.error: outcome.resource
-            for outcome in outcomes
-            if outcome.error and not isinstance(outcome.error, TenantDeselected)
-        }
+        errors = [each.error for each in outcomes if each.error and not isinstance(each.error, TenantDeselected)]
         if not errors:
             return None
-        worst = most_severe(list(errors))
-        if isinstance(worst, PermissionMissing):
-            await self._record_missing_scope(errors[worst])
-        if isinstance(worst, OrganisationForbidden | NotFound) and await self._is_removed(client):
+        worst = most_severe(errors)
+        if isinstance(worst, OrganisationForbidden | NotFound):
             async with self._db.transaction() as session:
-                await tenants.mark_removed(session, self._vendor, self._tenant_id)
-            return TENANT_REMOVED
+                if await tenants.is_removed(session, self._vendor, self._tenant_id):
+                    return TENANT_REMOVED
         return describe_failure(worst, self._dependencies.clock.now())
-
-    async def _is_removed(self, client: TenantClient) -> bool:
-        """Say whether the vendor no longer lists the tenant for the grant."""
-        try:
-            return self._tenant_id not in await client.list_tenant_ids()
-        except ConnectorError:
-            return False
-
-    async def _record_missing_scope(self, resource: Resource) -> None:
-        async with self._db.transaction() as session:
-            if grant := await grants.find_grant_of_tenant(session, self._vendor, self._tenant_id):
-                scope = self._dependencies.connector.scope_of(resource, grant.scope_set)
-                await grants.record_missing_scopes(session, grant.id, sorted({*grant.missing_scopes, scope}))
 
     async def _cancel_pending(self) -> None:
         """Close whatever waits for a tenant that is not to be synced any more."""

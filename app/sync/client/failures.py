@@ -24,7 +24,7 @@ SEVERITY_ORDER = (
 TENANT_REMOVED = TenantProblem(
     TenantHealth.REMOVED,
     ReasonCode.TENANT_REMOVED,
-    "Somebody de-selected this organisation on the vendor's side. Disconnect and reconnect to refresh the list.",
+    "Nobody who connected has access to this organisation any more. Connect again to refresh the list.",
 )
 TENANT_FORBIDDEN = TenantProblem(
     TenantHealth.FORBIDDEN, ReasonCode.TENANT_FORBIDDEN, "It no longer grants access: re-authorise it, or pick another."
@@ -33,7 +33,7 @@ TENANT_FORBIDDEN = TenantProblem(
 MESSAGES: tuple[tuple[type[Exception], TenantProblem], ...] = (
     (
         GrantUnusable,
-        TenantProblem(TenantHealth.FAILING, ReasonCode.RECONNECT_REQUIRED, "Disconnect and connect again."),
+        TenantProblem(TenantHealth.FAILING, ReasonCode.RECONNECT_REQUIRED, "Connect again."),
     ),
     (OrganisationForbidden, TENANT_FORBIDDEN),
     (NotFound, TENANT_REMOVED),

@@ -27,6 +27,7 @@ from app.connector import (
 from app.db import Database
 from app.sync.client.failures import describe_failure
 from app.sync.client.rate_limiter import Paused, Permit, Priority, RateLimiter, retry_delay
+from app.sync.client.tenant_grants import GRANT_ERRORS, TenantGrants
 from app.sync.client.usage import record_traffic
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class TenantClient:
         tokens: gives access tokens.
         rate_limiter: gives permits.
         tenant_id: the tenant.
-        grant_id: the grant through which the tenant is read.
+        grants: chooses the grant through which the tenant is read.
         ensure_lease: raises LeaseLost when the lease is no longer valid; called before every call.
     """
 
@@ -66,7 +67,7 @@ class TenantClient:
         tokens: AccessTokens,
         rate_limiter: RateLimiter,
         tenant_id: str,
-        grant_id: UUID,
+        grants: TenantGrants,
         ensure_lease: Callable[[], None],
     ) -> None:
         self._db = db
@@ -75,22 +76,36 @@ class TenantClient:
         self._tokens = tokens
         self._rate_limiter = rate_limiter
         self._tenant_id = tenant_id
-        self._grant_id = grant_id
+        self._grants = grants
         self._ensure_lease = ensure_lease
         self._concurrency = rate_limiter.concurrency_limit()
 
     async def fetch(self, request: PageRequest, priority: Priority = Priority.SYNC) -> Fetched:
         """Return one page. The caller stores it together with `page.traffic`.
 
+        A grant that dies, loses the tenant or lacks a scope is replaced by the next one, and the call repeated.
+
         Raises:
             Paused: a limit asks for a longer wait than a run may wait.
             ConnectorError: what is left after every remedy failed.
+            SealBroken: the key of the only grant's tokens is missing.
             LeaseLost: another replica owns the tenant.
         """
+        tried: dict[UUID, Exception] = {}
+        while True:
+            grant_id = await self._grants.choose(tried)
+            try:
+                return await self._fetch_with(grant_id, request, priority)
+            except GRANT_ERRORS as error:
+                if not await self._grants.record_failure(grant_id, request.resource, error):
+                    raise
+                tried[grant_id] = error
+
+    async def _fetch_with(self, grant_id: UUID, request: PageRequest, priority: Priority) -> Fetched:
         failures = rate_limit_waits = 0
         rejected_token: str | None = None
         while True:
-            token = await self._tokens.access(self._grant_id, rejected_token)
+            token = await self._tokens.access(grant_id, rejected_token)
             try:
                 return Fetched(await self._call(token, request, priority), request)
             except AccessExpired:
@@ -107,11 +122,6 @@ class TenantClient:
             except (VendorUnavailable, AnswerUnreadable) as error:
                 failures += 1
                 await self._back_off(error, failures)
-
-    async def list_tenant_ids(self) -> set[str]:
-        """Return the ids of every tenant the grant still reaches; this call counts against no tenant's limits."""
-        token = await self._tokens.access(self._grant_id)
-        return {organisation.tenant_id for organisation in await self._connector.list_organisations(token)}
 
     async def _call(self, token: str, request: PageRequest, priority: Priority) -> Page:
         while True:

@@ -101,7 +101,7 @@ class IncrementalPull:
     ) -> None:
         """Write a page, its cursor and its counts; the progress event comes last, because it takes a lock."""
         job, vendor, tenant_id = self._job, self._vendor, self._tenant_id
-        if await tenants.find_grant_id_for_sync(session, vendor, tenant_id) is None:
+        if not await tenants.is_synced(session, vendor, tenant_id):
             raise TenantDeselected
         page = await quarantine.reject_incomplete(session, self._db.lease, fetched.page)
         counts = await upsert(session, vendor, tenant_id, page.batch, page.read_at)

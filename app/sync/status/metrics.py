@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import case, extract, func, select
 
+from app.connections.reach import is_unreached
 from app.connections.states import TenantHealth
 from app.connections.tables import Tenant
 from app.db import Session
@@ -33,8 +34,13 @@ class SyncMetrics:
 async def read_sync_metrics(session: Session, vendor: str) -> SyncMetrics:
     """Read the metrics from the tables."""
     selected = (Tenant.vendor == vendor, Tenant.is_selected)
-    health = case((Tenant.removed_at.is_not(None), TenantHealth.REMOVED), else_=Tenant.health).label("health")
-    counted = select(health, func.count()).where(*selected).group_by(health)
+    health = case(
+        (Tenant.removed_at.is_not(None), TenantHealth.REMOVED),
+        (is_unreached(), TenantHealth.FAILING),
+        else_=Tenant.health,
+    )
+    shown = select(health.label("health")).where(*selected).subquery()
+    counted = select(shown.c.health, func.count()).group_by(shown.c.health)
     organisations = {row[0]: row[1] for row in await session.execute(counted)}
     oldest = extract("epoch", func.wall_clock() - func.min(Tenant.data_as_of))
     age = await session.scalar(select(oldest).where(*selected, Tenant.removed_at.is_(None)))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.clock import Clock
-from app.connections import grants, status, tenants, vendor_app
-from app.connections.states import ConnectionState, GrantState
+from app.connections import grants, reach, status, tenants, vendor_app
+from app.connections.states import ConnectionState
 from app.connections.status import Banner, ConnectionSnapshot
 from app.connections.tables import Grant, Tenant
 from app.connections.vendor_app import VendorConfig
@@ -94,12 +94,13 @@ class StatusReader:
             last_bad_delivery_at=inbox_state.last_signature_failure_at,
             base_path=f"/api/integrations/{self._vendor}",
             vendor_name=self._connector.profile.name,
+            reach=await reach.read_reach(session, self._vendor),
         )
         return Overview(
             state=status.determine_state(snapshot),
             app=app,
             scopes_requested=sorted(self._connector.scopes(app.scope_set)),
-            grant=next((grant for grant in found_grants if grant.state != GrantState.DISCONNECTED), None),
+            grant=status.find_main_grant(snapshot),
             tenants=reached,
             inbox=inbox_state,
             is_webhook_configured=bool(await vendor_app.signing_keys(session, self._sealer, self._config)),

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from app.clock import Clock
 from app.connections.states import ReasonCode, TenantHealth
 from app.connections.tables import Tenant
+from app.connections.tenants import list_unreached_ids
 from app.db import Session
 from app.sync import runs
 from app.sync.client import usage
@@ -19,6 +20,10 @@ from app.sync.tables import Budget, Cursor, ResourceStatus, RunResource
 class Reason:
     code: str
     message: str
+
+
+REMOVED = Reason(ReasonCode.TENANT_REMOVED, "Nobody who connected has access to it any more.")
+UNREACHED = Reason(ReasonCode.RECONNECT_REQUIRED, "The connection it was read through has ended. Connect again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class SyncState:
     """What is shown beside the tenants' own rows, read once for all of them; mappings are by tenant id."""
 
     syncing: set[str]
+    unreached: set[str]
     progress: dict[str, Progress]
     calls_today: dict[str, int]
     bytes_this_month: dict[str, int]
@@ -68,6 +74,7 @@ async def views_of(
     schedule = await runs.schedule_of(session, vendor)
     sync_state = SyncState(
         syncing=await _syncing_tenants(session, rows),
+        unreached=await list_unreached_ids(session, vendor),
         progress=await _first_sync_progress(session, vendor, rows),
         calls_today=await _calls_today(session, vendor),
         bytes_this_month=await usage.bytes_of_month(session, vendor, clock.now()),
@@ -79,10 +86,9 @@ async def views_of(
 
 
 def _view(row: Tenant, sync_state: SyncState) -> TenantView:
-    is_pause_over = row.paused_until is not None and row.paused_until <= sync_state.now
-    health = _health_of(row, is_pause_over=is_pause_over, is_syncing=row.tenant_id in sync_state.syncing)
-    has_reason = row.reason_code and row.is_selected and not is_pause_over
-    reason = Reason(row.reason_code or "", row.reason_message or "") if has_reason else None
+    is_unreached = row.tenant_id in sync_state.unreached
+    health = TenantHealth.FAILING if is_unreached else _health_of(row, sync_state)
+    is_attempted = row.is_selected and not row.removed_at and not is_unreached
     next_attempt_at = max(filter(None, (sync_state.next_tick_at, row.paused_until)), default=None)
     progress = sync_state.progress.get(row.tenant_id, Progress(0, None))
     return TenantView(
@@ -90,13 +96,11 @@ def _view(row: Tenant, sync_state: SyncState) -> TenantView:
         name=row.name,
         selected=row.is_selected,
         health=health,
-        reason=Reason(ReasonCode.TENANT_REMOVED, "It was de-selected on the vendor's side.")
-        if row.removed_at
-        else reason,
+        reason=UNREACHED if is_unreached else _reason_of(row, sync_state),
         data_as_of=row.data_as_of,
         last_success_at=row.last_success_at,
         last_attempt_at=row.last_attempt_at,
-        next_attempt_at=next_attempt_at if row.is_selected and not row.removed_at else None,
+        next_attempt_at=next_attempt_at if is_attempted else None,
         first_sync_progress=progress if health == TenantHealth.FIRST_SYNC else None,
         calls_today=sync_state.calls_today.get(row.tenant_id, 0),
         daily_cap=sync_state.daily_cap,
@@ -104,8 +108,21 @@ def _view(row: Tenant, sync_state: SyncState) -> TenantView:
     )
 
 
-def _health_of(row: Tenant, *, is_pause_over: bool, is_syncing: bool) -> TenantHealth:
+def _reason_of(row: Tenant, sync_state: SyncState) -> Reason | None:
+    if row.removed_at:
+        return REMOVED
+    if not (row.reason_code and row.is_selected) or _is_pause_over(row, sync_state):
+        return None
+    return Reason(row.reason_code, row.reason_message or "")
+
+
+def _is_pause_over(row: Tenant, sync_state: SyncState) -> bool:
+    return row.paused_until is not None and row.paused_until <= sync_state.now
+
+
+def _health_of(row: Tenant, sync_state: SyncState) -> TenantHealth:
     """Return a tenant's health; a pause that is over no longer counts, whether or not a pull came since."""
+    is_pause_over = _is_pause_over(row, sync_state)
     if row.removed_at:
         return TenantHealth.REMOVED
     if not row.is_selected:
@@ -114,7 +131,7 @@ def _health_of(row: Tenant, *, is_pause_over: bool, is_syncing: bool) -> TenantH
         return TenantHealth(row.health)
     if row.data_as_of is None:
         return TenantHealth.FIRST_SYNC
-    if is_syncing:
+    if row.tenant_id in sync_state.syncing:
         return TenantHealth.SYNCING
     return TenantHealth.HEALTHY if is_pause_over else TenantHealth(row.health)
 

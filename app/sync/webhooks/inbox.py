@@ -46,8 +46,9 @@ SELECT :vendor, n.tenant_id, n.resource_id, n.category, n.event_type, n.event_at
 FROM json_to_recordset(CAST(:notices AS json)) AS n(
   tenant_id text, resource_id text, category text, event_type text, event_at timestamptz, resource text,
   payload jsonb, deliveries int, why_ignored text)
-LEFT JOIN (tenants t JOIN grants g ON g.id = t.grant_id AND g.state <> 'disconnected')
-  ON t.vendor = :vendor AND t.tenant_id = n.tenant_id AND t.is_selected
+LEFT JOIN tenants AS t ON t.vendor = :vendor AND t.tenant_id = n.tenant_id AND t.is_selected
+  AND EXISTS (SELECT FROM tenant_grants AS r JOIN grants AS g ON g.id = r.grant_id AND g.state <> 'disconnected'
+              WHERE (r.vendor, r.tenant_id) = (t.vendor, t.tenant_id))
 CROSS JOIN LATERAL (SELECT coalesce(n.why_ignored, CASE WHEN t.id IS NULL THEN :not_selected END) AS reason) AS w
 ORDER BY n.tenant_id, n.resource_id, n.category, n.event_type, n.event_at
 ON CONFLICT (vendor, tenant_id, resource_id, category, event_type, event_at)
