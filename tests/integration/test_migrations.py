@@ -147,6 +147,47 @@ async def test_a_replica_is_given_permits_before_while_and_after_the_rate_limite
     await holder.close()
 
 
+TWO_GRANTS_AND_A_TENANT = """
+INSERT INTO grants (id, vendor, vendor_user_id, scope_set, connected_by) VALUES
+  ('00000000-0000-4000-8000-000000000001', 'xero', 'first', 'broad', 'tester'),
+  ('00000000-0000-4000-8000-000000000002', 'xero', 'second', 'broad', 'tester');
+INSERT INTO tenants (vendor, tenant_id, name, connection_id, grant_id, updated_at, removed_at) VALUES
+  ('xero', 'kept', 'Kept', 'c1', '00000000-0000-4000-8000-000000000001', '2026-11-01Z', NULL),
+  ('xero', 'removed', 'Removed', 'c2', '00000000-0000-4000-8000-000000000001', '2026-11-01Z', '2026-11-02Z');
+"""
+# What the code of the release before writes when a second user consents.
+CONSENT_OF_THE_SECOND = """
+INSERT INTO tenants (vendor, tenant_id, name, connection_id, grant_id)
+SELECT 'xero', one, one, 'c3', '00000000-0000-4000-8000-000000000002' FROM unnest(ARRAY['kept', 'new']) AS one
+ON CONFLICT (vendor, tenant_id) DO UPDATE
+  SET connection_id = excluded.connection_id, grant_id = excluded.grant_id, removed_at = NULL
+"""
+TENANT_GRANTS = """
+SELECT tenant_id, vendor_user_id, connection_id, lost_at IS NOT NULL AS lost FROM tenant_grants
+JOIN grants ON grants.id = grant_id ORDER BY tenant_id, vendor_user_id
+"""
+
+
+async def test_grants_of_tenants_are_filled_in_and_those_that_older_replicas_store_are_added(empty_dsn):
+    in_thread(lambda: migrate(empty_dsn, "0002"))
+    replica = await asyncpg.connect(for_asyncpg(empty_dsn))
+    await replica.execute(TWO_GRANTS_AND_A_TENANT)
+    in_thread(lambda: migrate(empty_dsn, "0003"))
+    known = [("kept", "first", "c1", False), ("removed", "first", "c2", True)]
+    assert [tuple(row) for row in await replica.fetch(TENANT_GRANTS)] == known
+    assert await replica.fetchval("SELECT DISTINCT listed_at::text FROM tenant_grants") == "2026-11-01 00:00:00+00"
+
+    await replica.execute(CONSENT_OF_THE_SECOND)
+    added = [("kept", "second", "c3", False), ("new", "second", "c3", False)]
+    assert [tuple(row) for row in await replica.fetch(TENANT_GRANTS)] == sorted([*known, *added])
+
+    await replica.execute("UPDATE tenant_grants SET lost_at = now(), refused_at = now()")
+    await replica.execute(CONSENT_OF_THE_SECOND)
+    listed = "SELECT tenant_id FROM tenant_grants WHERE lost_at IS NULL AND refused_at IS NULL ORDER BY tenant_id"
+    assert [row["tenant_id"] for row in await replica.fetch(listed)] == ["kept", "new"]
+    await replica.close()
+
+
 def migrate_twice_at_once(dsn):
     words = [sys.executable, "-c", "import sys; from app.db import migrate; migrate(sys.argv[1])", dsn]
     both = [subprocess.Popen(words) for _ in range(2)]  # noqa: S603 - our own words

@@ -1,0 +1,1 @@
+"""Tests of `app.connections` without network, database or clock."""
