@@ -5,7 +5,7 @@ from datetime import datetime
 
 from app.billing import alerts, timeline
 from app.billing.matching import review
-from app.billing.mirror.base_currency import infer_missing_base_currencies
+from app.billing.mirror.base_currency import refresh_base_currencies
 from app.db import Session
 
 
@@ -19,7 +19,7 @@ class RefreshResult:
 
 
 async def refresh_derived(session: Session, now: datetime, policy: alerts.AlertPolicy) -> RefreshResult:
-    """Refresh the timeline and base currencies of other services' rows, the match review queue, and the alerts.
+    """Refresh the timeline of other services' rows, the base currencies, the match review queue, and the alerts.
 
     Args:
         session: a transaction of its own; writers of billing rows wait for its last part.
@@ -27,6 +27,6 @@ async def refresh_derived(session: Session, now: datetime, policy: alerts.AlertP
         policy: when an alert is due.
     """
     events = await timeline.record_events_of_other_services(session)
-    await infer_missing_base_currencies(session)
+    await refresh_base_currencies(session)
     changed_review_states = await review.refresh_review_states(session)
     return RefreshResult(events, changed_review_states, await alerts.evaluate(session, now, policy))
