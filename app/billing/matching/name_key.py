@@ -80,7 +80,7 @@ def full_name_key(name: str) -> str:
 
 def remove_short_forms(key: str) -> str:
     """Return a key without the words at its end that may be a legal form, as long as a word is left."""
-    return " ".join(_remove_legal_forms(key.split(), LEGAL_FORMS | SHORT_FORMS, ())) or key
+    return " ".join(_remove_legal_forms(key.split(), LEGAL_FORMS | SHORT_FORMS, ()))
 
 
 def _words(name: str) -> list[str]:

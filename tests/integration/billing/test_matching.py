@@ -173,6 +173,16 @@ async def test_a_link_outlives_a_rename_to_a_name_with_a_short_legal_form(ledger
     assert await ledger.match_of() == MATCHED
 
 
+async def test_a_contact_that_waits_for_a_person_keeps_its_own_customer(ledger):
+    await ledger.send(p1="Acme", p2="ACME")
+    await ledger.write(contact(name="Acme Ltd", minute=0))
+    own = (await ledger.link())["customer_id"]
+    await ledger.send(p3="acme")
+
+    assert await ledger.match_of() == ASKED
+    assert (await ledger.link())["customer_id"] == own
+
+
 async def test_a_nearer_name_that_comes_later_takes_the_customer(ledger):
     await ledger.send(p1="Acme")
     await ledger.write(contact("c1", "ACME Ltd", 0))

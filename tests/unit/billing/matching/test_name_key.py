@@ -88,6 +88,7 @@ MATCHING = [
     ("Acme (P/L)", "Acme"),
     ("Acme GmbH & Co. KG", "Acme"),
     ("Acme Private Limited", "Acme Pte Ltd"),
+    ("Acme Private Ltd", "Acme"),
     ("Acme Inc.", "ACME Incorporated"),
     ("Acme PLC", "Acme LLP"),
     ("Acme SA", "Acme S.A."),
@@ -120,6 +121,7 @@ ASKED = [
     ("Acme SA", "Acme NV"),
     ("Acme SA Pty Ltd", "Acme Pty Ltd"),
     ("Acme Ltd SA", "Acme"),
+    ("Acme Ltd SE", "Acme"),
 ]
 # Not the same name, and near enough for a person to be asked.
 AMBIGUOUS = [
@@ -161,6 +163,11 @@ def test_names_of_two_keys_are_not_matched_either(one, other):
     assert match_key(one) != match_key(other)
 
 
+@pytest.mark.parametrize(("name", "key"), [("S A", "s a"), ("Company", "company"), ("SA", "sa")])
+def test_a_name_that_is_a_legal_form_alone_is_kept(name, key):
+    assert match_key(name) == key
+
+
 @pytest.mark.parametrize("key", ["", "sa", "co sa", "smith and co", "!!", "acme"])
 def test_removing_short_forms_leaves_a_word_and_the_name_of_a_partnership(key):
     assert remove_short_forms(key) == (key.split()[0] if key == "co sa" else key)
@@ -176,6 +183,9 @@ def test_removing_short_forms_leaves_a_word_and_the_name_of_a_partnership(key):
         ("Acme S. A.", "acme sa"),
         ("Acme Company", "acme co"),
         ("Acme Pvt Ltd", "acme pte ltd"),
+        ("Acme Private Limited", "acme pte ltd"),
+        ("Acme Proprietary Limited", "acme pty ltd"),
+        ("Acme Incorporated", "acme inc"),
         ("?!", "?!"),
         (" ", ""),
     ],

@@ -55,6 +55,10 @@ def test_a_short_legal_form_never_pairs_on_its_own(form):
     }
 
 
+def test_a_namesake_is_a_contact_whose_match_key_a_customer_has():
+    assert find_namesakes(["Acme", "Nexus SA"], ids(["ACME Ltd", "Nexus", "Zenith"])) == {UUID(int=0)}
+
+
 @given(SIDES, SIDES)
 def test_every_pair_has_one_match_key_and_no_customer_has_two_contacts(customers, contacts):
     customers, contacts = ids(customers), ids(contacts, 100)
