@@ -51,12 +51,26 @@ function billingSection(billing, card, customer, session) {
 const TICKS_UNTIL_OLD = 3;
 
 function freshness(billing, card) {
+  const left = notSynced(billing.source_details);
   const asOf = billing.data_as_of;
-  if (!asOf) return null;
-  const isOld = Date.now() - new Date(asOf) > TICKS_UNTIL_OLD * card.sync.interval_seconds * 1000;
+  if (!asOf) return left;
   const text = h("p", { class: "hint fresh" }, "As of ", instant(asOf), " (", ago(asOf), ")");
+  return [text, left ?? outOfDate(billing, card)];
+}
+
+function outOfDate(billing, card) {
+  const isOld = Date.now() - new Date(billing.data_as_of) > TICKS_UNTIL_OLD * card.sync.interval_seconds * 1000;
   const state = card.state === "connected" ? "The sync is behind; the set-up page says why." : "Xero is not connected at present, so they do not change until it is.";
-  return isOld || !billing.connected ? [text, notice("warning", "These figures may be out of date", state)] : text;
+  return isOld || !billing.connected ? notice("warning", "These figures may be out of date", state) : null;
+}
+
+/** Organisations that were deselected, removed or disconnected: their invoices still count. */
+function notSynced(sources) {
+  const left = sources.filter((source) => !source.is_synced);
+  if (!left.length) return null;
+  const each = left.map((source) => h("li", null, source.name ?? source.tenant_id, ", as of ", instant(source.data_as_of, "its unfinished first sync")));
+  const meaning = "Their invoices still count, as they were then; what was paid or issued since is missing. To bring them up to date, connect Xero and pick them on the set-up page.";
+  return notice("warning", "These figures may be out of date: organisations that are no longer synced", meaning, h("ul", null, each));
 }
 
 /** Empty, not there yet and broken are different things. */
