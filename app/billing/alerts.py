@@ -6,17 +6,21 @@ when it recurs, the same alert opens again and counts one more occurrence. An al
 resolved as long as the same condition lasts. An acknowledgement lasts as long as the condition; muting ends with its
 hours, whatever happens to the condition meanwhile.
 
+Rows of an organisation that is no longer synced stay, and so do alerts about them, which say how old the figures are.
+Such rows open no alert, because what they report may have ended at the vendor.
+
 AlertError
 ├── UnknownAlert      there is no such alert
 └── AlertIsResolved   a resolved alert cannot be acknowledged or muted
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -26,10 +30,14 @@ from sqlalchemy import (
     Date,
     Integer,
     Select,
+    SQLColumnExpression,
+    TableValuedAlias,
     Text,
+    and_,
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal,
     or_,
@@ -40,12 +48,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from app import audit
 from app.billing.locks import lock_all_tenants, lock_shared
 from app.billing.records import DocumentStatus
-from app.billing.recordset import core_table
-from app.billing.tables import Alert, AlertSeverity, AlertStatus, AlertSubject, AlertTrigger, Invoice, Service
+from app.billing.recordset import core_table, encode_rows, json_recordset
+from app.billing.sources import SourceDetails
+from app.billing.tables import (
+    Alert,
+    AlertSeverity,
+    AlertStatus,
+    AlertSubject,
+    AlertTrigger,
+    CustomerLink,
+    Invoice,
+    Service,
+)
 from app.db import Instant, Session
 from app.paging import AnySelect
 
@@ -103,13 +122,16 @@ class AlertCounts:
     resolved: int = 0
 
 
-async def evaluate(session: Session, now: datetime, policy: AlertPolicy) -> AlertCounts:
+async def evaluate(
+    session: Session, now: datetime, policy: AlertPolicy, sources: Collection[SourceDetails] = ()
+) -> AlertCounts:
     """Open, update and resolve alerts, so that they equal the conditions that hold today; others are not written.
 
     Args:
         session: a transaction that has written no billing rows before; writers of them wait until it ends.
         now: aware.
         policy: when an alert is due.
+        sources: the organisations that are known, synced or not; rows of another count as synced.
     """
     await lock_all_tenants(session)
     parameters = {
@@ -118,6 +140,13 @@ async def evaluate(session: Session, now: datetime, policy: AlertPolicy) -> Aler
         "grace_days": policy.grace_days,
         "critical_days": policy.critical_days,
         "gap_days": policy.gap_days,
+        "unsynced": encode_rows(
+            [
+                {"source": one.source, "source_tenant_id": one.tenant_id, "age_note": one.age_note}
+                for one in sources
+                if not one.is_synced
+            ]
+        ),
     }
     resolved = await session.scalar(_resolve_statement(), parameters) or 0
     rows_by_change = {row.change: row.rows for row in await session.execute(_open_statement(), parameters)}
@@ -178,12 +207,28 @@ async def _change(session: Session, alert_id: UUID, actor: str, values: Mapping[
 
 
 def _conditions_cte() -> CTE:
-    """Return the conditions that hold, one row per alert that should be there, as `CONDITION_COLUMNS`."""
+    """Return the conditions that hold, one row per alert that should be there: `CONDITION_COLUMNS` and `is_unsynced`.
+
+    `is_unsynced` says that the condition follows from rows of an organisation that is no longer synced.
+    """
     return union_all(_overdue_invoices_statement(), _services_without_invoice_statement()).cte("conditions")
 
 
+def _unsynced() -> TableValuedAlias:
+    """Return the organisations that are no longer synced, each with the note of its figures' age."""
+    return json_recordset("unsynced", {"source": Text(), "source_tenant_id": Text(), "age_note": Text()})
+
+
+def _condition_columns(
+    values: Mapping[str, SQLColumnExpression[Any]], age_note: ColumnElement[str | None]
+) -> list[ColumnElement[Any]]:
+    """Return the columns of a condition; the note of its figures' age, where there is one, ends its detail."""
+    noted = {**values, "detail": values["detail"] + func.coalesce(literal("; ") + age_note, "")}
+    return [*(noted[name].label(name) for name in CONDITION_COLUMNS), age_note.is_not(None).label("is_unsynced")]
+
+
 def _overdue_invoices_statement() -> AnySelect:
-    today = bindparam("today", type_=Date())
+    unsynced, today = _unsynced(), bindparam("today", type_=Date())
     days_overdue = today - Invoice.due_on
     is_critical = days_overdue >= bindparam("critical_days", type_=Integer())
     days_text = days_overdue.cast(Text) + case((days_overdue == 1, " day overdue, "), else_=" days overdue, ")
@@ -197,15 +242,16 @@ def _overdue_invoices_statement() -> AnySelect:
         "detail": days_text + _money_text(Invoice.balance, Invoice.currency) + " outstanding",
     }
     is_overdue = Invoice.is_overdue(today, bindparam("grace_days", type_=Integer()))
-    return select(*(values[name].label(name) for name in CONDITION_COLUMNS)).where(is_overdue)
+    is_of_organisation = and_(
+        unsynced.c.source == Invoice.source, unsynced.c.source_tenant_id == Invoice.source_tenant_id
+    )
+    columns = _condition_columns(values, unsynced.c.age_note)
+    return select(*columns).select_from(Invoice).outerjoin(unsynced, is_of_organisation).where(is_overdue)
 
 
 def _services_without_invoice_statement() -> AnySelect:
-    service, today = Service, bindparam("today", type_=Date())
-    is_of_customer = (Invoice.customer_id == service.customer_id) & Invoice.status.in_(BILLED_STATUSES)
-    last_invoice = (
-        select(func.max(Invoice.issued_on).label("issued_on")).where(is_of_customer).correlate(service).lateral("last")
-    )
+    service, today, last_invoice = Service, bindparam("today", type_=Date()), _last_invoice()
+    unsynced = _unsynced_organisation_of(last_invoice)
     unbilled_since = func.greatest(last_invoice.c.issued_on, service.starts_on)
     last_invoice_text = case(
         (last_invoice.c.issued_on.is_(None), literal("Never invoiced; active since ") + service.starts_on.cast(Text)),
@@ -223,11 +269,40 @@ def _services_without_invoice_statement() -> AnySelect:
     }
     is_active = (service.starts_on <= today) & or_(service.ends_on.is_(None), service.ends_on >= today)
     return (
-        select(*(values[name].label(name) for name in CONDITION_COLUMNS))
+        select(*_condition_columns(values, unsynced.c.age_note))
         .select_from(service)
-        .join(last_invoice, literal(value=True))
+        .outerjoin(last_invoice, literal(value=True))
+        .outerjoin(unsynced, literal(value=True))
         .where(is_active, today - unbilled_since > bindparam("gap_days", type_=Integer()))
     )
+
+
+def _last_invoice() -> LateralFromClause:
+    """Return the newest invoice of the service's customer that bills something."""
+    is_of_customer = (Invoice.customer_id == Service.customer_id) & Invoice.status.in_(BILLED_STATUSES)
+    columns = (Invoice.issued_on, Invoice.source, Invoice.source_tenant_id)
+    newest = select(*columns).where(is_of_customer, Invoice.issued_on.is_not(None)).order_by(Invoice.issued_on.desc())
+    return newest.limit(1).correlate(Service).lateral("last_invoice")
+
+
+def _unsynced_organisation_of(last_invoice: LateralFromClause) -> LateralFromClause:
+    """Return the organisation, if it is no longer synced, that would have billed the service.
+
+    That is the one of the customer's last invoice, or without one any that the customer is linked to.
+    """
+    unsynced, link = _unsynced(), core_table(CustomerLink)
+    is_of_last_invoice = and_(
+        unsynced.c.source == last_invoice.c.source, unsynced.c.source_tenant_id == last_invoice.c.source_tenant_id
+    )
+    has_link = exists().where(
+        link.c.customer_id == Service.customer_id,
+        link.c.source == unsynced.c.source,
+        link.c.source_tenant_id == unsynced.c.source_tenant_id,
+    )
+    has_link = has_link.correlate(Service, unsynced)
+    is_asked_for = or_(is_of_last_invoice, and_(last_invoice.c.issued_on.is_(None), has_link))
+    found = select(unsynced.c.age_note).where(is_asked_for).order_by(unsynced.c.age_note).limit(1)
+    return found.correlate(Service, last_invoice).lateral("unsynced_organisation")
 
 
 def _money_text(amount: InstrumentedAttribute[Decimal], currency: InstrumentedAttribute[str]) -> ColumnElement[str]:
@@ -263,7 +338,7 @@ def _resolve_statement() -> Select[int]:
 def _open_statement() -> AnySelect:
     """Return the statement that opens and updates the alerts of conditions that hold; it counts rows by `Change`."""
     compared = _compare_cte()
-    names = [column.name for column in compared.c if column.name != "change"]
+    names = [column.name for column in compared.c if column.name not in {"change", "is_unsynced"}]
     statement = insert(core_table(Alert)).from_select(
         [*names, "first_seen_at"],
         select(*(compared.c[name] for name in names), compared.c.last_seen_at).where(
@@ -285,6 +360,7 @@ def _compare_cte() -> CTE:
         tuple_(*(alert[name] for name in VARYING_COLUMNS))
     )
     change = case(
+        (or_(is_new, is_resolved) & conditions.c.is_unsynced, Change.UNCHANGED.value),
         (is_new, Change.OPENED.value),
         (is_resolved & alert.changed_by.is_(None), Change.REOPENED.value),
         (is_resolved, Change.UNCHANGED.value),

@@ -1,11 +1,13 @@
 """Refreshing what is derived from the tables, after every tick and once a day, whichever service wrote the rows."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.billing import alerts, timeline
 from app.billing.matching import review
-from app.billing.mirror.base_currency import infer_missing_base_currencies
+from app.billing.mirror.base_currency import refresh_base_currencies
+from app.billing.sources import SourceDetails
 from app.db import Session
 
 
@@ -18,15 +20,18 @@ class RefreshResult:
     alerts: alerts.AlertCounts
 
 
-async def refresh_derived(session: Session, now: datetime, policy: alerts.AlertPolicy) -> RefreshResult:
-    """Refresh the timeline and base currencies of other services' rows, the match review queue, and the alerts.
+async def refresh_derived(
+    session: Session, now: datetime, policy: alerts.AlertPolicy, sources: Collection[SourceDetails] = ()
+) -> RefreshResult:
+    """Refresh the timeline of other services' rows, the base currencies, the match review queue, and the alerts.
 
     Args:
         session: a transaction of its own; writers of billing rows wait for its last part.
         now: aware.
         policy: when an alert is due.
+        sources: the organisations that are known, synced or not.
     """
     events = await timeline.record_events_of_other_services(session)
-    await infer_missing_base_currencies(session)
+    await refresh_base_currencies(session)
     changed_review_states = await review.refresh_review_states(session)
-    return RefreshResult(events, changed_review_states, await alerts.evaluate(session, now, policy))
+    return RefreshResult(events, changed_review_states, await alerts.evaluate(session, now, policy, sources))

@@ -204,7 +204,7 @@ def _customers_upsert_statement() -> AnySelect:
     page = json_recordset("page", {"external_id": Text(), **columns})
     values = {"psa_external_id": page.c.external_id, **{name: page.c[name] for name in columns}}
     compared = _compare_cte(page, Customer, values, ("psa_external_id",))
-    is_renamed = compared.c.name_key.is_distinct_from(compared.c.old_name_key)
+    is_renamed = compared.c.name.is_distinct_from(compared.c.old_name)
     keys, old_keys = (
         func.coalesce(func.array_agg(key).filter(is_renamed), literal([], ARRAY(Text())))
         for key in (compared.c.name_key, compared.c.old_name_key)

@@ -11,7 +11,7 @@ from app.billing.mirror.allocations import (
     replace_applied_credits,
     resolve_invoice_references,
 )
-from app.billing.mirror.base_currency import infer_base_currency
+from app.billing.mirror.base_currency import Document, infer_base_currency
 from app.billing.mirror.contacts import write_contacts
 from app.billing.mirror.documents import UpsertResult, write_credit_memos, write_invoices, write_payments
 from app.billing.mirror.versions import ReadContext, newest_of_each
@@ -55,7 +55,11 @@ async def upsert(
         credit_memo_ids=memos.written_ids,
         payment_ids=[*payments.written_ids, *resolved],
     )
-    await infer_base_currency(session, context, (*batch.invoices, *batch.credit_memos))
+    created, updated = (
+        _documents_with_outcome(outcome, batch, invoices, memos)
+        for outcome in (UpsertOutcome.CREATED, UpsertOutcome.UPDATED)
+    )
+    await infer_base_currency(session, context, created, updated)
     recredited = await replace_applied_credits(session, context, _not_skipped(batch.invoices, invoices))
     reallocated = await replace_allocations(session, context, _not_skipped(batch.credit_memos, memos))
     counts = {
@@ -65,6 +69,16 @@ async def upsert(
         Resource.PAYMENTS: payments.counts,
     }
     return {resource: counted for resource, counted in counts.items() if batch.records_of(resource)}
+
+
+def _documents_with_outcome(
+    outcome: UpsertOutcome, batch: Batch, invoices: UpsertResult, memos: UpsertResult
+) -> list[Document]:
+    invoice_ids, memo_ids = (set(result.external_ids.get(outcome, ())) for result in (invoices, memos))
+    return [
+        *(record for record in batch.invoices if record.external_id in invoice_ids),
+        *(record for record in batch.credit_memos if record.external_id in memo_ids),
+    ]
 
 
 def _not_skipped(records: Iterable[AllocatedRecord], result: UpsertResult) -> list[AllocatedRecord]:

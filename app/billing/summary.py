@@ -129,11 +129,11 @@ async def convert_to_base_currency(
     return BaseFigures(rows[0].base_currency, rows[0].invoiced, rows[0].outstanding), None
 
 
-async def list_sources(session: Session, customer_id: UUID) -> list[str]:
-    """Return the names of the vendors that have a contact or a document of the customer, sorted."""
+async def list_organisations(session: Session, customer_id: UUID) -> list[tuple[str, str]]:
+    """Return the (source, tenant id) of every organisation that has a contact or a document of the customer, sorted."""
     tables = (CustomerLink, Invoice, CreditMemo, Payment)
-    parts = union(*(select(table.source).where(table.customer_id == customer_id) for table in tables))
-    return sorted((await session.scalars(parts)).all())
+    parts = (select(one.source, one.source_tenant_id).where(one.customer_id == customer_id) for one in tables)
+    return sorted((row.source, row.source_tenant_id) for row in await session.execute(union(*parts)))
 
 
 def _invoice_figures_statement(customer_ids: Sequence[UUID], day: BillingDay) -> AnySelect:

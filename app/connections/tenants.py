@@ -1,12 +1,13 @@
 """Tenants: which organisations the grants give access to, which are selected, and how the sync of each is doing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, select, update
 
+from app.billing.sources import SourceDetails
 from app.connections.errors import NoTenantSelected, UnknownTenant
 from app.connections.reach import is_connected, is_reached, is_unreached
 from app.connections.states import ReasonCode, TenantHealth
@@ -143,11 +144,16 @@ async def record_success(session: Session, vendor: str, tenant_id: str, as_of: d
     await session.execute(update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(values))
 
 
-async def read_data_as_of(session: Session, tenant_ids: Sequence[str]) -> datetime | None:
-    """Return the oldest `data_as_of` of the selected tenants among these; None when one was never synced whole."""
-    statement = select(func.min(Tenant.data_as_of), func.bool_or(Tenant.data_as_of.is_(None)))
-    row = (await session.execute(statement.where(Tenant.tenant_id.in_(tenant_ids), Tenant.is_selected))).one()
-    return None if row[1] else row[0]
+async def read_source_details(session: Session, tenant_ids: Collection[str] | None = None) -> list[SourceDetails]:
+    """Return what is known of the organisations of every vendor, or of those that have one of these ids.
+
+    One whose grant needs a new consent counts as synced: its sync goes on as soon as that is given.
+    """
+    is_synced = and_(Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
+    statement = select(Tenant.vendor, Tenant.tenant_id, Tenant.name, Tenant.data_as_of, is_synced)
+    if tenant_ids is not None:
+        statement = statement.where(Tenant.tenant_id.in_(tenant_ids))
+    return [SourceDetails(*row) for row in await session.execute(statement)]
 
 
 def _is_tenant(vendor: str, tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

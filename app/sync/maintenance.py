@@ -4,7 +4,7 @@ from app import idempotency
 from app.billing.alerts import AlertPolicy
 from app.billing.maintenance import refresh_derived
 from app.clock import Clock
-from app.connections import disconnect
+from app.connections import disconnect, tenants
 from app.connections.tokens import AccessTokens
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector
@@ -62,4 +62,5 @@ class Maintenance:
     async def refresh_derived(self) -> None:
         """Bring alerts, the match review and other vendors' timeline events up to date with the tables."""
         async with self._db.transaction() as session:
-            await refresh_derived(session, self._clock.now(), self._alerts)
+            sources = await tenants.read_source_details(session)
+            await refresh_derived(session, self._clock.now(), self._alerts, sources)

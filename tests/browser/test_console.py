@@ -162,6 +162,20 @@ async def test_a_customer_s_figures_equal_those_of_the_api(page, synced):
     await expect(page.locator(".timeline li").first).to_be_visible()
 
 
+async def test_figures_of_an_organisation_that_is_no_longer_picked_are_said_to_be_old(page, site):
+    await site.sync()
+    left, *kept = (await site.read(f"{INTEGRATION}/tenants"))["items"]
+    await site.send("PUT", f"{INTEGRATION}/tenants", {"tenant_ids": [tenant["tenant_id"] for tenant in kept]})
+    invoices = await site.read("/api/invoices", tenant_id=left["tenant_id"])
+
+    await page.goto(site.link())
+    await page.goto(f"{site.url}/console#/customers/{invoices['items'][0]['customer_id']}")
+
+    told = notice(page, "organisations that are no longer synced")
+    await expect(told).to_contain_text(left["name"])
+    await expect(told.locator(f"time[datetime='{left['data_as_of']}']")).to_be_visible()
+
+
 async def test_every_page_fits_the_width_of_a_small_phone(page, synced):
     customer = (await customers(synced))[0]["id"]
     await page.set_viewport_size({"width": 320, "height": 700})

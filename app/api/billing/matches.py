@@ -14,6 +14,7 @@ from app.api.schemas import Id, ResponseModel, Source, TenantId
 from app.billing import queries
 from app.billing.matching import review
 from app.billing.matching.candidates import Candidate as RankedCandidate
+from app.billing.matching.candidates import Signal
 from app.billing.tables import LinkState
 from app.db import Session
 
@@ -21,12 +22,18 @@ router = APIRouter(prefix="/api/matches", tags=["matching"])
 
 
 class Candidate(ResponseModel):
-    """A customer the contact could stand for; `signals` are what speaks for it, strongest first."""
+    """A customer the contact could stand for; `signals` are what speaks for it, strongest first.
+
+    `short_legal_form_differs`: the names are equal but for a short word at the end, such as SA, that may be a legal
+    form, a region or a trade; so a person has to decide.
+    """
 
     customer_id: Id
     name: str
     score: Annotated[float, Field(ge=0, le=1, examples=[0.93])]
-    signals: Annotated[list[str], Field(examples=[["similar_name", "email_domain"]])]
+    signals: Annotated[
+        list[str], Field(description=f"Among {', '.join(Signal)}.", examples=[["similar_name", "email_domain"]])
+    ]
 
 
 class Match(ResponseModel):

@@ -12,8 +12,10 @@ from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import document_problems, not_found
 from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, billing_day
 from app.billing import queries, summary
+from app.billing.sources import SourceDetails as SourceOrganisation
+from app.billing.sources import oldest_data_as_of
 from app.connections.status import read_connection_presence
-from app.connections.tenants import read_data_as_of
+from app.connections.tenants import read_source_details
 from app.db import Session
 
 RECENT_INVOICES = 10
@@ -46,11 +48,26 @@ class BaseFigures(ResponseModel):
     outstanding: Money
 
 
+class SourceDetails(ResponseModel):
+    """One organisation whose rows are counted.
+
+    `is_synced` false: it was deselected, removed or disconnected, and its rows are as they were at `data_as_of`.
+    `data_as_of` null: it was never synced whole, or another service writes its rows; `name` is null then too.
+    """
+
+    source: Annotated[str, Field(description="The vendor the rows are of.", examples=["xero"])]
+    tenant_id: str
+    name: str | None
+    data_as_of: Instant | None
+    is_synced: bool
+
+
 class BillingSummary(ResponseModel):
     """A customer's billing panel.
 
     `connected` false: no billing vendor is connected. `has_data` false: nothing is known of this customer.
-    `data_as_of`: how fresh the stalest of the customer's picked organisations is, null while one never synced.
+    `data_as_of`: how fresh the stalest organisation is whose rows are counted, picked or not; null while one never
+    synced whole. Organisations whose rows another service writes are left out of it.
     """
 
     customer_id: Id
@@ -64,6 +81,7 @@ class BillingSummary(ResponseModel):
     recent_invoices: Annotated[list[Invoice], Field(max_length=RECENT_INVOICES)]
     last_payment: Payment | None
     sources: Annotated[list[str], Field(examples=[["quickbooks", "xero"]])]
+    source_details: list[SourceDetails]
 
 
 class SummariesRequest(BaseModel):
@@ -107,14 +125,20 @@ async def get_customer_billing(
 
 
 async def _describe_sources(session: Session, customer_id: UUID) -> dict[str, Any]:
-    sources = await summary.list_sources(session, customer_id)
-    links = (await queries.list_links(session, [customer_id]))[customer_id]
+    organisations = await summary.list_organisations(session, customer_id)
+    details = await read_source_details(session, [tenant_id for _, tenant_id in organisations])
+    by_organisation = {(each.source, each.tenant_id): each for each in details}
+    known = [by_organisation[each] for each in organisations if each in by_organisation]
     presence = await read_connection_presence(session)
+    sources = {source for source, _ in organisations}
     return {
-        "sources": sources,
+        "sources": sorted(sources),
+        "source_details": [
+            by_organisation.get(each) or SourceOrganisation.of_other_service(*each) for each in organisations
+        ],
         # Rows of other vendors are written by other services; that there are rows is all that is known of a connection.
         "connected": presence.is_connected or not presence.vendors.issuperset(sources),
-        "data_as_of": await read_data_as_of(session, [link.source_tenant_id for link in links]),
+        "data_as_of": oldest_data_as_of(known),
     }
 
 

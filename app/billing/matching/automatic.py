@@ -1,16 +1,19 @@
 """Automatic matching: which links get a customer of the PSA by their name alone.
 
-A link is matched when exactly one PSA customer and exactly one contact of its tenant have the link's name key. The
-result follows the names as they are now, in whatever order they came: a second contact or customer of the same key
-undoes the match, and a key that no PSA customer has any more leaves it as it is. Links that a person decided about, and
-links that another service wrote, are never changed.
+A link is matched when its contact and one PSA customer are a pair, as `pair_by_name` decides among all that have the
+same name key. The result follows the names as they are now, in whatever order they came: a second contact or customer
+of the same match key undoes the match, unless the names of the pair are nearer, and a match key that no PSA customer
+has any more leaves it as it is. Links that a person decided about, and links that another service wrote, are never
+changed.
 
 A contact that was merged into another at the vendor is an alias: it is not counted as a contact of its name, and its
 customer is that of the contact it was merged into, unless a person decided otherwise.
 """
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
@@ -23,7 +26,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
-    case,
+    exists,
     func,
     or_,
     select,
@@ -31,11 +34,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from app.billing.matching.pairing import find_namesakes, pair_by_name
 from app.billing.matching.relink import LinkMove, move_links
 from app.billing.recordset import core_table, encode_rows, json_recordset
 from app.billing.tables import Customer, CustomerLink, LinkState, MatchedBy
 from app.db import Session
-from app.paging import AnySelect
+from app.paging import AnyRow, AnySelect
 
 # As `source` and `tenant_id`: every tenant of every vendor.
 WILDCARD = ""
@@ -57,17 +61,11 @@ async def rematch(
         How many links changed their customer.
     """
     parameters = {"of_source": source, "of_tenant": tenant_id, "keys": [key for key in name_keys if key]}
-    rows = (await session.execute(_links_to_rematch_statement(), parameters)).all()
+    moves = await _find_moves(session, parameters)
     await session.execute(_suggest_statement(), parameters)
-    unmatched = [row for row in rows if row.psa_customer_id is None]
-    own_customers = await create_own_customers(session, [row.id for row in unmatched])
-    moves = [
-        LinkMove(row.id, row.psa_customer_id, MatchedBy.NAME, LinkState.MATCHED)
-        for row in rows
-        if row.psa_customer_id is not None
-    ]
-    moves += [LinkMove(row.id, own_customers[row.id], MatchedBy.NEW, LinkState.SUGGESTED) for row in unmatched]
-    await move_links(session, moves, is_merging=is_merging)
+    unmatched = [link_id for link_id, customer_id in moves.items() if customer_id is None]
+    own_customers = await create_own_customers(session, unmatched)
+    await move_links(session, [_make_move(*move, own_customers) for move in moves.items()], is_merging=is_merging)
     return len(moves)
 
 
@@ -101,6 +99,37 @@ async def create_own_customers(session: Session, link_ids: Collection[UUID]) -> 
     return customer_ids
 
 
+async def _find_moves(session: Session, parameters: Mapping[str, object]) -> dict[UUID, UUID | None]:
+    """Return the links whose customer has to change: to that customer of the PSA, or where None to one of its own."""
+    names_by_key: dict[str, dict[UUID, str]] = defaultdict(dict)
+    for customer in await session.execute(_psa_customers_statement(), parameters):
+        names_by_key[customer.name_key][customer.id] = customer.name
+    groups: dict[tuple[str, str, str], list[AnyRow]] = defaultdict(list)
+    for link in await session.execute(_links_statement(), {**parameters, "keys": list(names_by_key)}):
+        groups[link.name_key, link.source, link.source_tenant_id].append(link)
+    moves = [move for (key, *_), links in groups.items() for move in _moves_of_group(names_by_key[key], links)]
+    return dict(sorted(moves, key=itemgetter(0)))
+
+
+def _moves_of_group(customers: Mapping[UUID, str], links: Sequence[AnyRow]) -> Iterable[tuple[UUID, UUID | None]]:
+    """Yield the links of one tenant and name key whose customer has to change, each with the PSA's customer or None."""
+    names = {link.id: link.name for link in links}
+    pairs, namesakes = pair_by_name(customers, names), find_namesakes(customers.values(), names)
+    for link in links:
+        customer_id = pairs.get(link.id)
+        is_matched = link.customer_id == customer_id and link.matched_by == MatchedBy.NAME
+        is_to_be_undone = link.id in namesakes and link.matched_by != MatchedBy.NEW
+        has_to_change = is_to_be_undone if customer_id is None else not is_matched
+        if has_to_change and link.matched_by != MatchedBy.MANUAL:
+            yield link.id, customer_id
+
+
+def _make_move(link_id: UUID, customer_id: UUID | None, own_customers: Mapping[UUID, UUID]) -> LinkMove:
+    if customer_id is None:
+        return LinkMove(link_id, own_customers[link_id], MatchedBy.NEW, LinkState.SUGGESTED)
+    return LinkMove(link_id, customer_id, MatchedBy.NAME, LinkState.MATCHED)
+
+
 def _is_in_scope(link: FromClause) -> ColumnElement[bool]:
     """Return the condition that a link is of the tenant asked for, and not written by another service."""
     source, tenant_id = bindparam("of_source", type_=Text()), bindparam("of_tenant", type_=Text())
@@ -108,65 +137,37 @@ def _is_in_scope(link: FromClause) -> ColumnElement[bool]:
     return and_(or_(is_of_tenant, source == WILDCARD), link.c.vendor_read_at.is_not(None))
 
 
-def _psa_customers_by_key_cte() -> CTE:
-    """Return, for each of the keys, how many PSA customers have it, and the id of one of them."""
+@cache
+def _psa_customers_statement() -> AnySelect:
     customer = core_table(Customer).c
-    is_asked_for = customer.name_key == func.any(bindparam("keys", type_=ARRAY(Text())))
-    return (
-        select(
-            customer.name_key,
-            func.count().label("count"),
-            func.array_agg(customer.id, type_=ARRAY(Uuid()))[1].label("customer_id"),
-        )
-        .where(customer.psa_external_id.is_not(None), is_asked_for)
-        .group_by(customer.name_key)
-        .cte("psa_customers")
-    )
-
-
-def _contacts_by_key_cte() -> CTE:
-    """Return, for each tenant and key, how many contacts have it; aliases are not counted."""
-    link = core_table(CustomerLink)
-    is_asked_for = link.c.name_key == func.any(bindparam("keys", type_=ARRAY(Text())))
-    columns = (link.c.source, link.c.source_tenant_id, link.c.name_key)
-    return (
-        select(*columns, func.count().label("count"))
-        .where(is_asked_for, link.c.merged_into.is_(None), _is_in_scope(link))
-        .group_by(*columns)
-        .cte("contacts")
+    return select(customer.id, customer.name, customer.name_key).where(
+        customer.psa_external_id.is_not(None), _has_key(customer.name_key)
     )
 
 
 @cache
-def _links_to_rematch_statement() -> AnySelect:
-    """Return the links whose customer has to change: to `psa_customer_id`, or where that is null to one of its own."""
-    psa, contacts, link = _psa_customers_by_key_cte(), _contacts_by_key_cte(), core_table(CustomerLink)
-    is_unique = and_(psa.c.count == 1, contacts.c.count == 1)
-    is_not_matched_yet = or_(link.c.customer_id != psa.c.customer_id, link.c.matched_by != MatchedBy.NAME)
-    has_to_change = or_(and_(is_unique, is_not_matched_yet), and_(~is_unique, link.c.matched_by != MatchedBy.NEW))
-    is_same_key = and_(
-        contacts.c.source == link.c.source,
-        contacts.c.source_tenant_id == link.c.source_tenant_id,
-        contacts.c.name_key == link.c.name_key,
+def _links_statement() -> AnySelect:
+    """Return the links that have one of the keys; aliases are left out."""
+    link = core_table(CustomerLink)
+    names = ("id", "source", "source_tenant_id", "name", "name_key", "customer_id", "matched_by")
+    return select(*(link.c[name] for name in names)).where(
+        _has_key(link.c.name_key), link.c.merged_into.is_(None), _is_in_scope(link)
     )
-    is_automatic = and_(_is_in_scope(link), link.c.matched_by != MatchedBy.MANUAL, link.c.merged_into.is_(None))
-    psa_customer_id = case((is_unique, psa.c.customer_id), else_=None)
-    return (
-        select(link.c.id, psa_customer_id.label("psa_customer_id"))
-        .select_from(link.join(psa, psa.c.name_key == link.c.name_key).join(contacts, is_same_key))
-        .where(is_automatic, has_to_change)
-        .order_by(link.c.id)
-    )
+
+
+def _has_key(name_key: ColumnElement[str]) -> ColumnElement[bool]:
+    return name_key == func.any(bindparam("keys", type_=ARRAY(Text())))
 
 
 @cache
 def _suggest_statement() -> Update:
     """Return the statement that suggests the unmatched links that have the name of a PSA customer."""
-    psa, link = _psa_customers_by_key_cte(), core_table(CustomerLink)
-    is_namesake = and_(link.c.name_key == psa.c.name_key, link.c.merged_into.is_(None))
+    psa, link = core_table(Customer), core_table(CustomerLink)
+    has_namesake = exists().where(psa.c.psa_external_id.is_not(None), psa.c.name_key == link.c.name_key)
     return (
         update(link)
-        .where(is_namesake, link.c.state == LinkState.UNMATCHED, _is_in_scope(link))
+        .where(_has_key(link.c.name_key), link.c.merged_into.is_(None), has_namesake)
+        .where(link.c.state == LinkState.UNMATCHED, _is_in_scope(link))
         .values(state=LinkState.SUGGESTED, updated_at=func.now())
     )
 

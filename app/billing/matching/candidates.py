@@ -1,7 +1,8 @@
 """Ranking the customers that a contact could belong to: how likely each is, and which signals speak for it.
 
 Each signal is independent evidence of a weight between 0 and 1; the score of a customer is one minus the probability
-that all of its signals mislead. Names are compared by their keys, so case, accents and legal forms make no difference.
+that all of its signals mislead. Names are compared by their keys, so case, accents and legal forms make no difference;
+a short form that may be something else, such as SA, weighs a little and is named.
 """
 
 from collections import defaultdict
@@ -13,11 +14,18 @@ from uuid import UUID
 
 from rapidfuzz import fuzz
 
+from app.billing.matching.name_key import match_key, remove_short_forms
+
 
 class Signal(StrEnum):
-    """A piece of evidence that a contact belongs to a customer."""
+    """A piece of evidence that a contact belongs to a customer.
+
+    `short_legal_form_differs`: the names are equal but for a word at the end, such as SA, that is a legal form or means
+    something else, such as a region or a trade.
+    """
 
     SAME_NAME = "same_name"
+    SHORT_LEGAL_FORM_DIFFERS = "short_legal_form_differs"
     SIMILAR_NAME = "similar_name"
     EMAIL_DOMAIN = "email_domain"
     SAME_NAME_ELSEWHERE = "same_name_in_other_organisation"
@@ -25,6 +33,7 @@ class Signal(StrEnum):
 
 # The weights of the signals. Equal names weigh less than 1, because two companies can have the same name.
 NAME_WEIGHT = 0.9
+SHORT_FORM_WEIGHT = 0.85
 EMAIL_WEIGHT = 0.6
 ELSEWHERE_WEIGHT = 0.5
 # The similarity, from 0 to 1, from which two names count as similar.
@@ -53,6 +62,7 @@ class Contact:
     """The contact that candidates are looked for; `customer_id` is its present customer, which is never a candidate."""
 
     link_id: UUID
+    name: str
     name_key: str
     email: str | None
     customer_id: UUID
@@ -138,16 +148,21 @@ def mail_domain(email: str | None) -> str | None:
 
 def _score_evidence(contact: Contact, customer: CandidateCustomer) -> dict[Signal, float]:
     """Return the weight of each signal that a contact and a customer share."""
-    weights: dict[Signal, float] = {}
-    similarity = compare_names(contact.name_key, customer.name_key) if contact.name_key else 0.0
-    if contact.name_key and contact.name_key == customer.name_key:
-        weights[Signal.SAME_NAME] = NAME_WEIGHT
-    elif similarity >= MIN_SIMILARITY:
-        weights[Signal.SIMILAR_NAME] = round(NAME_WEIGHT * similarity, 4)
+    weights = _score_names(contact, customer) if contact.name_key else {}
     domain = mail_domain(contact.email)
     if domain is not None and domain == mail_domain(customer.email):
         weights[Signal.EMAIL_DOMAIN] = EMAIL_WEIGHT
     return weights
+
+
+def _score_names(contact: Contact, customer: CandidateCustomer) -> dict[Signal, float]:
+    """Return the weight of the one signal that the names give, if they give one."""
+    if remove_short_forms(contact.name_key) == remove_short_forms(customer.name_key):
+        if match_key(contact.name) == match_key(customer.name):
+            return {Signal.SAME_NAME: NAME_WEIGHT}
+        return {Signal.SHORT_LEGAL_FORM_DIFFERS: SHORT_FORM_WEIGHT}
+    similarity = compare_names(contact.name_key, customer.name_key)
+    return {Signal.SIMILAR_NAME: round(NAME_WEIGHT * similarity, 4)} if similarity >= MIN_SIMILARITY else {}
 
 
 def _blocking_keys(name_key: str, email: str | None) -> Sequence[tuple[str, str]]:
@@ -155,6 +170,6 @@ def _blocking_keys(name_key: str, email: str | None) -> Sequence[tuple[str, str]
     words = {word for word in name_key.split() if len(word) >= MIN_WORD_LENGTH}
     keys = [("word", word) for word in words]
     if name_key:
-        keys += [("name", name_key), ("start", name_key.replace(" ", "")[:PREFIX_LENGTH])]
+        keys += [("name", remove_short_forms(name_key)), ("start", name_key.replace(" ", "")[:PREFIX_LENGTH])]
     domain = mail_domain(email)
     return [*keys, ("domain", domain)] if domain else keys

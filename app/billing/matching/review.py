@@ -178,7 +178,7 @@ async def _rank(session: Session, links: Sequence[AnyRow]) -> dict[UUID, list[Ca
     psa_customers = [CandidateCustomer(*row) for row in await session.execute(_psa_customers_statement())]
     contacts = [
         (
-            Contact(link.id, keys[link.id], link.email, link.customer_id),
+            Contact(link.id, link.name, keys[link.id], link.email, link.customer_id),
             _customers_in_other_tenants(link, links_by_key.get(keys[link.id], ())),
         )
         for link in links

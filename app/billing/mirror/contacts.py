@@ -168,8 +168,8 @@ def _upsert_statement() -> AnySelect:
 
 
 def _is_renamed_or_merged(compared: CTE) -> ColumnElement[bool]:
-    now = tuple_(compared.c.name_key, compared.c.merged_into)
-    return now.is_distinct_from(tuple_(compared.c.old_name_key, compared.c.old_merged_into))
+    now = tuple_(compared.c.name, compared.c.merged_into)
+    return now.is_distinct_from(tuple_(compared.c.old_name, compared.c.old_merged_into))
 
 
 def _compare_cte() -> CTE:
@@ -193,6 +193,7 @@ def _compare_cte() -> CTE:
         link.c.id.label("link_id"),
         link.c.customer_id,
         link.c.matched_by,
+        link.c.name.label("old_name"),
         link.c.name_key.label("old_name_key"),
         link.c.merged_into.label("old_merged_into"),
         outcome.label("outcome"),

@@ -51,12 +51,26 @@ function billingSection(billing, status, customer, session) {
 const INTERVALS_UNTIL_OLD = 3;
 
 function dataAge(billing, status) {
+  const unsynced = unsyncedNotice(billing.source_details);
   const asOf = billing.data_as_of;
-  if (!asOf) return null;
-  const isOld = Date.now() - new Date(asOf) > INTERVALS_UNTIL_OLD * status.sync.interval_seconds * 1000;
+  if (!asOf) return unsynced;
   const text = element("p", { class: "hint" }, "As of ", instant(asOf), " (", relativeTime(asOf), ")");
+  return [text, unsynced ?? outOfDateNotice(billing, status)];
+}
+
+function outOfDateNotice(billing, status) {
+  const isOld = Date.now() - new Date(billing.data_as_of) > INTERVALS_UNTIL_OLD * status.sync.interval_seconds * 1000;
   const reason = status.state === "connected" ? "The sync is late; the set-up page shows why." : "Xero is not connected, so the figures are not updated.";
-  return isOld || !billing.connected ? [text, notice("warning", "These figures may be out of date", reason)] : text;
+  return isOld || !billing.connected ? notice("warning", "These figures may be out of date", reason) : null;
+}
+
+/** Name the organisations that were deselected, removed or disconnected: their invoices still count. */
+function unsyncedNotice(sources) {
+  const unsynced = sources.filter((source) => !source.is_synced);
+  if (!unsynced.length) return null;
+  const items = unsynced.map((source) => element("li", null, source.name ?? source.tenant_id, ", as of ", instant(source.data_as_of, "its unfinished first sync")));
+  const meaning = "Their invoices still count, as they were then; what was paid or issued since is missing. To bring them up to date, connect Xero and select them on the set-up page.";
+  return notice("warning", "These figures may be out of date: organisations that are no longer synced", meaning, element("ul", null, items));
 }
 
 /** Say why a customer has no data: not connected, not linked, not synced yet, or nothing billed. */

@@ -89,7 +89,7 @@ export const TIMELINE_KINDS = {
 
 export const BASE_UNAVAILABLE_REASONS = {
   no_invoices: "there are no invoices yet",
-  base_currency_unknown: "the organisation's base currency is not known yet",
+  base_currency_unknown: "the organisation's base currency is not known yet, or its documents leave two currencies possible",
   organisations_differ: "the customer is billed by organisations with different base currencies",
   exchange_rate_missing: "an invoice carries no exchange rate",
 };

@@ -122,7 +122,8 @@ async def test_after_a_disconnect_the_figures_stay_and_are_marked(harness):
     before = await harness.read(f"/api/customers/{customer}/billing")
     await harness.call("POST", f"{INTEGRATION}/disconnect")
     after = await harness.read(f"/api/customers/{customer}/billing")
-    assert after == {**before, "connected": False}
+    no_longer_synced = [{**source, "is_synced": False} for source in before["source_details"]]
+    assert after == {**before, "connected": False, "source_details": no_longer_synced}
 
 
 async def test_another_vendor_s_rows_are_listed_beside_and_in_the_same_form(harness):

@@ -257,16 +257,41 @@ async def test_another_vendor_s_rows_count_as_connected(api, db):
     assert (await panel(api, acme))["connected"] is True
 
 
-async def test_data_as_of_is_that_of_the_least_fresh_selected_organisation(api, db):
+async def test_data_as_of_is_that_of_the_stalest_organisation_that_is_counted(api, db):
     async with db.transaction() as session:
         acme = await add_customer(session)
         await connect(session, "new", as_of=NOON)
         await connect(session, "old", as_of=NOON - timedelta(hours=1))
         await connect(session, "not picked", as_of=NOON - timedelta(hours=2), selected=False)
         await connect(session, "not the customer's", as_of=NOON - timedelta(hours=3))
-        for tenant in ("new", "old", "not picked"):
-            await link(session, acme, tenant)
-    assert (await panel(api, acme))["data_as_of"] == "2026-11-15T11:00:00Z"
+        await connect(session, "expired", as_of=NOON, state="reconnect_required")
+        await connect(session, "disconnected", as_of=NOON, state="disconnected")
+        await link(session, acme, "new")
+        for tenant in ("old", "not picked", "expired", "disconnected"):
+            await add_invoice(session, acme, tenant, source_tenant_id=tenant)
+        await add_invoice(session, acme, "q", source="quickbooks", source_tenant_id="new")
+    shown = await panel(api, acme)
+    assert shown["data_as_of"] == "2026-11-15T10:00:00Z"
+    assert [tuple(each.values()) for each in shown["source_details"]] == [
+        ("quickbooks", "new", None, None, True),
+        ("xero", "disconnected", "disconnected", "2026-11-15T12:00:00Z", False),
+        ("xero", "expired", "expired", "2026-11-15T12:00:00Z", True),
+        ("xero", "new", "new", "2026-11-15T12:00:00Z", True),
+        ("xero", "not picked", "not picked", "2026-11-15T10:00:00Z", False),
+        ("xero", "old", "old", "2026-11-15T11:00:00Z", True),
+    ]
+    assert list(shown["source_details"][0]) == ["source", "tenant_id", "name", "data_as_of", "is_synced"]
+
+
+@pytest.mark.parametrize("selected", [True, False])
+async def test_data_as_of_is_null_while_an_organisation_was_never_synced_whole(api, db, selected):
+    async with db.transaction() as session:
+        acme = await add_customer(session)
+        await connect(session, "new", as_of=NOON)
+        await connect(session, "first sync", selected=selected)
+        for tenant in ("new", "first sync"):
+            await add_invoice(session, acme, tenant, source_tenant_id=tenant)
+    assert (await panel(api, acme))["data_as_of"] is None
 
 
 async def test_the_panel_and_the_bulk_response_agree(api, db):

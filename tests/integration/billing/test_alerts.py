@@ -1,6 +1,7 @@
 """Alerts: when they open, their texts, how a person changes them, and when they are resolved and open again."""
 
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import uuid4
 
@@ -10,11 +11,17 @@ from sqlalchemy import text
 from app.billing import alerts
 from app.billing.alerts import AlertCounts, AlertIsResolved, AlertPolicy, UnknownAlert
 from app.billing.psa import PsaCustomer, PsaService, upsert_customers, upsert_services
+from app.billing.sources import SourceDetails
 from app.db import DatabaseUnavailable
 from tests.support.factories import Ledger, at, contact, invoice
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DUE = date(2026, 10, 20)
+SYNCED = SourceDetails("xero", "t1", "One", NOON, is_synced=True)
+UNSYNCED = SourceDetails(
+    "xero", "t1", "One", datetime(2026, 10, 20, 21, 5, tzinfo=timezone(timedelta(hours=13))), is_synced=False
+)
+NOTE = "; figures as of 2026-10-20 08:05 UTC"
 NOTHING = AlertCounts()
 
 
@@ -32,9 +39,9 @@ class AlertLedger(Ledger):
         now = datetime(DUE.year, DUE.month, DUE.day, hour, tzinfo=UTC) + timedelta(days=day)
         return await self.evaluate_at(now, **policy)
 
-    async def evaluate_at(self, now, **policy):
+    async def evaluate_at(self, now, sources=(), **policy):
         async with self.db.transaction() as session:
-            return await alerts.evaluate(session, now, AlertPolicy(**policy))
+            return await alerts.evaluate(session, now, AlertPolicy(**policy), sources)
 
     async def alert(self, where="true"):
         return await self.row("billing_alerts", where)
@@ -358,3 +365,80 @@ async def test_each_service_is_compared_with_its_own_customers_invoices(ledger):
     await ledger.write(invoice("i1", of=contact("c2", "Somebody Else"), issued_on=at(0).date(), due_on=None))
 
     assert await ledger.evaluate_at(NOON) == AlertCounts(opened=1)
+
+
+async def test_an_alert_of_an_organisation_no_longer_synced_stays_and_says_the_age_of_its_figures(ledger):
+    await ledger.bill()
+    await ledger.evaluate(1, sources=[SYNCED])
+    left = await ledger.evaluate(1, sources=[UNSYNCED])
+    noted, again = await ledger.alert(), await ledger.evaluate(1, sources=[UNSYNCED])
+    back = await ledger.evaluate(1, sources=[SYNCED])
+
+    assert (left, again, back) == (AlertCounts(updated=1), NOTHING, AlertCounts(updated=1))
+    assert (noted["status"], noted["detail"]) == ("open", f"1 day overdue, 115.00 NZD outstanding{NOTE}")
+    assert (await ledger.alert())["detail"] == "1 day overdue, 115.00 NZD outstanding"
+
+
+async def test_no_alert_opens_or_opens_again_for_an_organisation_no_longer_synced(ledger):
+    await ledger.bill()
+    never = await ledger.evaluate(1, sources=[UNSYNCED])
+    await ledger.evaluate(1)
+    await ledger.bill(status="paid")
+    await ledger.evaluate(2)
+    await ledger.bill()
+    not_again = await ledger.evaluate(3, sources=[UNSYNCED])
+    state = await ledger.state()
+
+    assert (never, not_again, state) == (NOTHING, NOTHING, ("resolved", 1))
+    assert await ledger.evaluate(3, sources=[SYNCED]) == AlertCounts(reopened=1)
+
+
+@pytest.mark.parametrize(
+    "other", [("quickbooks", "t1"), ("xero", "t2")], ids=["another vendor", "another organisation"]
+)
+async def test_an_organisation_no_longer_synced_leaves_alerts_of_others_as_they_are(ledger, other):
+    await ledger.bill()
+
+    assert await ledger.evaluate(1, sources=[replace(UNSYNCED, source=other[0], tenant_id=other[1])]) == AlertCounts(
+        opened=1
+    )
+    assert "figures" not in (await ledger.alert())["detail"]
+
+
+async def test_an_alert_of_figures_that_were_never_complete_says_so(ledger):
+    await ledger.bill()
+    await ledger.evaluate(1)
+    await ledger.evaluate(1, sources=[replace(UNSYNCED, data_as_of=None)])
+
+    assert (await ledger.alert())["detail"].endswith("; figures incomplete")
+
+
+async def test_a_gap_after_an_invoice_of_an_organisation_no_longer_synced_is_not_reported(ledger):
+    await ledger.send_service()
+    await ledger.bill(status="paid", paid="115.00", due_on=None)
+
+    assert await ledger.evaluate_at(NOON + timedelta(days=30), sources=[UNSYNCED]) == NOTHING
+    assert await ledger.evaluate_at(NOON + timedelta(days=30), sources=[SYNCED]) == AlertCounts(opened=1)
+    await ledger.evaluate_at(NOON + timedelta(days=30), sources=[UNSYNCED])
+    assert (await ledger.alert())["detail"].endswith(f"a month is contracted{NOTE}")
+
+
+async def test_a_gap_after_a_later_invoice_of_a_synced_organisation_is_reported(ledger):
+    await ledger.send_service()
+    await ledger.bill(status="paid", paid="115.00", due_on=None)
+    later = invoice("i2", 1, status="paid", paid="115.00", due_on=None, issued_on=date(2026, 10, 2))
+    await ledger.of("t2").write(later)
+
+    assert await ledger.evaluate_at(NOON + timedelta(days=30), sources=[UNSYNCED]) == AlertCounts(opened=1)
+    assert (await ledger.alert())["detail"].startswith("Last invoice issued on 2026-10-02")
+
+
+async def test_a_service_never_invoiced_is_not_reported_while_its_customer_s_organisation_is_not_synced(ledger):
+    await ledger.send_service()
+    for tenant_id in ("t1", "t2"):
+        await ledger.of(tenant_id).write(contact(minute=0))
+    both = [UNSYNCED, replace(UNSYNCED, tenant_id="t2")]
+
+    assert await ledger.evaluate_at(NOON, sources=both) == NOTHING
+    assert await ledger.evaluate_at(NOON, sources=[SYNCED]) == AlertCounts(opened=1)
+    assert await ledger.evaluate_at(NOON, sources=both) == AlertCounts(updated=1)

@@ -1,6 +1,7 @@
 """Matching: automatic where the name is unambiguous, candidates where it is not, and decisions that no sync undoes."""
 
 import asyncio
+import json
 from datetime import date
 from decimal import Decimal
 from uuid import uuid4
@@ -13,6 +14,7 @@ from app.billing.matching import review
 from app.billing.matching.review import CustomerMissing, MatchAction, UnknownCustomer, UnknownLink
 from app.billing.psa import PsaCustomer, PsaService, upsert_customers, upsert_services
 from tests.support.factories import Ledger, at, contact, invoice, memo, payment
+from tests.support.paths import ROOT
 
 
 class PsaLedger(Ledger):
@@ -64,6 +66,7 @@ def ledger(db):
     return PsaLedger(db)
 
 
+REPORT = json.loads((ROOT / "tests/inputs/06-names.json").read_text())
 MATCHED, OWN = ("p1", "name", "matched"), (None, "new", "unmatched")
 ASKED = (None, "new", "suggested")
 
@@ -112,7 +115,7 @@ async def test_two_contacts_of_one_name_are_not_matched(ledger, pages):
 async def test_two_customers_of_one_name_are_not_matched(ledger, is_first):
     if is_first:
         await ledger.send(p1="Acme", p2="Acme Ltd")
-    await ledger.write(contact(minute=0), invoice())
+    await ledger.write(contact(name="ACME", minute=0), invoice())
     if not is_first:
         await ledger.send(p1="Acme")
         await ledger.send(p2="Acme Ltd")
@@ -127,6 +130,66 @@ async def test_when_one_of_two_customers_of_a_name_is_renamed_the_contact_is_lin
     await ledger.send(p2="Zenith")
 
     assert await ledger.match_of() == MATCHED
+
+
+async def test_equal_names_are_matched_letter_by_letter_before_keys_are_compared(ledger):
+    await ledger.send(**{f"p{at}": name for at, name in enumerate(REPORT["b"]["psa"])})
+    await ledger.write(*(contact(f"c{at}", name, 0) for at, name in enumerate(REPORT["b"]["xero"])))
+
+    assert [await ledger.match_of(f"c{at}") for at in range(2)] == [
+        ("p0", "name", "matched"),
+        ("p1", "name", "matched"),
+    ]
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["psa first", "contact first"])
+async def test_a_name_without_a_short_legal_form_is_suggested_and_the_signal_says_why(ledger, is_first):
+    [psa], [xero] = REPORT["a"]["psa"], REPORT["a"]["xero"]
+    steps = [ledger.send(p1=psa), ledger.write(contact(name=xero, minute=0))]
+    for step in steps if is_first else reversed(steps):
+        await step
+
+    assert await ledger.match_of() == ASKED
+    assert [(one.name, one.signals) for one in await ledger.candidates()] == [(psa, ("short_legal_form_differs",))]
+
+
+async def test_a_rename_by_a_legal_form_alone_is_matched_again(ledger):
+    await ledger.send(p1="Nexus", p2="Nexus SA")
+    await ledger.write(contact(name="Nexus Ltd", minute=0))
+    first = await ledger.match_of()
+    await ledger.write(contact(name="Nexus SA", minute=1))
+    renamed = await ledger.match_of()
+    await ledger.send(p2="Nexus NV", p3="Nexus SA")
+
+    assert (first, renamed) == (MATCHED, ("p2", "name", "matched"))
+    assert await ledger.match_of() == ("p3", "name", "matched")
+
+
+async def test_a_link_outlives_a_rename_to_a_name_with_a_short_legal_form(ledger):
+    await ledger.send(p1="Acme")
+    await ledger.write(contact(name="Acme", minute=0))
+    await ledger.send(p1="Acme SA")
+
+    assert await ledger.match_of() == MATCHED
+
+
+async def test_a_contact_that_waits_for_a_person_keeps_its_own_customer(ledger):
+    await ledger.send(p1="Acme", p2="ACME")
+    await ledger.write(contact(name="Acme Ltd", minute=0))
+    own = (await ledger.link())["customer_id"]
+    await ledger.send(p3="acme")
+
+    assert await ledger.match_of() == ASKED
+    assert (await ledger.link())["customer_id"] == own
+
+
+async def test_a_nearer_name_that_comes_later_takes_the_customer(ledger):
+    await ledger.send(p1="Acme")
+    await ledger.write(contact("c1", "ACME Ltd", 0))
+    first = await ledger.match_of("c1")
+    await ledger.write(contact("c2", "Acme", 0))
+
+    assert (first, await ledger.match_of("c1"), await ledger.match_of("c2")) == (MATCHED, ASKED, MATCHED)
 
 
 async def test_rows_of_other_services_move_with_their_customer_to_the_psas(ledger):
@@ -242,7 +305,7 @@ async def test_similar_names_mail_domains_and_equal_names_elsewhere_are_candidat
 
 async def test_signals_add_up_and_put_the_likelier_candidate_first(ledger):
     await ledger.send(p1="Acme", p2=("Acme Ltd", "info@acme.example"))
-    await ledger.write(contact(minute=0, email="bills@acme.example"))
+    await ledger.write(contact(name="ACME", minute=0, email="bills@acme.example"))
 
     best, other = await ledger.candidates()
     assert (best.signals, other.signals) == (("same_name", "email_domain"), ("same_name",))

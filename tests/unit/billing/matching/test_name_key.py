@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.billing.matching.candidates import MIN_SIMILARITY, compare_names
-from app.billing.matching.name_key import name_key
+from app.billing.matching.name_key import full_name_key, match_key, name_key, remove_short_forms
 
 EQUAL = [
     ("Acme", "ACME"),
@@ -80,6 +80,49 @@ DIFFERENT = [
     ("!!!", "???"),
     ("A.B. Ltd", "A C Ltd"),
 ]
+# Equal but for a form that means nothing else: matched without a person.
+MATCHING = [
+    ("Acme Ltd", "Acme"),
+    ("Acme P/L", "Acme Pty Ltd"),
+    ("Acme p/l.", "Acme"),
+    ("Acme (P/L)", "Acme"),
+    ("Acme GmbH & Co. KG", "Acme"),
+    ("Acme Private Limited", "Acme Pte Ltd"),
+    ("Acme Private Ltd", "Acme"),
+    ("Acme Inc.", "ACME Incorporated"),
+    ("Acme PLC", "Acme LLP"),
+    ("Acme SA", "Acme S.A."),
+    ("Acme S. A.", "Acme SA"),
+    ("Acme B V", "Acme B.V."),
+    ("Acme A/S", "Acme AS"),
+    ("Acme Company", "Acme Co"),
+    ("Acme Co Ltd", "Acme Co., Limited"),
+    ("Acme SA Pty Ltd", "Acme SA"),
+    ("Smith & Co", "Smith and Company Ltd"),
+    ("The Company", "Company"),
+    ("The Co", "Co"),
+]
+# Equal but for a word that may be a legal form, a word, a region or a trade: a person is asked.
+ASKED = [
+    ("Surf Life Saving SA", "Surf Life Saving"),
+    ("Hunter Ag", "Hunter"),
+    ("Acme AB", "Acme"),
+    ("Acme NV", "Acme"),
+    ("Acme AS", "Acme"),
+    ("Acme SE", "Acme"),
+    ("Acme Co", "Acme"),
+    ("Acme Company", "Acme"),
+    ("Hunter PC", "Hunter"),
+    ("Acme PL", "Acme"),
+    ("Acme S. A.", "Acme"),
+    ("Acme A/S", "Acme Ltd"),
+    ("Ramsay Private", "Ramsay"),
+    ("Acme Day Spa", "Acme Day"),
+    ("Acme SA", "Acme NV"),
+    ("Acme SA Pty Ltd", "Acme Pty Ltd"),
+    ("Acme Ltd SA", "Acme"),
+    ("Acme Ltd SE", "Acme"),
+]
 # Not the same name, and near enough for a person to be asked.
 AMBIGUOUS = [
     ("Acme", "Acme Holdings"),
@@ -102,6 +145,53 @@ def test_names_that_are_the_same_have_one_key(one, other):
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_names_that_differ_have_two_keys(one, other):
     assert name_key(one) != name_key(other)
+
+
+@pytest.mark.parametrize(("one", "other"), MATCHING)
+def test_a_form_that_means_nothing_else_never_prevents_a_match(one, other):
+    assert match_key(one) == match_key(other) != ""
+
+
+@pytest.mark.parametrize(("one", "other"), ASKED)
+def test_a_short_form_prevents_a_match_and_is_named_as_the_difference(one, other):
+    assert match_key(one) != match_key(other)
+    assert remove_short_forms(name_key(one)) == remove_short_forms(name_key(other))
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_names_of_two_keys_are_not_matched_either(one, other):
+    assert match_key(one) != match_key(other)
+
+
+@pytest.mark.parametrize(("name", "key"), [("S A", "s a"), ("Company", "company"), ("SA", "sa")])
+def test_a_name_that_is_a_legal_form_alone_is_kept(name, key):
+    assert match_key(name) == key
+
+
+@pytest.mark.parametrize("key", ["", "sa", "co sa", "smith and co", "!!", "acme"])
+def test_removing_short_forms_leaves_a_word_and_the_name_of_a_partnership(key):
+    assert remove_short_forms(key) == (key.split()[0] if key == "co sa" else key)
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("The Acme, Limited", "acme ltd"),
+        ("ACME Pty. Ltd.", "acme pty ltd"),
+        ("Acme P/L", "acme pty ltd"),
+        ("Acme Corporation", "acme corp"),
+        ("Acme S. A.", "acme sa"),
+        ("Acme Company", "acme co"),
+        ("Acme Pvt Ltd", "acme pte ltd"),
+        ("Acme Private Limited", "acme pte ltd"),
+        ("Acme Proprietary Limited", "acme pty ltd"),
+        ("Acme Incorporated", "acme inc"),
+        ("?!", "?!"),
+        (" ", ""),
+    ],
+)
+def test_the_full_name_keeps_its_legal_form_in_short(name, full):
+    assert full_name_key(name) == full
 
 
 @pytest.mark.parametrize(("one", "other"), AMBIGUOUS)
@@ -131,6 +221,15 @@ def test_any_text_has_a_key_of_single_spaces(text):
 
     assert key == " ".join(key.split())
     assert not key.isspace()
+    assert (key == "") == (match_key(text) == "") == (full_name_key(text) == "")
+
+
+@given(st.lists(st.sampled_from(["Acme", "&", "SA", "S.", "A.", "Co", "Ltd", "P/L", "Pty", "NV", "x"]), max_size=5))
+def test_names_of_one_match_key_have_one_name_key_and_of_one_full_name_one_match_key(words):
+    name = " ".join(words)
+
+    assert name_key(match_key(name)) == name_key(name)
+    assert match_key(full_name_key(name)) == match_key(name)
 
 
 @given(st.text(), st.sampled_from([str.upper, str.strip, "{} ".format, "The {} Ltd".format]))
