@@ -67,7 +67,7 @@ class Service:
         """Return the service's access token, with which a baseline reads the simulated Xero."""
         async with self.db.transaction() as session:
             grant = (await grants.list_grants(session, "xero"))[0]
-        return await self.engine.tokens.access(grant.id)
+        return await self.engine.tokens.get_access_token(grant.id)
 
     async def xero_headers(self, tenant_id: str) -> dict[str, str]:
         """Return the headers of a request to Xero's accounting API."""

@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.sync.engine import Engine
 
 
-def always() -> bool:
+def always_alive() -> bool:
     return True
 
 
@@ -40,7 +40,7 @@ class Services:
     verifier: TokenVerifier
     cursors: CursorSigner
     metrics: Metrics
-    is_alive: Callable[[], bool] = always
+    is_alive: Callable[[], bool] = always_alive
     engines: Mapping[str, Engine] = field(default_factory=dict)
 
 
@@ -73,7 +73,7 @@ SnapshotDep = Annotated[Session, Depends(open_snapshot)]
 BEARER = Security(HTTPBearer(auto_error=False, bearerFormat="JWT", description="Claim `role` says what it allows."))
 
 
-def require(*roles: Role) -> Callable[[Request], Actor]:
+def require_role(*roles: Role) -> Callable[[Request], Actor]:
     """Return a dependency that returns the caller, or raises 403 when the caller's role is not among these."""
 
     def authorise(request: Request, _token: Annotated[object, BEARER] = None) -> Actor:
@@ -85,10 +85,10 @@ def require(*roles: Role) -> Callable[[Request], Actor]:
     return authorise
 
 
-Reader = Annotated[Actor, Depends(require(*get_args(Role)))]
-Analyst = Annotated[Actor, Depends(require("analyst", "admin"))]
-Admin = Annotated[Actor, Depends(require("admin"))]
-ServiceWriter = Annotated[Actor, Depends(require("service", "admin"))]
+Reader = Annotated[Actor, Depends(require_role(*get_args(Role)))]
+Analyst = Annotated[Actor, Depends(require_role("analyst", "admin"))]
+Admin = Annotated[Actor, Depends(require_role("admin"))]
+ServiceWriter = Annotated[Actor, Depends(require_role("service", "admin"))]
 
 
 def bind_engine(engine: Engine) -> Callable[[Request], Awaitable[None]]:

@@ -122,7 +122,7 @@ class AlertCounts:
     resolved: int = 0
 
 
-async def evaluate(
+async def open_and_resolve(
     session: Session, now: datetime, policy: AlertPolicy, sources: Collection[SourceDetails] = ()
 ) -> AlertCounts:
     """Open, update and resolve alerts, so that they equal the conditions that hold today; others are not written.

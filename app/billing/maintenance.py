@@ -34,4 +34,4 @@ async def refresh_derived(
     events = await timeline.record_events_of_other_services(session)
     await refresh_base_currencies(session)
     changed_review_states = await review.refresh_review_states(session)
-    return RefreshResult(events, changed_review_states, await alerts.evaluate(session, now, policy, sources))
+    return RefreshResult(events, changed_review_states, await alerts.open_and_resolve(session, now, policy, sources))

@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from app.billing.locks import lock_all_tenants
 from app.billing.matching import review
-from app.billing.matching.automatic import WILDCARD, follow_merges, rematch
+from app.billing.matching.automatic import WILDCARD, match_contacts, move_links_of_merged_contacts
 from app.billing.matching.name_key import name_key
 from app.billing.records import UpsertOutcome
 from app.billing.recordset import column_types, core_table, encode_rows, json_recordset
@@ -135,8 +135,8 @@ async def upsert_customers(session: Session, items: Sequence[PsaCustomer]) -> Up
     written = (await session.execute(_customers_upsert_statement(), {"page": encode_rows(rows)})).all()
     changed_keys = {key for row in written for key in (*row.keys, *row.old_keys) if key}
     if changed_keys:
-        await rematch(session, WILDCARD, WILDCARD, changed_keys, is_merging=True)
-        await follow_merges(session, WILDCARD, WILDCARD)
+        await match_contacts(session, WILDCARD, WILDCARD, changed_keys, is_merging=True)
+        await move_links_of_merged_contacts(session, WILDCARD, WILDCARD)
     if any(row.outcome != UpsertOutcome.UNCHANGED for row in written):
         await review.refresh_review_states(session)
     return _count({row.outcome: row.rows for row in written})

@@ -140,7 +140,7 @@ async def list_invoices(
         *_document_conditions(Invoice, filters), *between(Invoice.issued_on, filters.issued_from, filters.issued_to)
     )
     if filters.overdue is not None:
-        statement = statement.where(Invoice.is_overdue(today) if filters.overdue else ~_is_known_overdue(today))
+        statement = statement.where(Invoice.is_overdue(today) if filters.overdue else ~_is_overdue_or_false(today))
     return await _read(session, INVOICE_ORDER.page_after(statement, after, limit))
 
 
@@ -248,10 +248,10 @@ def _columns_statement(model: type[Table]) -> AnySelect:
 
 
 def _invoices_statement(today: date) -> AnySelect:
-    return select(*Invoice.__table__.c, _is_known_overdue(today).label("overdue"))
+    return select(*Invoice.__table__.c, _is_overdue_or_false(today).label("overdue"))
 
 
-def _is_known_overdue(today: date) -> ColumnElement[bool]:
+def _is_overdue_or_false(today: date) -> ColumnElement[bool]:
     """Return `Invoice.is_overdue` with false instead of null for an invoice without a due date."""
     return func.coalesce(Invoice.is_overdue(today), False)
 

@@ -81,11 +81,13 @@ class ReachReader:
         return ConnectionList(consented_at, [one for one in organisations if one.has_billing])
 
     async def _list_organisations(self, grant_id: UUID) -> Sequence[Organisation]:
-        token = await self._tokens.access(grant_id)
+        token = await self._tokens.get_access_token(grant_id)
         try:
             return await self._connector.list_organisations(token)
         except AccessExpired:
-            return await self._connector.list_organisations(await self._tokens.access(grant_id, rejected=token))
+            return await self._connector.list_organisations(
+                await self._tokens.get_access_token(grant_id, rejected=token)
+            )
 
     async def _store(self, lists: Mapping[UUID, ConnectionList]) -> None:
         if not lists:

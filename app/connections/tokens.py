@@ -98,7 +98,7 @@ class AccessTokens:
         self._config = config
         self._clock = clock
 
-    async def access(self, grant_id: UUID, rejected: str | None = None) -> str:
+    async def get_access_token(self, grant_id: UUID, rejected: str | None = None) -> str:
         """Return an access token that is valid for some minutes, refreshing it first if it is not.
 
         Args:
@@ -236,7 +236,7 @@ class AccessTokens:
             GrantUnusable: there is no newer token.
         """
         if await self._was_refreshed(grant):
-            return await self.access(grant.id)
+            return await self.get_access_token(grant.id)
         log.warning("grant_refused", grant_id=str(grant.id), error=error.detail)
         async with self._db.transaction() as session:
             await mark_reconnect_required(session, grant.id, grant.version, error.detail)
@@ -274,4 +274,4 @@ class AccessTokens:
             if await session.scalar(statement):
                 await store_tokens(session, self._sealer, grant.id, tokens, lifetime)
                 return tokens.access_token
-        return await self.access(grant.id)
+        return await self.get_access_token(grant.id)

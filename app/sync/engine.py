@@ -216,7 +216,7 @@ class Engine:
             ManagedByEnvironment: the environment sets the key.
         """
         await vendor_app.save_signing_key(session, self._sealer, self._config, key)
-        self.receiver.forget_keys()
+        self.receiver.clear_key_cache()
 
     async def delete_signing_keys(self, session: Session) -> None:
         """Delete every key that webhooks are signed with.
@@ -225,4 +225,4 @@ class Engine:
             ManagedByEnvironment: the environment sets the key.
         """
         await vendor_app.delete_signing_keys(session, self._config)
-        self.receiver.forget_keys()
+        self.receiver.clear_key_cache()

@@ -61,15 +61,15 @@ async def check(
     answers = await _ask_each(found, reach_reader)
     async with db.transaction() as session:
         connection = await _read_connection(session, connector.vendor, answers)
-    visible = _visible(connector.profile.name, connection)
+    visible = _check_connection(connector.profile.name, connection)
     checks = [
-        _credentials(app),
-        _redirect(config.redirect_uri),
+        _check_credentials(app),
+        _check_redirect_uri(config.redirect_uri),
         visible,
         *_each_grant(connector.profile.name, connection),
-        _scopes(connection),
-        _selection(connection),
-        _webhook(keys),
+        _check_scopes(connection),
+        _check_selection(connection),
+        _check_webhook_key(keys),
     ]
     failed = [one for one in checks if not one.ok]
     return Preflight(not failed, failed[0].detail if failed else visible.detail, checks)
@@ -117,13 +117,13 @@ async def _read_connection(
     return StoredConnection(connected, rows, await reach.read_reach(session, vendor), answers)
 
 
-def _credentials(app: App) -> Check:
+def _check_credentials(app: App) -> Check:
     ok = bool(app.client_id and app.client_secret)
     detail = f"Client id and secret are set ({app.managed_by})." if ok else "Client id and secret are missing."
     return Check("credentials", ok, detail, None if ok else "Enter those of your app on the set-up page.")
 
 
-def _redirect(uri: str) -> Check:
+def _check_redirect_uri(uri: str) -> Check:
     """Check that browsers are sent back over https; vendors accept http for `localhost` alone."""
     parts = urlsplit(uri)
     ok = parts.scheme == "https" or parts.hostname == "localhost"
@@ -132,7 +132,7 @@ def _redirect(uri: str) -> Check:
     return Check("redirect_uri", ok, detail, None if ok else fix)
 
 
-def _visible(name: str, connection: StoredConnection) -> Check:
+def _check_connection(name: str, connection: StoredConnection) -> Check:
     """Check that the vendor lists organisations for at least one grant."""
     lists = [answer for answer in connection.answers.values() if not isinstance(answer, str)]
     if lists:
@@ -171,7 +171,7 @@ def _needs(connection: StoredConnection, tenant: Tenant, grant: Grant) -> bool:
     return reaches and known.choose([grant.id]) is None
 
 
-def _scopes(connection: StoredConnection) -> Check:
+def _check_scopes(connection: StoredConnection) -> Check:
     """Check the grants that selected organisations are read through, each the best one that reaches it."""
     needed = status.list_needed_reach(connection.grants, connection.tenants, connection.reach)
     chosen = [best for known in needed if (best := known.choose())]
@@ -180,7 +180,7 @@ def _scopes(connection: StoredConnection) -> Check:
     return Check("scopes", not missing, detail, "Review permissions: connect again." if missing else None)
 
 
-def _selection(connection: StoredConnection) -> Check:
+def _check_selection(connection: StoredConnection) -> Check:
     if unread := connection.unread_tenants():
         names = ", ".join(tenant.name for tenant in unread[:5])
         detail = f"{len(unread)} picked organisations cannot be read, because no connection reaches them: {names}."
@@ -191,7 +191,7 @@ def _selection(connection: StoredConnection) -> Check:
     return Check("organisations", bool(count), f"{count} organisations are selected.", hint)
 
 
-def _webhook(keys: Sequence[str]) -> Check:
+def _check_webhook_key(keys: Sequence[str]) -> Check:
     """Report the key, which is optional: without it changes come with the next tick instead of within seconds."""
     if keys:
         return Check("webhook_key", ok=True, detail="A webhook signing key is set.")

@@ -104,7 +104,7 @@ class Lease(Table):
     expires_at: Mapped[datetime] = mapped_column(Instant)
 
 
-class Budget(Table):
+class RateLimitBudget(Table):
     """The state of the rate limiter for one tenant; the row with an empty `tenant_id` is that of the whole app.
 
     `slots`: instants of the calls of the last minute. `free_at`: when the app-wide rate allows the next call.

@@ -45,7 +45,7 @@ from app.paging import AnyRow, AnySelect
 WILDCARD = ""
 
 
-async def rematch(
+async def match_contacts(
     session: Session, source: str, tenant_id: str, name_keys: Collection[str], *, is_merging: bool = False
 ) -> int:
     """Match again the links that have one of these name keys.
@@ -69,7 +69,7 @@ async def rematch(
     return len(moves)
 
 
-async def follow_merges(session: Session, source: str, tenant_id: str) -> int:
+async def move_links_of_merged_contacts(session: Session, source: str, tenant_id: str) -> int:
     """Move every alias to the customer of the contact it was merged into, where that contact is stored.
 
     Args:

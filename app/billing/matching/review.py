@@ -23,7 +23,7 @@ from sqlalchemy.orm import aliased
 
 from app import audit
 from app.billing.locks import lock_all_tenants
-from app.billing.matching.automatic import WILDCARD, create_own_customers, follow_merges
+from app.billing.matching.automatic import WILDCARD, create_own_customers, move_links_of_merged_contacts
 from app.billing.matching.candidates import Candidate, CandidateCustomer, CandidateIndex, Contact
 from app.billing.matching.name_key import name_key
 from app.billing.matching.relink import LinkMove, move_links
@@ -110,7 +110,7 @@ async def decide(
     move = LinkMove(link_id, target, MatchedBy.MANUAL, STATE_AFTER[action])
     await move_links(session, [move], is_merging=is_linking)
     await session.execute(_record_decision_statement(), {"link": link_id, "actor": actor})
-    await follow_merges(session, WILDCARD, WILDCARD)
+    await move_links_of_merged_contacts(session, WILDCARD, WILDCARD)
     await refresh_review_states(session, [link_id])
     await _append_audit_entry(session, actor, action, link, target)
     state = await session.scalar(select(CustomerLink.state).where(CustomerLink.id == link_id))

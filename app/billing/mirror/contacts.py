@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from app.billing.matching.automatic import follow_merges, rematch
+from app.billing.matching.automatic import match_contacts, move_links_of_merged_contacts
 from app.billing.matching.name_key import name_key
 from app.billing.mirror.versions import ReadContext, is_older, lateral_lookup, stamp_to_compare
 from app.billing.records import (
@@ -68,9 +68,9 @@ async def write_contacts(session: Session, context: ReadContext, batch: Batch) -
     result = await session.execute(_upsert_statement(), {**context.parameters(), "page": encode_rows(rows)})
     by_outcome = {row.outcome: row for row in result}
     if changed_keys := {key for row in by_outcome.values() for key in row.changed_name_keys or ()}:
-        await rematch(session, context.source, context.tenant_id, changed_keys)
+        await match_contacts(session, context.source, context.tenant_id, changed_keys)
     if by_outcome.keys() & set(WRITTEN):
-        await follow_merges(session, context.source, context.tenant_id)
+        await move_links_of_merged_contacts(session, context.source, context.tenant_id)
     return Counts(**{outcome: row.own_records for outcome, row in by_outcome.items()})
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from app.clock import Clock
 from app.connector import RateLimited
 from app.db import Database
-from app.sync.tables import Budget
+from app.sync.tables import RateLimitBudget
 
 # Per limit that a 429 can name: the pause in seconds when it names no time, and the longest time that is believed.
 PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0, 10.0), "app_minute": (20.0, 120.0)}
@@ -142,10 +142,10 @@ class RateLimiter:
         """Count a finished call from its end if it took so long that the vendor may have counted it late."""
         if self._clock.now() - permit.asked_at <= timedelta(seconds=NETWORK_SLACK_SECONDS):
             return
-        row_key = (Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
-        slots = func.array_append(func.array_remove(Budget.slots, permit.slot), func.wall_clock())
+        row_key = (RateLimitBudget.vendor == self._vendor, RateLimitBudget.tenant_id == tenant_id)
+        slots = func.array_append(func.array_remove(RateLimitBudget.slots, permit.slot), func.wall_clock())
         async with self._db.transaction() as session:
-            await session.execute(update(Budget).where(*row_key).values(slots=slots))
+            await session.execute(update(RateLimitBudget).where(*row_key).values(slots=slots))
 
     async def _take_call(self, tenant_id: str, priority: Priority) -> tuple[str, float, datetime | None]:
         day_share, day_reserve = self.limits.day_allowance(priority)
@@ -167,18 +167,20 @@ class RateLimiter:
         if decision == "day":
             return "day_share"
         async with self._db.transaction() as session:
-            statement = select(Budget.blocked_by).where(Budget.vendor == self._vendor, Budget.tenant_id == tenant_id)
+            statement = select(RateLimitBudget.blocked_by).where(
+                RateLimitBudget.vendor == self._vendor, RateLimitBudget.tenant_id == tenant_id
+            )
             return await session.scalar(statement) or "minute"
 
-    async def pause(self, tenant_id: str, error: RateLimited) -> None:
+    async def record_pause(self, tenant_id: str, error: RateLimited) -> None:
         """Let no replica call for as long as a 429 asked: the tenant, or the whole app if it named that limit."""
         seconds = retry_delay(error)
         counted_tenant = "" if error.limit == "app_minute" else tenant_id
         until = func.wall_clock() + timedelta(seconds=seconds)
-        pause = {"blocked_until": func.greatest(Budget.blocked_until, until), "blocked_by": error.limit}
+        pause = {"blocked_until": func.greatest(RateLimitBudget.blocked_until, until), "blocked_by": error.limit}
         async with self._db.transaction() as session:
-            row_key = (Budget.vendor == self._vendor, Budget.tenant_id == counted_tenant)
-            await session.execute(update(Budget).where(*row_key).values(pause))
+            row_key = (RateLimitBudget.vendor == self._vendor, RateLimitBudget.tenant_id == counted_tenant)
+            await session.execute(update(RateLimitBudget).where(*row_key).values(pause))
 
 
 def retry_delay(error: RateLimited) -> float:

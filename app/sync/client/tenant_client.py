@@ -105,7 +105,7 @@ class TenantClient:
         failures = rate_limit_waits = 0
         rejected_token: str | None = None
         while True:
-            token = await self._tokens.access(grant_id, rejected_token)
+            token = await self._tokens.get_access_token(grant_id, rejected_token)
             try:
                 return Fetched(await self._call(token, request, priority), request)
             except AccessExpired:
@@ -118,7 +118,7 @@ class TenantClient:
                 request = replace(request, is_filtered=False)
             except RateLimited as error:
                 rate_limit_waits += 1
-                await self._pause_for_limit(error, rate_limit_waits)
+                await self._wait_out_rate_limit(error, rate_limit_waits)
             except (VendorUnavailable, AnswerUnreadable) as error:
                 failures += 1
                 await self._back_off(error, failures)
@@ -146,19 +146,19 @@ class TenantClient:
         async with self._db.transaction() as session:
             await record_traffic(session, self._connector.vendor, self._tenant_id, traffic)
 
-    async def _pause_for_limit(self, error: RateLimited, waits: int) -> None:
+    async def _wait_out_rate_limit(self, error: RateLimited, waits: int) -> None:
         """Pause all replicas after a 429; the next permit is given when the pause is over.
 
         Raises:
             Paused: the day's limit is reached, or the limit was met too often.
         """
         log.warning("rate_limited", tenant_id=self._tenant_id, limit=error.limit, retry_after=error.retry_after)
-        await self._rate_limiter.pause(self._tenant_id, error)
-        await self._publish_pause(Paused(error.limit, retry_delay(error)))
+        await self._rate_limiter.record_pause(self._tenant_id, error)
+        await self._show_pause(Paused(error.limit, retry_delay(error)))
         if error.limit == "day" or waits >= MAX_RATE_LIMIT_WAITS:
             raise Paused(error.limit, retry_delay(error)) from error
 
-    async def _publish_pause(self, pause: Paused) -> None:
+    async def _show_pause(self, pause: Paused) -> None:
         """Show a person the limit and until when it lasts, while it is waited out; the end of the pull clears it."""
         problem = describe_failure(pause, self._clock.now())
         async with self._db.transaction() as session:

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.connector import Traffic
 from app.db import Session
-from app.sync.tables import Budget, Usage
+from app.sync.tables import RateLimitBudget, Usage
 
 # A count of calls left that grows by more than this tells that the vendor's day has started anew.
 RESET_JUMP = 20
@@ -28,16 +28,16 @@ async def record_traffic(session: Session, vendor: str, tenant_id: str, traffic:
 
 async def _store_vendor_count(session: Session, vendor: str, tenant_id: str, remaining: int) -> None:
     # The vendor's day is a fixed window whose start it does not tell: a count that jumps up says that a new one began.
-    has_restarted = Budget.day_remaining + RESET_JUMP < remaining
+    has_restarted = RateLimitBudget.day_remaining + RESET_JUMP < remaining
     values = {
         "day_remaining": remaining,
-        "day_started_at": case((has_restarted, func.wall_clock()), else_=Budget.day_started_at),
-        "day_calls": case((has_restarted, 1), else_=Budget.day_calls),
-        "day_probed_at": case((has_restarted, None), else_=Budget.day_probed_at),
+        "day_started_at": case((has_restarted, func.wall_clock()), else_=RateLimitBudget.day_started_at),
+        "day_calls": case((has_restarted, 1), else_=RateLimitBudget.day_calls),
+        "day_probed_at": case((has_restarted, None), else_=RateLimitBudget.day_probed_at),
     }
-    changed = or_(Budget.day_remaining.is_(None), Budget.day_remaining != remaining)
-    row_key = (Budget.vendor == vendor, Budget.tenant_id == tenant_id)
-    await session.execute(update(Budget).where(*row_key, changed).values(values))
+    changed = or_(RateLimitBudget.day_remaining.is_(None), RateLimitBudget.day_remaining != remaining)
+    row_key = (RateLimitBudget.vendor == vendor, RateLimitBudget.tenant_id == tenant_id)
+    await session.execute(update(RateLimitBudget).where(*row_key, changed).values(values))
 
 
 async def usage_since(session: Session, vendor: str, days: int) -> list[Usage]:

@@ -50,7 +50,7 @@ async def quarantine_rejected(session: Session, lease: HeldLease, resource: Reso
         await session.execute(delete(QuarantinedRow).where(*mine, QuarantinedRow.external_id.in_(read)))
 
 
-async def drop_unseen(session: Session, lease: HeldLease, resource: Resource, since: datetime) -> None:
+async def delete_unseen(session: Session, lease: HeldLease, resource: Resource, since: datetime) -> None:
     """Drop rows that a reconciliation which began at that instant did not find unreadable again.
 
     For rows whose id could not be read it is the only way out: no later row can be recognised as the same.

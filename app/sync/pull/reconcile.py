@@ -88,7 +88,7 @@ class Reconciler:
             state = advance(state, fetched.page, timedelta(0))
         await self._heal_missing(started_at)
         async with self._db.transaction() as session:
-            await quarantine.drop_unseen(session, self._db.lease, self._job.resource, started_at)
+            await quarantine.delete_unseen(session, self._db.lease, self._job.resource, started_at)
             await record_missing_rows(session, self._db.lease, self._job.resource, state.missing_rows)
             await self._save_report(session)
         return state.missing_rows

@@ -16,7 +16,7 @@ from app.db import Session
 from app.sync import runs
 from app.sync.client import usage
 from app.sync.status.metrics import SyncMetrics, read_sync_metrics
-from app.sync.status.tenants import TenantView, views_of
+from app.sync.status.tenants import TenantView, read_tenant_views
 from app.sync.tables import Usage
 from app.sync.webhooks import inbox
 from app.sync.webhooks.inbox import InboxState
@@ -113,7 +113,7 @@ class StatusReader:
 
     async def read_tenants(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:
         """Return how the sync of each of these tenants stands."""
-        return await views_of(session, self._vendor, self._clock, self._daily_cap, rows)
+        return await read_tenant_views(session, self._vendor, self._clock, self._daily_cap, rows)
 
     async def read_metrics(self, session: Session) -> SyncMetrics:
         """Return what Prometheus is told of this vendor's sync."""

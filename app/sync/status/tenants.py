@@ -13,7 +13,7 @@ from app.connections.tenants import list_unreached_ids
 from app.db import Session
 from app.sync import runs
 from app.sync.client import usage
-from app.sync.tables import Budget, Cursor, ResourceStatus, RunResource
+from app.sync.tables import Cursor, RateLimitBudget, ResourceStatus, RunResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class SyncState:
     now: datetime
 
 
-async def views_of(
+async def read_tenant_views(
     session: Session, vendor: str, clock: Clock, daily_cap: int, rows: Sequence[Tenant]
 ) -> list[TenantView]:
     """Return the views of these tenants, in their order."""
@@ -152,7 +152,7 @@ async def _first_sync_progress(session: Session, vendor: str, rows: Sequence[Ten
 
 async def _calls_today(session: Session, vendor: str) -> dict[str, int]:
     recent = func.wall_clock() - func.make_interval(0, 0, 0, 1)
-    statement = select(Budget.tenant_id, Budget.day_calls).where(
-        Budget.vendor == vendor, Budget.tenant_id != "", Budget.day_started_at > recent
+    statement = select(RateLimitBudget.tenant_id, RateLimitBudget.day_calls).where(
+        RateLimitBudget.vendor == vendor, RateLimitBudget.tenant_id != "", RateLimitBudget.day_started_at > recent
     )
     return {row[0]: row[1] for row in (await session.execute(statement)).all()}

@@ -121,7 +121,7 @@ class Drain:
                 # Whatever is wrong with it, one event must not keep the others from being processed.
                 log.warning("drain_failed", tenant_id=self._db.lease.tenant_id, events=len(batch), exc_info=error)
                 totals.failed += len(batch)
-                await self._fail_batch(batch, error)
+                await self._retry_or_give_up(batch, error)
         return totals_by_resource
 
     async def _process_batch(self, batch: Sequence[DueEvent], totals: ResourceTotals) -> None:
@@ -141,7 +141,7 @@ class Drain:
         totals.bytes += page.traffic.bytes_raw
         totals.counts += counts.get(resource, Counts())
 
-    async def _fail_batch(self, batch: Sequence[DueEvent], error: Exception) -> None:
+    async def _retry_or_give_up(self, batch: Sequence[DueEvent], error: Exception) -> None:
         reason = error.detail if isinstance(error, ConnectorError) else "An internal error; the log says what."
         ids = [event.id for event in batch]
         async with self._db.transaction() as session:

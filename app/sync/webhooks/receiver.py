@@ -102,7 +102,7 @@ class WebhookReceiver:
         self._wake()
         return Receipt(is_signed=True, stored=stored)
 
-    def forget_keys(self) -> None:
+    def clear_key_cache(self) -> None:
         """Read the signing keys again at the next delivery, because they were just changed."""
         self._keys_read_at = -math.inf
 

@@ -41,7 +41,7 @@ class AlertLedger(Ledger):
 
     async def evaluate_at(self, now, sources=(), **policy):
         async with self.db.transaction() as session:
-            return await alerts.evaluate(session, now, AlertPolicy(**policy), sources)
+            return await alerts.open_and_resolve(session, now, AlertPolicy(**policy), sources)
 
     async def alert(self, where="true"):
         return await self.row("billing_alerts", where)
@@ -261,7 +261,7 @@ async def test_a_change_by_hand_waits_for_an_evaluation_under_way_so_that_neithe
     await ledger.evaluate(1)
     alert = await ledger.alert()
     async with ledger.db.transaction() as evaluating:
-        await alerts.evaluate(evaluating, NOON, AlertPolicy())
+        await alerts.open_and_resolve(evaluating, NOON, AlertPolicy())
         with pytest.raises(DatabaseUnavailable):
             await ledger.change(acknowledge_without_waiting, alert_id=alert["id"])
 

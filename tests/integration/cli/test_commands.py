@@ -89,4 +89,4 @@ async def test_after_a_key_rotation_the_old_key_is_not_needed(dsn):
     assert (await _rotate(both)).startswith("0 of 3 secrets")
     async with open_harness(dsn, encryption_keys=SecretStr(ANOTHER)) as harness:
         [grant] = await harness.query("SELECT id FROM grants")
-        assert await asyncio.wait_for(harness.engine.tokens.access(grant["id"]), 10)
+        assert await asyncio.wait_for(harness.engine.tokens.get_access_token(grant["id"]), 10)

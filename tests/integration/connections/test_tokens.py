@@ -86,7 +86,7 @@ class Replicas:
         return Counter(call["note"] or "ok" for call in ledger if call["grant_type"] == "refresh_token")
 
     async def access(self, tokens=None):
-        return await (tokens or self.here).access(self.grant_id)
+        return await (tokens or self.here).get_access_token(self.grant_id)
 
 
 @asynccontextmanager
@@ -123,7 +123,9 @@ async def test_a_token_the_vendor_calls_expired_is_refreshed_once_whoever_says_s
     async with open_replicas(dsn, SystemClock(), refresh_grace_seconds=0) as replicas:
         rejected = await replicas.access()
         callers = [
-            one.access(replicas.grant_id, rejected) for one in (replicas.here, replicas.there) for _ in range(CALLERS)
+            one.get_access_token(replicas.grant_id, rejected)
+            for one in (replicas.here, replicas.there)
+            for _ in range(CALLERS)
         ]
         [token] = set(await asyncio.gather(*callers))
         assert token != rejected
@@ -287,9 +289,8 @@ async def test_missing_credentials_do_not_end_the_grant(replicas):
     config = VendorConfig("xero", BACK, "", "", "broad")
     await replicas.expire()
     with pytest.raises(ConnectorError, match="client id and secret"):
-        await AccessTokens(replicas.dbs[0], replicas.sealer, replicas.connector, config, replicas.clock).access(
-            replicas.grant_id
-        )
+        tokens = AccessTokens(replicas.dbs[0], replicas.sealer, replicas.connector, config, replicas.clock)
+        await tokens.get_access_token(replicas.grant_id)
     assert (await replicas.grant())["state"] == "active"
 
 

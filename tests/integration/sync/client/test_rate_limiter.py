@@ -207,7 +207,7 @@ def test_a_retry_delay_is_what_the_vendor_asked_for_up_to_a_maximum(limit, retry
 async def test_a_limit_that_was_hit_pauses_every_replica_and_no_other_organisation(db, other_db, clock):
     here, there = (RateLimiter(database, clock, "xero", rate_limits()) for database in (db, other_db))
     await wait_of(here, ORGANISATION)
-    await here.pause(ORGANISATION, RateLimited("", "minute", 22))
+    await here.record_pause(ORGANISATION, RateLimited("", "minute", 22))
     assert 22 < await wait_of(there, ORGANISATION) < 23
     assert await wait_of(there, "another organisation") == 0
     await clock.advance(23)
@@ -217,14 +217,14 @@ async def test_a_limit_that_was_hit_pauses_every_replica_and_no_other_organisati
 async def test_the_apps_limit_pauses_every_organisation(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits())
     await wait_of(rate_limiter, ORGANISATION)
-    await rate_limiter.pause(ORGANISATION, RateLimited("", "app_minute", None))
+    await rate_limiter.record_pause(ORGANISATION, RateLimited("", "app_minute", None))
     assert await wait_of(rate_limiter, "another organisation") > 19
 
 
 async def test_a_wait_that_is_too_long_raises_paused_with_its_reason(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits())
     await wait_of(rate_limiter, ORGANISATION)
-    await rate_limiter.pause(ORGANISATION, RateLimited("", "day", 66975))
+    await rate_limiter.record_pause(ORGANISATION, RateLimited("", "day", 66975))
     with pytest.raises(Paused) as paused:
         await wait_of(rate_limiter, ORGANISATION)
     assert paused.value.reason == "day"
