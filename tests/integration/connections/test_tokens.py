@@ -288,8 +288,8 @@ async def test_an_outage_never_ends_a_grant(replicas, kind, more):
 async def test_missing_credentials_do_not_end_the_grant(replicas):
     config = VendorConfig("xero", BACK, "", "", "broad")
     await replicas.expire()
+    tokens = AccessTokens(replicas.dbs[0], replicas.sealer, replicas.connector, config, replicas.clock)
     with pytest.raises(ConnectorError, match="client id and secret"):
-        tokens = AccessTokens(replicas.dbs[0], replicas.sealer, replicas.connector, config, replicas.clock)
         await tokens.get_access_token(replicas.grant_id)
     assert (await replicas.grant())["state"] == "active"
 
