@@ -442,3 +442,16 @@ async def test_a_service_never_invoiced_is_not_reported_while_its_customer_s_org
     assert await ledger.evaluate_at(NOON, sources=both) == NOTHING
     assert await ledger.evaluate_at(NOON, sources=[SYNCED]) == AlertCounts(opened=1)
     assert await ledger.evaluate_at(NOON, sources=both) == AlertCounts(updated=1)
+
+
+@pytest.mark.parametrize("has_invoice", [True, False], ids=["invoiced before", "never invoiced"])
+async def test_a_gap_is_reported_although_another_vendor_s_organisation_of_the_same_id_is_not_synced(
+    ledger, has_invoice
+):
+    await ledger.send_service()
+    await ledger.write(contact(minute=0))
+    if has_invoice:
+        await ledger.bill(status="paid", paid="115.00", due_on=None)
+    other_vendor = replace(UNSYNCED, source="quickbooks")
+
+    assert await ledger.evaluate_at(NOON + timedelta(days=30), sources=[other_vendor]) == AlertCounts(opened=1)
