@@ -7,6 +7,7 @@ from typing import TypeVar
 from app.billing import timeline
 from app.billing.locks import lock_tenant
 from app.billing.mirror.allocations import (
+    move_payments,
     replace_allocations,
     replace_applied_credits,
     resolve_invoice_references,
@@ -49,11 +50,13 @@ async def upsert(
     memos = await write_credit_memos(session, context, batch.credit_memos)
     payments = await write_payments(session, context, batch.payments)
     resolved = await resolve_invoice_references(session, invoices.written_ids)
+    # A new invoice has no payments but those just resolved.
+    moved = await move_payments(session, invoices.written_ids) if invoices.counts.updated else ()
     await timeline.record_events(
         session,
         invoice_ids=invoices.written_ids,
         credit_memo_ids=memos.written_ids,
-        payment_ids=[*payments.written_ids, *resolved],
+        payment_ids=[*payments.written_ids, *resolved, *moved],
     )
     created, updated = (
         _documents_with_outcome(outcome, batch, invoices, memos)

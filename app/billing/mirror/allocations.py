@@ -72,19 +72,25 @@ async def replace_applied_credits(
 async def resolve_invoice_references(session: Session, invoice_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Set `invoice_id` on payments and allocations that were stored before these invoices.
 
-    Payments of these invoices, those known before included, move to the contact and customer of their invoice. An
-    allocation names neither: it follows by its invoice.
-
     Returns:
         The ids of the payments that were changed.
     """
     if not invoice_ids:
         return ()
-    parameters = {"ids": list(invoice_ids)}
-    resolved = (await session.scalars(_resolve_payments_statement(), parameters)).all()
-    moved = (await session.scalars(_move_payments_statement(), parameters)).all()
-    await session.execute(_resolve_allocations_statement(), parameters)
-    return [*resolved, *moved]
+    payments = (await session.scalars(_resolve_payments_statement(), {"ids": list(invoice_ids)})).all()
+    await session.execute(_resolve_allocations_statement(), {"ids": list(invoice_ids)})
+    return payments
+
+
+async def move_payments(session: Session, invoice_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Move the payments of these invoices to the contact and customer that their invoice has by now.
+
+    An allocation names neither: it follows by its invoice.
+
+    Returns:
+        The ids of the payments that were changed.
+    """
+    return (await session.scalars(_move_payments_statement(), {"ids": list(invoice_ids)})).all()
 
 
 async def _replace(

@@ -77,7 +77,9 @@ async def write_payments(session: Session, context: ReadContext, payments: Seque
 async def complete_currencies(
     session: Session, source: str, tenant_id: str, payments: Sequence[PaymentRecord]
 ) -> Sequence[PaymentRecord]:
-    """Return the payments, those without a currency with that of their invoice; without one still where none is known.
+    """Return the payments, those without a currency with the one that is stored for their invoice or for themselves.
+
+    A payment for which neither is stored keeps None.
 
     Args:
         session: the caller's transaction.
@@ -85,22 +87,31 @@ async def complete_currencies(
         tenant_id: whose payments.
         payments: as the vendor's response has them.
     """
-    ids = [payment.invoice_external_id for payment in payments if payment.currency is None]
-    if not ids:
+    incomplete = [payment for payment in payments if payment.currency is None]
+    if not incomplete:
         return payments
-    parameters = {"of_source": source, "of_tenant": tenant_id, "ids": ids}
-    known = {row.external_id: row.currency for row in await session.execute(_currencies_statement(), parameters)}
-    return [
-        replace(payment, currency=payment.currency or known.get(payment.invoice_external_id)) for payment in payments
-    ]
+    known: dict[tuple[str, str], str] = {}
+    for model, name in ((Payment, "external_id"), (Invoice, "invoice_external_id")):
+        ids = [getattr(payment, name) for payment in incomplete]
+        parameters = {"of_source": source, "of_tenant": tenant_id, "ids": ids}
+        rows = await session.execute(_currencies_statement(model), parameters)
+        known |= {(name, row.external_id): row.currency for row in rows}
+    return [_with_currency(payment, known) for payment in payments]
+
+
+def _with_currency(payment: PaymentRecord, known: Mapping[tuple[str, str], str]) -> PaymentRecord:
+    """Return the payment with its own currency, its invoice's, or the one that is stored for it."""
+    of_invoice = known.get(("invoice_external_id", payment.invoice_external_id))
+    stored = known.get(("external_id", payment.external_id))
+    return replace(payment, currency=payment.currency or of_invoice or stored)
 
 
 @cache
-def _currencies_statement() -> AnySelect:
-    return select(Invoice.external_id, Invoice.currency).where(
-        Invoice.source == bindparam("of_source"),
-        Invoice.source_tenant_id == bindparam("of_tenant"),
-        Invoice.external_id == func.any(bindparam("ids", type_=ARRAY(Text()))),
+def _currencies_statement(model: type[Invoice] | type[Payment]) -> AnySelect:
+    return select(model.external_id, model.currency).where(
+        model.source == bindparam("of_source"),
+        model.source_tenant_id == bindparam("of_tenant"),
+        model.external_id == func.any(bindparam("ids", type_=ARRAY(Text()))),
     )
 
 

@@ -101,7 +101,7 @@ def advance(state: CursorState, page: Page, overlap: timedelta) -> CursorState:
     state = replace(_count_page(state, page, is_repeated=is_repeated), last_rows=rows)
     if state.resume_since is not None:
         return _previous_page(state, overlap)
-    # Read backwards, the pages of a list that does not go on would be the same too; there are no more than were read.
+    # A vendor that delivers the same page for the next number would do so for every number.
     if is_repeated or (page.is_last and not _has_more_pages(state, page)):
         return _finish_pages(state, page, stamps, overlap)
     bound = _next_since(stamps, state.since)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.mirror.documents import complete_currencies
-from app.billing.records import Resource
+from app.billing.records import PaymentStatus, Resource
 from app.connector import Page, RejectedRow
 from app.db import Session
 from app.sync.leases import HeldLease
@@ -21,7 +21,8 @@ CURRENCY_UNKNOWN = "The currency is missing, and the invoice that would tell it 
 async def reject_incomplete(session: Session, lease: HeldLease, page: Page) -> Page:
     """Return the page with what its payments lack filled in from the mirror; those still incomplete are rejected.
 
-    A payment without a currency has that of its invoice; while the invoice is not stored, it waits in quarantine.
+    A payment without a currency has that of its invoice; while the invoice is not stored, it waits in quarantine. One
+    that is deleted when first seen needs none, because it is left out anyway.
     """
     if all(payment.currency for payment in page.batch.payments):
         return page
@@ -29,7 +30,7 @@ async def reject_incomplete(session: Session, lease: HeldLease, page: Page) -> P
     waiting = [
         RejectedRow(payment.external_id, CURRENCY_UNKNOWN, msgspec.json.encode(payment).decode())
         for payment in payments
-        if payment.currency is None
+        if payment.currency is None and payment.status != PaymentStatus.DELETED
     ]
     complete = replace(page.batch, payments=[payment for payment in payments if payment.currency])
     return dataclasses.replace(page, batch=complete, rejected=[*page.rejected, *waiting])

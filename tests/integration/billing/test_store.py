@@ -362,12 +362,18 @@ async def test_a_memo_without_a_list_of_allocations_keeps_those_stored(ledger):
 async def test_a_currency_is_that_of_the_same_organisations_invoice(ledger):
     await ledger.write(invoice(currency="USD"))
     await ledger.of("t2").write(invoice("i2", currency="AUD"))
-    asked = [payment(currency=None), payment("p2", currency="GBP"), payment("p3", to="i2", currency=None)]
+    await ledger.write(payment("p4", to="i4", currency="EUR"))
+    asked = [
+        payment(currency=None),
+        payment("p2", currency="GBP"),
+        payment("p3", to="i2", currency=None),
+        payment("p4", to="i4", currency=None),
+    ]
 
     async with ledger.db.transaction() as session:
         found = await complete_currencies(session, "xero", "t1", asked)
 
-    assert [record.currency for record in found] == ["USD", "GBP", None]
+    assert [record.currency for record in found] == ["USD", "GBP", None, "EUR"]
 
 
 async def test_an_invoice_that_changes_leaves_its_payments_unwritten(ledger):
