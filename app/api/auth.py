@@ -210,8 +210,8 @@ def _reason(error: Exception) -> str:
         return "The token has expired; get a new one."
     if isinstance(error, jwt.ImmatureSignatureError):
         return (
-            f"The token begins more than {LEEWAY_SECONDS} seconds from now: the clocks of its issuer and of this service "
-            "differ. Correct the clock that is wrong, then get a new token."
+            f"The token begins more than {LEEWAY_SECONDS} seconds from now: the clocks of its issuer and of this "
+            "service differ. Correct the clock that is wrong, then get a new token."
         )
     if isinstance(error, jwt.InvalidAudienceError):
         return "The token is for another audience."

@@ -72,6 +72,7 @@ class ReasonCode(StrEnum):
     APP_REJECTED = "app_rejected"
     ENCRYPTION_KEY_MISSING = "encryption_key_missing"
     INTERNAL_ERROR = "internal_error"
+    DATA_STALE = "data_stale"
 
 
 class BannerCode(StrEnum):

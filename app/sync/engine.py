@@ -84,7 +84,13 @@ class Engine:
         is_empty = settings.is_acknowledged_empty
         self.receiver = WebhookReceiver(db, sealer, connector, config, self.worker.wake, answers_empty=is_empty)
         self.status = StatusReader(
-            clock, sealer, connector, config, settings.limits.per_day, is_scheduled=settings.is_scheduled
+            clock,
+            sealer,
+            connector,
+            config,
+            settings.limits.per_day,
+            settings.interval,
+            is_scheduled=settings.is_scheduled,
         )
 
     def _runner_dependencies(self, clock: Clock) -> RunnerDependencies:

@@ -147,6 +147,28 @@ async def test_a_replica_is_given_permits_before_while_and_after_the_rate_limite
     await holder.close()
 
 
+async def call_until(is_done, take_call):
+    decisions = []
+    while not is_done.is_set():
+        decisions.append(await take_call.fetchval())
+    return decisions
+
+
+async def test_a_replica_of_the_release_before_is_given_permits_while_the_calls_of_webhooks_begin_to_be_counted(
+    empty_dsn,
+):
+    in_thread(lambda: migrate(empty_dsn, "0002"))
+    replica = await asyncpg.connect(for_asyncpg(empty_dsn))
+    take_call = await replica.prepare("SELECT decision FROM take_call('xero', 'a tenant', 9000, 1000000, 50000, 0)")
+    is_done = asyncio.Event()
+    calling = asyncio.create_task(call_until(is_done, take_call))
+    await asyncio.to_thread(migrate, empty_dsn, "0006")
+    is_done.set()
+    assert set(await calling) == {"go"}
+    assert await take_call.fetchval() == "go"
+    await replica.close()
+
+
 def migrate_twice_at_once(dsn):
     words = [sys.executable, "-c", "import sys; from app.db import migrate; migrate(sys.argv[1])", dsn]
     both = [subprocess.Popen(words) for _ in range(2)]  # noqa: S603 - our own words

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 
@@ -13,6 +13,9 @@ from app.db import Session
 from app.sync import runs
 from app.sync.client import usage
 from app.sync.tables import Budget, Cursor, ResourceStatus, RunResource
+
+# Data are stale when they are older than so many intervals between two ticks: more than one sync has come to no end.
+STALE_AFTER_INTERVALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,18 @@ class SyncState:
     bytes_this_month: dict[str, int]
     next_tick_at: datetime | None
     daily_cap: int
+    stale_after: timedelta
     now: datetime
 
+    def is_stale(self, row: Tenant) -> bool:
+        """Say whether a tenant that was synced whole once has not been for too long."""
+        return row.data_as_of is not None and self.now - row.data_as_of > self.stale_after
 
-async def views_of(
-    session: Session, vendor: str, clock: Clock, daily_cap: int, rows: Sequence[Tenant]
+
+async def views_of(  # noqa: PLR0913, PLR0917 - each is shown
+    session: Session, vendor: str, clock: Clock, daily_cap: int, interval: timedelta, rows: Sequence[Tenant]
 ) -> list[TenantView]:
-    """Return the views of these tenants, in their order."""
+    """Return the views of these tenants, in their order; `interval` is the time between two ticks."""
     schedule = await runs.schedule_of(session, vendor)
     sync_state = SyncState(
         syncing=await _syncing_tenants(session, rows),
@@ -73,16 +81,14 @@ async def views_of(
         bytes_this_month=await usage.bytes_of_month(session, vendor, clock.now()),
         next_tick_at=schedule.due_at if schedule else None,
         daily_cap=daily_cap,
+        stale_after=STALE_AFTER_INTERVALS * interval,
         now=clock.now(),
     )
     return [_view(row, sync_state) for row in rows]
 
 
 def _view(row: Tenant, sync_state: SyncState) -> TenantView:
-    is_pause_over = row.paused_until is not None and row.paused_until <= sync_state.now
-    health = _health_of(row, is_pause_over=is_pause_over, is_syncing=row.tenant_id in sync_state.syncing)
-    has_reason = row.reason_code and row.is_selected and not is_pause_over
-    reason = Reason(row.reason_code or "", row.reason_message or "") if has_reason else None
+    health = _health_of(row, sync_state)
     next_attempt_at = max(filter(None, (sync_state.next_tick_at, row.paused_until)), default=None)
     progress = sync_state.progress.get(row.tenant_id, Progress(0, None))
     return TenantView(
@@ -90,9 +96,7 @@ def _view(row: Tenant, sync_state: SyncState) -> TenantView:
         name=row.name,
         selected=row.is_selected,
         health=health,
-        reason=Reason(ReasonCode.TENANT_REMOVED, "It was de-selected on the vendor's side.")
-        if row.removed_at
-        else reason,
+        reason=_reason_of(row, sync_state),
         data_as_of=row.data_as_of,
         last_success_at=row.last_success_at,
         last_attempt_at=row.last_attempt_at,
@@ -104,19 +108,51 @@ def _view(row: Tenant, sync_state: SyncState) -> TenantView:
     )
 
 
-def _health_of(row: Tenant, *, is_pause_over: bool, is_syncing: bool) -> TenantHealth:
-    """Return a tenant's health; a pause that is over no longer counts, whether or not a pull came since."""
-    if row.removed_at:
-        return TenantHealth.REMOVED
-    if not row.is_selected:
-        return TenantHealth.NOT_SELECTED
-    if row.reason_code and row.health != TenantHealth.PARTIAL and not is_pause_over:
+def _health_of(row: Tenant, sync_state: SyncState) -> TenantHealth:
+    """Return a tenant's health: what a sync stored, unless something that is known now says otherwise."""
+    if row.removed_at or not row.is_selected:
+        return TenantHealth.REMOVED if row.removed_at else TenantHealth.NOT_SELECTED
+    if _stored_problem(row, sync_state):
         return TenantHealth(row.health)
     if row.data_as_of is None:
         return TenantHealth.FIRST_SYNC
-    if is_syncing:
+    if row.tenant_id in sync_state.syncing:
         return TenantHealth.SYNCING
-    return TenantHealth.HEALTHY if is_pause_over else TenantHealth(row.health)
+    if sync_state.is_stale(row):
+        return TenantHealth.FAILING
+    return TenantHealth.HEALTHY if _is_pause_over(row, sync_state) else TenantHealth(row.health)
+
+
+def _stored_problem(row: Tenant, sync_state: SyncState) -> bool:
+    """Say whether a sync ended with a problem that holds all of the tenant up, and that has not passed by itself."""
+    return bool(row.reason_code) and row.health != TenantHealth.PARTIAL and not _is_pause_over(row, sync_state)
+
+
+def _is_pause_over(row: Tenant, sync_state: SyncState) -> bool:
+    """Say whether a pause has ended, which then no longer counts, whether or not a pull came since."""
+    return row.paused_until is not None and row.paused_until <= sync_state.now
+
+
+def _reason_of(row: Tenant, sync_state: SyncState) -> Reason | None:
+    if row.removed_at:
+        return Reason(ReasonCode.TENANT_REMOVED, "It was de-selected on the vendor's side.")
+    if not row.is_selected:
+        return None
+    if sync_state.is_stale(row) and not _stored_problem(row, sync_state):
+        return Reason(ReasonCode.DATA_STALE, _explain_staleness(row, sync_state))
+    if row.reason_code and not _is_pause_over(row, sync_state):
+        return Reason(row.reason_code, row.reason_message or "")
+    return None
+
+
+def _explain_staleness(row: Tenant, sync_state: SyncState) -> str:
+    """Return since when no sync came to its end, what is known of why, and what to do."""
+    since = f"No sync has come to its end for a while: the figures are of {row.data_as_of:%d %b %Y, %H:%M} UTC."
+    if row.tenant_id in sync_state.syncing:
+        return f"{since} One is under way; if it takes long, Recent runs show what it waits for."
+    if sync_state.next_tick_at and sync_state.next_tick_at < sync_state.now - sync_state.stale_after:
+        return f"{since} The schedule has stopped: ask whoever runs this service to start it, or press Sync now."
+    return f"{since} Press Sync now; if that does not end either, Recent runs show what stops it."
 
 
 async def _syncing_tenants(session: Session, rows: Sequence[Tenant]) -> set[str]:
