@@ -37,6 +37,7 @@ class ConsentCode(StrEnum):
     INVALID_STATE = "invalid_state"
     EXPIRED_STATE = "expired_state"
     EXCHANGE_FAILED = "exchange_failed"
+    SCOPE_REFUSED = "scope_refused"
     MISSING_SCOPE = "missing_scope"
     MISSING_OFFLINE_ACCESS = "missing_offline_access"
     NO_TENANTS = "no_tenants"

@@ -120,6 +120,7 @@ class Engine:
 
         Raises:
             NoTenantSelected: nothing is selected that could be synced.
+            ReconnectRequired: the connection is dead for everything that is selected.
             UnknownTenant: one of those named is not selected.
         """
         selected = await tenants.require_syncable_ids(session, self.vendor)
@@ -139,6 +140,7 @@ class Engine:
 
         Raises:
             NoTenantSelected: nothing is selected that could be compared.
+            ReconnectRequired: the connection is dead for everything that is selected.
         """
         selected = await tenants.require_syncable_ids(session, self.vendor)
         return await runs.open_run(session, runs.RunRequest(self.vendor, RunTrigger.RECONCILE, selected, actor))

@@ -5,9 +5,10 @@ import { appPart } from "/console/js/app_part.js";
 import { cardPart } from "/console/js/card_part.js";
 import { checkPart } from "/console/js/check_part.js";
 import { disconnectPart } from "/console/js/disconnect_part.js";
-import { fill, h } from "/console/js/dom.js";
+import { leaveWithOtherScopes } from "/console/js/connect.js";
+import { busy, fill, h } from "/console/js/dom.js";
 import { healthPart } from "/console/js/health_part.js";
-import { problemNotice, notice } from "/console/js/notices.js";
+import { notice, outlet, problemNotice } from "/console/js/notices.js";
 import { pickerPart } from "/console/js/picker_part.js";
 import { syncPart } from "/console/js/sync_part.js";
 import { webhookPart } from "/console/js/webhook_part.js";
@@ -58,7 +59,7 @@ export function showSetup(page, session) {
   fill(page,
     h("h1", { tabindex: "-1" }, "Xero"),
     h("p", { class: "lead" }, "Invoices, payments and credit notes of your Xero organisations, beside everything else you know of a customer. Nothing is ever written to Xero."),
-    takeOutcome(),
+    takeOutcome(session),
     trouble,
     body,
   );
@@ -80,7 +81,7 @@ function orderFor(state, isAdmin) {
 }
 
 /** Say how the consent ended, once: the code leaves the address, so that a reload does not say it again. */
-function takeOutcome() {
+function takeOutcome(session) {
   const asked = new URLSearchParams(location.search);
   const code = asked.get("xero");
   if (!code) return null;
@@ -88,7 +89,15 @@ function takeOutcome() {
   const rest = asked.toString();
   history.replaceState(null, "", location.pathname + (rest ? `?${rest}` : "") + location.hash);
   const [tone, title, body] = outcomeOf(code);
-  const box = notice(tone, title, body, h("p", null, h("button", { type: "button", class: "quiet", onclick: () => box.remove() }, "Dismiss")));
+  const retry = code === "scope_refused" && session.isAdmin && otherScopesButton();
+  const box = notice(tone, title, body, retry, h("p", null, h("button", { type: "button", class: "quiet", onclick: () => box.remove() }, "Dismiss")));
   box.dataset.outcome = code;
   return box;
+}
+
+/** The way on where Xero refuses one set of permissions: the same consent with the other. */
+function otherScopesButton() {
+  const out = outlet();
+  const connect = (event) => busy(event.currentTarget, "Going to Xero…", () => out.attempt(leaveWithOtherScopes));
+  return [h("p", null, h("button", { type: "button", class: "primary", onclick: connect }, "Connect with the other permissions")), out.node];
 }
