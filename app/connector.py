@@ -2,6 +2,7 @@
 
 ConnectorError
 ├── AppRejected            the app's client id, secret, redirect URI or scope set is not accepted: an operator must act
+│   └── ScopeRefused           the app may not ask for these scopes: another scope set has to be chosen
 ├── GrantRefused           the authorization code or refresh token is no longer accepted: the user must connect again
 ├── AccessExpired          the access token has expired: refresh it and repeat the request
 ├── PermissionMissing      the grant lacks a scope: the user must consent again
@@ -38,6 +39,10 @@ class ConnectorError(RuntimeError):
 
 
 class AppRejected(ConnectorError):
+    pass
+
+
+class ScopeRefused(AppRejected):
     pass
 
 

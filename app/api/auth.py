@@ -21,8 +21,8 @@ ROLES = frozenset(get_args(Role))
 PROTECTED_PREFIX = "/api/"
 # Two paths of the API are called without a token: by the user's browser after a consent, and by the vendor.
 PUBLIC_PATHS = re.compile(r"/api/integrations/[a-z]+/callback|/api/webhooks/[a-z]+")
-# The issuer's clock may be ahead of ours, so `nbf` is allowed to be this far in the future. `exp` has no leeway.
-LEEWAY_SECONDS = 5
+# The issuer's clock may be ahead of ours, so `nbf` and `iat` may be this far in the future. `exp` has no leeway.
+LEEWAY_SECONDS = 60
 # The key set is fetched again after an hour; after ten seconds when a token names a key that is not in it.
 REFRESH_SECONDS = 3600
 REFETCH_SECONDS = 10
@@ -119,7 +119,7 @@ class TokenVerifier:
         secret: `AUTH_JWT_SECRET`, or None.
         keys: the provider's key set, or None.
         audience: the value that `aud` must contain.
-        clock: the time that `exp` and `nbf` are compared with.
+        clock: the time that `exp`, `nbf` and `iat` are compared with.
     """
 
     def __init__(self, secret: str | None, keys: KeySet | None, audience: str, clock: Clock) -> None:
@@ -184,10 +184,11 @@ def _read_keys(document: Mapping[str, Any]) -> dict[str | None, jwt.PyJWK]:
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
-    expires_at, not_before = _read_instant(claims["exp"]), _read_instant(claims.get("nbf", 0))
+    expires_at = _read_instant(claims["exp"])
+    begins_at = max(_read_instant(claims.get(name, 0)) for name in ("nbf", "iat"))
     if expires_at <= now:
         raise jwt.ExpiredSignatureError
-    if not_before > now + LEEWAY_SECONDS:
+    if begins_at > now + LEEWAY_SECONDS:
         raise jwt.ImmatureSignatureError
 
 
@@ -207,6 +208,11 @@ def _read_subject(claims: Mapping[str, Any]) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, jwt.ExpiredSignatureError):
         return "The token has expired; get a new one."
+    if isinstance(error, jwt.ImmatureSignatureError):
+        return (
+            f"The token begins more than {LEEWAY_SECONDS} seconds from now: the clocks of its issuer and of this "
+            "service differ. Correct the clock that is wrong, then get a new token."
+        )
     if isinstance(error, jwt.InvalidAudienceError):
         return "The token is for another audience."
     return "The token is not good here."

@@ -31,6 +31,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "conflict": (409, "The request conflicts with the present state"),
     "managed_by_environment": (409, "The environment manages this"),
     "not_configured": (409, "Not configured"),
+    "reconnect_required": (409, "The connection has ended"),
     "idempotency_in_progress": (409, "The same request is being worked on"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "Unsupported media type"),

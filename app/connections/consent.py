@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from app.connections.states import ConsentCode
 from app.connections.tables import Consent
 from app.connections.tenants import clear_problems, list_all_tenants
 from app.connections.vendor_app import VendorConfig, load_app, save_scope_set
-from app.connector import Connector, ConnectorError, ConsentRequest, Organisation, TokenSet
+from app.connector import Connector, ConnectorError, ConsentRequest, Organisation, ScopeRefused, TokenSet
 from app.crypto import Sealer
 from app.db import Database, Session
 
@@ -30,6 +30,12 @@ log = structlog.get_logger(__name__)
 CONSENT_LIFETIME = timedelta(minutes=10)
 RETURN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 MAX_RETURN_PATH_LENGTH = 200
+# What the callback's `error` means (RFC 6749, 4.1.2.1); any other is a failed exchange.
+ERROR_CODES: Mapping[str, ConsentCode] = {
+    "access_denied": ConsentCode.DENIED,
+    "invalid_scope": ConsentCode.SCOPE_REFUSED,
+    "unauthorized_client": ConsentCode.SCOPE_REFUSED,
+}
 CONNECTED_CODES = frozenset({ConsentCode.CONNECTED, ConsentCode.MISSING_SCOPE})
 
 
@@ -145,8 +151,7 @@ async def finish_consent(
     if consent.is_expired:
         return ConsentOutcome(ConsentCode.EXPIRED_STATE, consent.return_to)
     if callback.error or not callback.code:
-        is_denied = callback.error == "access_denied"
-        return ConsentOutcome(ConsentCode.DENIED if is_denied else ConsentCode.EXCHANGE_FAILED, consent.return_to)
+        return ConsentOutcome(ERROR_CODES.get(callback.error or "", ConsentCode.EXCHANGE_FAILED), consent.return_to)
     try:
         async with db.transaction() as session:
             app = (await load_app(session, sealer, config)).credentials()
@@ -154,7 +159,9 @@ async def finish_consent(
         organisations = await connector.list_organisations(tokens.access_token)
     except ConnectorError as error:
         log.warning("consent_failed", vendor=config.vendor, kind=type(error).__name__, error=error.detail)
-        return ConsentOutcome(ConsentCode.EXCHANGE_FAILED, consent.return_to)
+        is_scope_refused = isinstance(error, ScopeRefused)
+        code = ConsentCode.SCOPE_REFUSED if is_scope_refused else ConsentCode.EXCHANGE_FAILED
+        return ConsentOutcome(code, consent.return_to)
     async with db.transaction() as session:
         code = await _store_grant(session, sealer, connector, consent, tokens, organisations)
     return ConsentOutcome(code, consent.return_to)

@@ -5,6 +5,7 @@ ConnectionProblem
 ├── ManagedByEnvironment    the environment sets it, so the API may not
 ├── UnknownTenant           a named organisation is not among those authorised
 ├── NoTenantSelected        an empty selection, or nothing selected yet
+├── ReconnectRequired       every picked organisation that could be read needs a connection that lives
 └── InvalidReturnPath       the path to return to after a consent is not a plain path of the frontend
 """
 
@@ -26,6 +27,10 @@ class UnknownTenant(ConnectionProblem):
 
 
 class NoTenantSelected(ConnectionProblem):
+    pass
+
+
+class ReconnectRequired(ConnectionProblem):
     pass
 
 

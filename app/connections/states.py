@@ -37,6 +37,7 @@ class ConsentCode(StrEnum):
     INVALID_STATE = "invalid_state"
     EXPIRED_STATE = "expired_state"
     EXCHANGE_FAILED = "exchange_failed"
+    SCOPE_REFUSED = "scope_refused"
     MISSING_SCOPE = "missing_scope"
     MISSING_OFFLINE_ACCESS = "missing_offline_access"
     NO_TENANTS = "no_tenants"
@@ -72,6 +73,7 @@ class ReasonCode(StrEnum):
     APP_REJECTED = "app_rejected"
     ENCRYPTION_KEY_MISSING = "encryption_key_missing"
     INTERNAL_ERROR = "internal_error"
+    DATA_STALE = "data_stale"
 
 
 class BannerCode(StrEnum):

@@ -64,7 +64,7 @@ class Grant(Table):
         state: one of `GrantState`.
         version: counts the token sets; each refresh and each new consent adds one.
         refresh_claim: identifies the one caller that may refresh the tokens until `refresh_claimed_until`.
-        refusals: failed refreshes since the last one that succeeded.
+        refusals: refreshes since the last good one that failed although they were tried again.
         revoke_token_sealed: the refresh token of a disconnected grant, kept until the vendor has revoked it.
         listed_at: when the vendor was last asked which tenants the grant reaches; None: never by this version.
     """

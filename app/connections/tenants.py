@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, select, update
 
 from app.billing.sources import SourceDetails
-from app.connections.errors import NoTenantSelected, UnknownTenant
+from app.connections.errors import NoTenantSelected, ReconnectRequired, UnknownTenant
 from app.connections.reach import is_connected, is_reached, is_unreached
 from app.connections.states import ReasonCode, TenantHealth
 from app.connections.tables import Tenant
@@ -75,12 +75,18 @@ async def require_syncable_ids(session: Session, vendor: str) -> list[str]:
     """Return the ids of the selected tenants that can be synced.
 
     Raises:
-        NoTenantSelected: there is none; the message says what a person has to do first.
+        NoTenantSelected: nothing is selected, or only what was removed on the vendor's side.
+        ReconnectRequired: the connection is dead for all of them.
     """
     if tenant_ids := await list_syncable_ids(session, vendor):
         return tenant_ids
-    if await session.scalar(select(exists().where(Tenant.vendor == vendor, Tenant.is_selected))):
-        raise NoTenantSelected("None of the picked organisations can be read now; connect again, or pick others.")
+    selected = (Tenant.vendor == vendor, Tenant.is_selected)
+    if await session.scalar(select(exists().where(*selected, Tenant.removed_at.is_(None)))):
+        raise ReconnectRequired(
+            "The connection of every picked organisation has ended, so nothing can be read. Connect again."
+        )
+    if await session.scalar(select(exists().where(*selected))):
+        raise NoTenantSelected("The picked organisations were removed at the vendor; connect again, or pick others.")
     raise NoTenantSelected("Nothing is selected; connect and pick an organisation first.")
 
 

@@ -3,11 +3,14 @@
 The claim on a refresh is stored in the grant's row and is no session lock, so it works with a connection pooler that
 pools transactions. A process that dies between the vendor's response and the commit loses the claim after
 CLAIM_SECONDS; the next caller then refreshes with the old refresh token, which Xero accepts for 30 minutes after its
-first use (its page "Token types", documentation/guides/oauth2/token-types).
+first use (its page "Token types", documentation/guides/oauth2/token-types). For the same reason an answer that was lost
+is asked for again under the same claim, while the other callers wait.
 """
 
 import asyncio
 import contextlib
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -27,11 +30,13 @@ from app.connections.states import GrantState
 from app.connections.tables import Grant
 from app.connections.vendor_app import VendorConfig, load_app
 from app.connector import (
+    AnswerUnreadable,
     AppCredentials,
     AppRejected,
     Connector,
     ConnectorError,
     GrantRefused,
+    RateLimited,
     TokenSet,
     VendorUnavailable,
 )
@@ -45,11 +50,19 @@ REFRESH_MARGIN = timedelta(minutes=5)
 # A grant that nobody uses is refreshed this often, so that its refresh token does not expire.
 IDLE_REFRESH_INTERVAL = timedelta(hours=24)
 CLAIM_SECONDS = 45
-# For all attempts under one claim together: it ends before the claim does, after which another caller may refresh.
-REFRESH_TIMEOUT_SECONDS = 40
+# For one attempt. It and the longest delay before the next one together are shorter than the claim, which is renewed
+# before every further attempt.
+ATTEMPT_TIMEOUT_SECONDS = 15
+# Callers wait for a claim at growing intervals, because a refresh that is tried again may take half a minute.
 CLAIM_POLL_SECONDS = 0.1
+MAX_CLAIM_POLL_SECONDS = 1.0
+CLAIM_POLL_GROWTH = 1.5
 # A refusal may be a transient fault of the vendor, so the refresh is retried before a person has to reconnect.
 REFUSAL_RETRY_SECONDS = (1.0, 4.0)
+# What says nothing about the grant is retried while no token is left to work with.
+OUTAGE_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
+MAX_RETRY_SECONDS = 20.0
+OUTAGES = (VendorUnavailable, AnswerUnreadable, RateLimited)
 BACKOFF_SECONDS = 15
 # Wrong credentials last until an operator corrects them, so the next attempt is made later.
 REJECTED_BACKOFF_SECONDS = 60
@@ -57,6 +70,10 @@ REJECTED_BACKOFF_SECONDS = 60
 
 class GrantUnusable(ConnectorError):
     """The grant's tokens cannot be used any more: a person must connect again. No call was made."""
+
+
+class ClaimLost(RuntimeError):
+    """The refresh claim has passed to another caller, or the grant was connected anew or disconnected meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,7 @@ class DecryptedGrant:
         is_fresh: the access token is good for longer than `REFRESH_MARGIN`.
         is_usable: the access token has not expired.
         is_backing_off: the last refresh failed, and it is too early for another.
+        has_failed: since the last good refresh one has failed although it was tried again.
     """
 
     id: UUID
@@ -78,6 +96,11 @@ class DecryptedGrant:
     is_fresh: bool
     is_usable: bool
     is_backing_off: bool
+    has_failed: bool
+
+    def needs_refresh(self, rejected: str | None) -> bool:
+        """Say whether no token is left to work with: it has expired, or it is the one the vendor has refused."""
+        return not self.is_usable or self.access_token == rejected
 
 
 class AccessTokens:
@@ -107,20 +130,23 @@ class AccessTokens:
 
         Raises:
             GrantUnusable: the grant needs a reconnect, is disconnected or does not exist.
-            ConnectorError: the refresh failed; the grant may still be good.
+            ConnectorError: the refresh failed, each time it was tried; the grant may still be good.
         """
+        pauses = _claim_pauses()
         while True:
             grant = await self._read(grant_id)
             if grant.is_fresh and grant.access_token != rejected:
                 return grant.access_token
-            if grant.is_backing_off or not (claim := await self._claim(grant)):
-                if grant.is_usable and grant.access_token != rejected:
-                    return grant.access_token
-                if grant.is_backing_off:
+            needs_refresh = grant.needs_refresh(rejected)
+            if grant.is_backing_off and (grant.has_failed or not needs_refresh):
+                if needs_refresh:
                     raise VendorUnavailable("The last token refresh failed; the next try is in a moment.")
-                await self._clock.sleep(CLAIM_POLL_SECONDS)
-                continue
-            return await self._refresh(grant, claim, rejected)
+                return grant.access_token
+            if claim := await self._claim(grant):
+                return await self._refresh(grant, claim, rejected)
+            if not needs_refresh:
+                return grant.access_token
+            await self._clock.sleep(next(pauses))
 
     async def refresh_idle_grants(self) -> int:
         """Refresh every grant that was not refreshed for a day, so that none expires; return how many were."""
@@ -167,6 +193,7 @@ class AccessTokens:
             is_fresh=expires_at - REFRESH_MARGIN > now,
             is_usable=expires_at > now,
             is_backing_off=grant.next_refresh_at is not None and grant.next_refresh_at > now,
+            has_failed=grant.refusals > 0,
         )
 
     async def _claim(self, grant: DecryptedGrant) -> UUID | None:
@@ -185,19 +212,22 @@ class AccessTokens:
         return claim if claimed else None
 
     async def _refresh(self, grant: DecryptedGrant, claim: UUID, rejected: str | None) -> str:
+        needs_refresh = grant.needs_refresh(rejected)
         try:
-            tokens = await self._request_tokens(await self._load_credentials(), grant)
+            tokens = await self._request_tokens(grant, claim, OUTAGE_RETRY_SECONDS if needs_refresh else ())
         except asyncio.CancelledError:
             # The next caller that needs a token does not have to wait until this claim expires.
             await asyncio.shield(self._release_claim(grant, claim))
             raise
+        except ClaimLost:
+            return await self.get_access_token(grant.id, rejected)
         except GrantRefused as error:
             return await self._handle_refusal(grant, error)
         except ConnectorError as error:
-            await self._back_off(grant, claim, error)
-            if grant.is_usable and grant.access_token != rejected:
-                return grant.access_token
-            raise
+            await self._back_off(grant, claim, error, needs_refresh=needs_refresh)
+            if needs_refresh:
+                raise
+            return grant.access_token
         return await self._store_refreshed(grant, claim, tokens)
 
     async def _load_credentials(self) -> AppCredentials:
@@ -208,22 +238,54 @@ class AccessTokens:
         except NotConfigured as error:
             raise AppRejected(str(error)) from error
 
-    async def _request_tokens(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
+    async def _request_tokens(self, grant: DecryptedGrant, claim: UUID, outage_delays: Sequence[float]) -> TokenSet:
+        """Ask for a new token set until there is an answer, for as often as there are delays.
+
+        Args:
+            grant: the grant, whose refresh token stays good for a while after a use whose answer was lost.
+            claim: the claim it is done under.
+            outage_delays: seconds to wait after each failure that says nothing about the grant.
+
+        Raises:
+            ClaimLost: somebody else has the claim by now.
+            ConnectorError: what the last attempt ended with.
+        """
+        app = await self._load_credentials()
+        refusal_delays, outages = iter(REFUSAL_RETRY_SECONDS), iter(outage_delays)
+        while True:
+            try:
+                return await self._request_once(app, grant)
+            except GrantRefused:
+                delay = next(refusal_delays, None)
+                if delay is None or await self._was_refreshed(grant):
+                    raise
+            except OUTAGES as error:
+                delay = _delay_after(error, outages)
+                if delay is None:
+                    raise
+                log.warning("token_refresh_retried", grant_id=str(grant.id), error=error.detail, seconds=round(delay))
+            await self._clock.sleep(delay)
+            await self._renew_claim(grant, claim)
+
+    async def _request_once(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
         try:
-            async with asyncio.timeout(REFRESH_TIMEOUT_SECONDS):
-                return await self._refresh_with_retries(app, grant)
+            async with asyncio.timeout(ATTEMPT_TIMEOUT_SECONDS):
+                return await self._connector.refresh(app, grant.refresh_token)
         except TimeoutError:
             raise VendorUnavailable("The vendor did not answer the token refresh in time.") from None
 
-    async def _refresh_with_retries(self, app: AppCredentials, grant: DecryptedGrant) -> TokenSet:
-        for delay in (*REFUSAL_RETRY_SECONDS, None):
-            try:
-                return await self._connector.refresh(app, grant.refresh_token)
-            except GrantRefused:
-                if delay is None or await self._was_refreshed(grant):
-                    raise
-                await self._clock.sleep(delay)
-        raise AssertionError("the last attempt returns or raises")
+    async def _renew_claim(self, grant: DecryptedGrant, claim: UUID) -> None:
+        """Hold the claim for another CLAIM_SECONDS.
+
+        Raises:
+            ClaimLost: it is not this caller's any more.
+        """
+        is_ours = (Grant.id == grant.id, Grant.refresh_claim == claim, Grant.version == grant.version)
+        until = func.wall_clock() + timedelta(seconds=CLAIM_SECONDS)
+        statement = update(Grant).where(*is_ours, Grant.state == GrantState.ACTIVE).values(refresh_claimed_until=until)
+        async with self._db.transaction() as session:
+            if await session.scalar(statement.returning(Grant.id)) is None:
+                raise ClaimLost
 
     async def _was_refreshed(self, grant: DecryptedGrant) -> bool:
         """Return whether the grant has a newer token set by now."""
@@ -248,11 +310,19 @@ class AccessTokens:
             async with self._db.transaction() as session:
                 await session.execute(statement.values(refresh_claim=None))
 
-    async def _back_off(self, grant: DecryptedGrant, claim: UUID, error: ConnectorError) -> None:
+    async def _back_off(
+        self, grant: DecryptedGrant, claim: UUID, error: ConnectorError, *, needs_refresh: bool
+    ) -> None:
+        """Release the claim and let nobody try again for a while.
+
+        A failure that was not tried again holds back only those who can work with the present token meanwhile.
+        """
         log.warning("token_refresh_failed", grant_id=str(grant.id), error=error.detail, kind=type(error).__name__)
+        is_final = needs_refresh or not isinstance(error, OUTAGES)
         delay = REJECTED_BACKOFF_SECONDS if isinstance(error, AppRejected) else BACKOFF_SECONDS
         next_refresh_at = func.wall_clock() + timedelta(seconds=delay)
-        values = {"refresh_claim": None, "next_refresh_at": next_refresh_at, "refusals": Grant.refusals + 1}
+        failures = Grant.refusals + 1 if is_final else Grant.refusals
+        values = {"refresh_claim": None, "next_refresh_at": next_refresh_at, "refusals": failures}
         async with self._db.transaction() as session:
             await session.execute(
                 update(Grant).where(Grant.id == grant.id, Grant.refresh_claim == claim).values(values)
@@ -275,3 +345,21 @@ class AccessTokens:
                 await store_tokens(session, self._sealer, grant.id, tokens, lifetime)
                 return tokens.access_token
         return await self.get_access_token(grant.id)
+
+
+def _claim_pauses() -> Iterator[float]:
+    """Yield the seconds to wait between two looks at a claim that another caller has."""
+    pause = CLAIM_POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * CLAIM_POLL_GROWTH, MAX_CLAIM_POLL_SECONDS)
+
+
+def _delay_after(error: ConnectorError, delays: Iterator[float]) -> float | None:
+    """Return the seconds until the next attempt; None when it was the last, or the vendor asks for a longer wait."""
+    delay = next(delays, None)
+    if delay is None:
+        return None
+    asked = error.retry_after if isinstance(error, RateLimited) else None
+    delay = max(delay * random.uniform(0.8, 1.2), asked or 0)  # noqa: S311 - jitter
+    return delay if delay <= MAX_RETRY_SECONDS else None

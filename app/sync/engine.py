@@ -86,7 +86,13 @@ class Engine:
         is_empty = settings.is_acknowledged_empty
         self.receiver = WebhookReceiver(db, sealer, connector, config, self.worker.wake, answers_empty=is_empty)
         self.status = StatusReader(
-            clock, sealer, connector, config, settings.limits.per_day, is_scheduled=settings.is_scheduled
+            clock,
+            sealer,
+            connector,
+            config,
+            settings.limits.per_day,
+            settings.interval,
+            is_scheduled=settings.is_scheduled,
         )
 
     def _runner_dependencies(self, clock: Clock) -> RunnerDependencies:
@@ -121,6 +127,7 @@ class Engine:
 
         Raises:
             NoTenantSelected: nothing is selected that could be synced.
+            ReconnectRequired: the connection is dead for everything that is selected.
             UnknownTenant: one of those named is not selected.
         """
         selected = await tenants.require_syncable_ids(session, self.vendor)
@@ -140,6 +147,7 @@ class Engine:
 
         Raises:
             NoTenantSelected: nothing is selected that could be compared.
+            ReconnectRequired: the connection is dead for everything that is selected.
         """
         selected = await tenants.require_syncable_ids(session, self.vendor)
         return await runs.open_run(session, runs.RunRequest(self.vendor, RunTrigger.RECONCILE, selected, actor))

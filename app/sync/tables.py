@@ -107,10 +107,10 @@ class Lease(Table):
 class RateLimitBudget(Table):
     """The state of the rate limiter for one tenant; the row with an empty `tenant_id` is that of the whole app.
 
-    `slots`: instants of the calls of the last minute. `free_at`: when the app-wide rate allows the next call.
-    `blocked_until` and `blocked_by`: until when a 429 asked to pause, and which limit it named. `day_calls` and
-    `day_remaining`: our own count of the day and the vendor's. The SQL function `take_call` reads and writes a row in
-    one statement.
+    `slots`: instants of the calls of the last minute; `webhook_slots`: those of them that webhooks caused. `free_at`:
+    when the app-wide rate allows the next call. `blocked_until` and `blocked_by`: until when a 429 asked to pause, and
+    which limit it named. `day_calls` and `day_remaining`: our own count of the day and the vendor's. The SQL function
+    `take_call` reads and writes a row in one statement.
     """
 
     __tablename__ = "sync_budgets"
@@ -118,6 +118,7 @@ class RateLimitBudget(Table):
     vendor: Mapped[str] = mapped_column(Text, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(Text, primary_key=True)
     slots: Mapped[list[datetime]] = mapped_column(ARRAY(Instant), server_default=text("'{}'::timestamptz[]"))
+    webhook_slots: Mapped[list[datetime]] = mapped_column(ARRAY(Instant), server_default=text("'{}'::timestamptz[]"))
     free_at: Mapped[datetime | None] = mapped_column(Instant)
     blocked_until: Mapped[datetime | None] = mapped_column(Instant)
     blocked_by: Mapped[str | None] = mapped_column(Text)
@@ -220,6 +221,11 @@ class WebhookEvent(Table):
     """One webhook event, however often it was delivered.
 
     The table's name is fixed by the contract; the column `vendor` lets other vendors' events be stored here too.
+
+    Attributes:
+        attempts: how often its row was asked for.
+        answers_without_row: how many of the attempts were answered well and yet did not bring a row that can be read;
+            the other attempts failed.
     """
 
     __tablename__ = "xero_webhook_events"
@@ -241,6 +247,7 @@ class WebhookEvent(Table):
     processed_at: Mapped[datetime | None] = mapped_column(Instant)
     due_at: Mapped[datetime] = mapped_column(Instant, server_default=text("wall_clock()"))
     is_replay: Mapped[bool] = mapped_column(server_default=text("false"))
+    answers_without_row: Mapped[int] = mapped_column(server_default="0")
 
     __table_args__ = (
         UniqueConstraint("vendor", "tenant_id", "resource_id", "category", "event_type", "event_at"),

@@ -108,6 +108,8 @@ class TenantRunner:
         self._db = FencedDatabase(dependencies.db, lease, dependencies.write_slots)
         # The runs under way, with what triggered them.
         self._active_runs: dict[asyncio.Task[None], RunTrigger] = {}
+        # The one drain under way, if any.
+        self._active_drains: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Work until nothing is left to do, the lease is lost, or this replica stops; then release the lease."""
@@ -122,7 +124,7 @@ class TenantRunner:
             await asyncio.shield(self._keeper.release(heartbeat))
 
     async def _work(self) -> None:
-        """Execute runs, and drain the inbox beside them, so that a long first sync delays no webhook."""
+        """Execute runs and drain the inbox beside them, so that a long one of either does not delay the other."""
         async with self._db.transaction() as session:
             is_synced = await tenants.is_synced(session, self._vendor, self._tenant_id)
         if not is_synced:
@@ -131,10 +133,10 @@ class TenantRunner:
         client = self._make_client()
         drain = Drain(self._db, client, self._dependencies.connector)
         try:
-            while await self._start_run(client) or await drain.run() or self._active_runs:
+            while await self._start_run(client) or await self._start_drain(drain) or self._active_runs:
                 await self._wait_for_progress()
         finally:
-            await cancel_and_wait(self._active_runs)
+            await cancel_and_wait([*self._active_runs, *self._active_drains])
 
     def _make_client(self) -> TenantClient:
         shared = self._dependencies
@@ -158,17 +160,23 @@ class TenantRunner:
             self._active_runs[asyncio.create_task(self._execute_run(client, work))] = work[0].trigger
         return bool(work)
 
+    async def _start_drain(self, drain: Drain) -> bool:
+        """Start a drain of the events that are due, unless one is under way; return whether one is."""
+        if not self._active_drains and (events := await drain.find_due()):
+            self._active_drains.add(asyncio.create_task(drain.process(events)))
+        return bool(self._active_drains)
+
     async def _wait_for_progress(self) -> None:
-        """Return when a run ends or it is time to drain the inbox again; an error that broke a run is raised."""
-        if not self._active_runs:
-            return
+        """Return when a run or drain ends or it is time to look for work again; an error that broke one is raised."""
+        active = {*self._active_runs, *self._active_drains}
         pause = asyncio.create_task(self._dependencies.clock.sleep(DRAIN_SECONDS))
         try:
-            done, _ = await asyncio.wait({pause, *self._active_runs}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({pause, *active}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_and_wait([pause])
-        for task in done & self._active_runs.keys():
-            del self._active_runs[task]
+        for task in done & active:
+            self._active_runs.pop(task, None)
+            self._active_drains.discard(task)
             task.result()
 
     async def _execute_run(self, client: TenantClient, work: Sequence[WorkItem]) -> None:

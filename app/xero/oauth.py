@@ -19,6 +19,7 @@ from app.connector import (
     ConsentRequest,
     GrantRefused,
     RequestRejected,
+    ScopeRefused,
     TokenSet,
     VendorUnavailable,
 )
@@ -53,8 +54,9 @@ WORDS: Mapping[str, tuple[type[ConnectorError], str]] = MappingProxyType(
     {
         "invalid_grant": (GrantRefused, "Xero no longer accepts this code or refresh token; connect Xero again."),
         "invalid_client": (AppRejected, REJECTED),
-        "unauthorized_client": (AppRejected, REJECTED),
-        "invalid_scope": (AppRejected, REJECTED),
+        # Xero answers either to an app that may not ask for a scope, such as the broad one since 2 March 2026.
+        "unauthorized_client": (ScopeRefused, REJECTED),
+        "invalid_scope": (ScopeRefused, REJECTED),
         "unsupported_grant_type": (AppRejected, REJECTED),
         "unsupported_response_type": (AppRejected, REJECTED),
     }

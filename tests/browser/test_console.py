@@ -20,6 +20,7 @@ OUTCOMES = {
     "invalid_state": "not started here",
     "expired_state": "took too long",
     "exchange_failed": "refused to finish",
+    "scope_refused": "other permissions",
     "missing_scope": "permission is missing",
     "missing_offline_access": "30 minutes only",
     "no_tenants": "No organisation to sync",
@@ -198,6 +199,18 @@ async def test_every_outcome_of_a_consent_is_explained(page, synced):
         await page.goto(f"{synced.url}/console?xero={code}")
         await expect(page.locator(f"[data-outcome={code}]")).to_contain_text(words)
         assert urlsplit(page.url).query == ""
+
+
+async def test_a_refused_set_of_permissions_is_followed_by_the_other(page, dsn):
+    async with open_site(dsn, replace(SIMULATOR_OPTIONS, app_may_ask_broad_scopes=False)) as site:
+        await page.goto(site.link())
+        await page.get_by_role("button", name="Connect Xero").click()
+        await expect(page.locator("[data-outcome=scope_refused]")).to_be_visible()
+
+        await page.get_by_role("button", name="Connect with the other permissions").click()
+
+        await expect(page.locator("[data-outcome=connected]")).to_be_visible()
+        assert (await site.read(INTEGRATION))["scope_set"] == "granular"
 
 
 async def test_a_viewer_sees_everything_but_no_button_that_changes_something(page, synced):

@@ -185,6 +185,27 @@ async def test_grants_of_tenants_are_filled_in_and_those_that_older_replicas_sto
     await replica.execute(CONSENT_OF_THE_SECOND)
     listed = "SELECT tenant_id FROM tenant_grants WHERE lost_at IS NULL AND refused_at IS NULL ORDER BY tenant_id"
     assert [row["tenant_id"] for row in await replica.fetch(listed)] == ["kept", "new"]
+
+
+async def call_until(is_done, take_call):
+    decisions = []
+    while not is_done.is_set():
+        decisions.append(await take_call.fetchval())
+    return decisions
+
+
+async def test_a_replica_of_the_release_before_is_given_permits_while_the_calls_of_webhooks_begin_to_be_counted(
+    empty_dsn,
+):
+    in_thread(lambda: migrate(empty_dsn, "0002"))
+    replica = await asyncpg.connect(for_asyncpg(empty_dsn))
+    take_call = await replica.prepare("SELECT decision FROM take_call('xero', 'a tenant', 9000, 1000000, 50000, 0)")
+    is_done = asyncio.Event()
+    calling = asyncio.create_task(call_until(is_done, take_call))
+    await asyncio.to_thread(migrate, empty_dsn, "0006")
+    is_done.set()
+    assert set(await calling) == {"go"}
+    assert await take_call.fetchval() == "go"
     await replica.close()
 
 

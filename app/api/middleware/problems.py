@@ -14,6 +14,7 @@ from app.connections.errors import (
     ManagedByEnvironment,
     NotConfigured,
     NoTenantSelected,
+    ReconnectRequired,
     UnknownTenant,
 )
 from app.crypto import SealBroken
@@ -33,6 +34,7 @@ PROBLEM_CODES: dict[type[Exception], str] = {
     ManagedByEnvironment: "managed_by_environment",
     NoTenantSelected: "no_tenant_selected",
     NotConfigured: "not_configured",
+    ReconnectRequired: "reconnect_required",
     SealBroken: "internal_error",
     UnknownAlert: "not_found",
     UnknownCustomer: "unknown_customer",

@@ -15,6 +15,7 @@ export const CONSENT_OUTCOMES = {
   invalid_state: ["critical", "This sign-in was not started here", "The response from Xero does not belong to a sign-in that this browser started. Press Connect Xero again, in this tab, and allow cookies for this site."],
   expired_state: ["warning", "The attempt took too long", "A sign-in at Xero is valid for ten minutes. Nothing has changed; press Connect Xero again."],
   exchange_failed: ["critical", "Xero refused to finish the connection", "Usual causes: the client secret is wrong, the redirect URI differs, or Xero did not respond. Check both below and try again."],
+  scope_refused: ["critical", "Xero does not let this app ask for these permissions", "Nothing was saved. Apps made on or after 2 March 2026 may only ask for the single permissions, older ones for either. Connect again with the other permissions."],
   missing_scope: ["critical", "One permission is missing", "Xero is connected, but did not grant every permission. What is missing is named below; review the permissions and allow them."],
   missing_offline_access: ["critical", "Xero gave access for 30 minutes only", "The permission offline_access was not granted, so the connection was not saved. Connect again and allow it."],
   no_tenants: ["warning", "No organisation to sync", "No accounting organisation was ticked on Xero's page (practices carry no billing data). Connect again and tick at least one."],

@@ -1,11 +1,12 @@
 /** The set-up page: reads the state of the integration every few seconds and updates its cards. */
 
 import { get, getAll, INTEGRATION_PATH } from "/console/js/api.js";
+import { redirectWithOtherScopes } from "/console/js/consent.js";
 import { credentialsForm } from "/console/js/credentials_form.js";
 import { disconnectDialog } from "/console/js/disconnect_dialog.js";
-import { element, fill } from "/console/js/dom.js";
+import { element, fill, whileBusy } from "/console/js/dom.js";
 import { consentOutcome } from "/console/js/labels.js";
-import { notice, problemNotice } from "/console/js/notices.js";
+import { notice, problemNotice, resultArea } from "/console/js/notices.js";
 import { preflightCheck } from "/console/js/preflight_check.js";
 import { statusCard } from "/console/js/status_card.js";
 import { syncCard } from "/console/js/sync_card.js";
@@ -57,7 +58,7 @@ export function showSetup(page, session) {
   fill(page,
     element("h1", { tabindex: "-1" }, "Xero"),
     element("p", { class: "lead" }, "Invoices, payments and credit notes of your Xero organisations, next to everything else about a customer. Nothing is ever written to Xero."),
-    consentOutcomeNotice(),
+    consentOutcomeNotice(session),
     errorArea,
     body,
   );
@@ -79,7 +80,7 @@ function cardOrder(state, isAdmin) {
 }
 
 /** Show how the consent ended. The outcome code is removed from the URL, so that a reload does not show it again. */
-function consentOutcomeNotice() {
+function consentOutcomeNotice(session) {
   const parameters = new URLSearchParams(location.search);
   const code = parameters.get("xero");
   if (!code) return null;
@@ -87,7 +88,15 @@ function consentOutcomeNotice() {
   const remaining = parameters.toString();
   history.replaceState(null, "", location.pathname + (remaining ? `?${remaining}` : "") + location.hash);
   const [tone, title, body] = consentOutcome(code);
-  const box = notice(tone, title, body, element("p", null, element("button", { type: "button", class: "plain", onclick: () => box.remove() }, "Dismiss")));
+  const retry = code === "scope_refused" && session.isAdmin && otherScopesButton();
+  const box = notice(tone, title, body, retry, element("p", null, element("button", { type: "button", class: "plain", onclick: () => box.remove() }, "Dismiss")));
   box.dataset.outcome = code;
   return box;
+}
+
+/** The next step where Xero refuses one set of permissions: the same consent with the other set. */
+function otherScopesButton() {
+  const result = resultArea();
+  const connect = (event) => whileBusy(event.currentTarget, "Going to Xero…", () => result.attempt(redirectWithOtherScopes));
+  return [element("p", null, element("button", { type: "button", class: "primary", onclick: connect }, "Connect with the other permissions")), result.node];
 }

@@ -45,11 +45,20 @@ class Paused(RuntimeError):
 
 
 class Priority(Enum):
-    """What a call is for. `INTERACTIVE`: a person waits for it. It and `WEBHOOK` may use calls that `SYNC` may not."""
+    """What a call is for, which decides what share of the limits it may use.
+
+    `SYNC`: a pull. `INTERACTIVE`: a pull that a person waits for. `WEBHOOK`: the rows that events name.
+    `WEBHOOK_RETRY`: rows that a good answer has already left out, which most likely do not exist.
+    """
 
     SYNC = "sync"
     INTERACTIVE = "interactive"
     WEBHOOK = "webhook"
+    WEBHOOK_RETRY = "webhook_retry"
+
+    @property
+    def is_webhook(self) -> bool:
+        return self in (Priority.WEBHOOK, Priority.WEBHOOK_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +82,20 @@ class RateLimits:
     vendor_per_day: int
 
     def minute_allowance(self, priority: Priority) -> int:
-        """Return how many calls a minute this priority may use; a fifteenth is reserved for the higher ones."""
+        """Return how many of a tenant's calls a minute those of this priority's kind, webhooks or pulls, may be.
+
+        Webhooks leave pulls half of the minute, however many events wait. Pulls leave a fifteenth to webhooks and to
+        people, unless a person waits for the pull itself.
+        """
+        if priority.is_webhook:
+            return max(1, self.per_minute // 2)
         return self.per_minute - self.per_minute // 15 if priority is Priority.SYNC else self.per_minute
 
     def day_allowance(self, priority: Priority) -> tuple[int, int]:
-        """Return how many calls a day this priority may use, and how many must remain by the vendor's own count."""
+        """Return how many calls a day this priority may use, and how many must remain by the vendor's own count.
+
+        What lies above `pause_at` is for webhooks that have not yet shown that their row does not come.
+        """
         if priority is Priority.WEBHOOK:
             return self.per_day, 0
         # What must remain by the vendor's count is a share of the vendor's day, however high the setting is.
@@ -93,11 +111,13 @@ class Permit:
         wait: 0 when the call may be made, else the seconds after which to ask again.
         slot: the instant the call counts from; None when it may not be made.
         asked_at: our own clock before the permit was asked for.
+        priority: what the call is for.
     """
 
     wait: float
     slot: datetime | None
     asked_at: datetime
+    priority: Priority = Priority.SYNC
 
 
 class RateLimiter:
@@ -132,30 +152,39 @@ class RateLimiter:
         decision, seconds, slot = await self._take_call(tenant_id, priority)
         if decision == "go":
             await self._clock.sleep(seconds)
-            return Permit(0, slot, asked_at)
+            return Permit(0, slot, asked_at, priority)
         if decision == "day" or seconds > self._max_wait:
             raise Paused(await self._reason_of(tenant_id, decision), seconds)
         wait = min(seconds + random.uniform(0, 0.05), seconds * 1.5 + 0.01)  # noqa: S311 - jitter
-        return Permit(wait, None, asked_at)
+        return Permit(wait, None, asked_at, priority)
 
     async def release(self, tenant_id: str, permit: Permit) -> None:
         """Count a finished call from its end if it took so long that the vendor may have counted it late."""
         if self._clock.now() - permit.asked_at <= timedelta(seconds=NETWORK_SLACK_SECONDS):
             return
         row_key = (RateLimitBudget.vendor == self._vendor, RateLimitBudget.tenant_id == tenant_id)
-        slots = func.array_append(func.array_remove(RateLimitBudget.slots, permit.slot), func.wall_clock())
         async with self._db.transaction() as session:
-            await session.execute(update(RateLimitBudget).where(*row_key).values(slots=slots))
+            # Read once, because a call is found to be a webhook's by the same instant in both columns.
+            ended_at = (await session.scalars(select(func.wall_clock()))).one()
+            columns = (
+                [RateLimitBudget.slots, RateLimitBudget.webhook_slots]
+                if permit.priority.is_webhook
+                else [RateLimitBudget.slots]
+            )
+            slots = {slots: func.array_append(func.array_remove(slots, permit.slot), ended_at) for slots in columns}
+            await session.execute(update(RateLimitBudget).where(*row_key).values(slots))
 
     async def _take_call(self, tenant_id: str, priority: Priority) -> tuple[str, float, datetime | None]:
         day_share, day_reserve = self.limits.day_allowance(priority)
         result = func.take_call(
             self._vendor,
             tenant_id,
-            self.limits.minute_allowance(priority),
+            self.limits.per_minute,
             self.limits.app_per_minute,
             day_share,
             day_reserve,
+            priority.is_webhook,
+            self.limits.minute_allowance(priority),
         ).table_valued("decision", "seconds", "slot")
         async with self._db.transaction() as session:
             # Autocommit: a process suspended between statement and commit would block every call of the app.

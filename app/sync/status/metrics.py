@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import case, extract, func, select
+from sqlalchemy import and_, case, extract, func, or_, select
 
 from app.connections.reach import is_unreached
 from app.connections.states import TenantHealth
 from app.connections.tables import Tenant
 from app.db import Session
+from app.sync.status.tenants import STALE_AFTER_INTERVALS
 from app.sync.webhooks.inbox import inbox_state
 
 
@@ -31,12 +33,16 @@ class SyncMetrics:
     signature_failures: int
 
 
-async def read_sync_metrics(session: Session, vendor: str) -> SyncMetrics:
-    """Read the metrics from the tables."""
+async def read_sync_metrics(session: Session, vendor: str, interval: timedelta) -> SyncMetrics:
+    """Read the metrics from the tables; `interval` is the time between two ticks."""
     selected = (Tenant.vendor == vendor, Tenant.is_selected)
+    is_stale = and_(
+        Tenant.health.in_([TenantHealth.HEALTHY, TenantHealth.PARTIAL]),
+        Tenant.data_as_of < func.wall_clock() - STALE_AFTER_INTERVALS * interval,
+    )
     health = case(
         (Tenant.removed_at.is_not(None), TenantHealth.REMOVED),
-        (is_unreached(), TenantHealth.FAILING),
+        (or_(is_unreached(), is_stale), TenantHealth.FAILING),
         else_=Tenant.health,
     )
     shown = select(health.label("health")).where(*selected).subquery()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.clock import Clock
 from app.connections import grants, reach, status, tenants, vendor_app
@@ -56,16 +56,18 @@ class StatusReader:
         connector: the vendor.
         config: the vendor app as the environment has it.
         daily_cap: calls per tenant and day.
+        interval: the time between two ticks.
         is_scheduled: whether this replica's scheduler runs, so that a next tick can be told.
     """
 
-    def __init__(  # noqa: PLR0913 - each is shown
+    def __init__(  # noqa: PLR0913, PLR0917 - each is shown
         self,
         clock: Clock,
         sealer: Sealer,
         connector: Connector,
         config: VendorConfig,
         daily_cap: int,
+        interval: timedelta,
         *,
         is_scheduled: bool,
     ) -> None:
@@ -75,6 +77,7 @@ class StatusReader:
         self._config = config
         self._vendor = connector.vendor
         self._daily_cap = daily_cap
+        self._interval = interval
         self._is_scheduled = is_scheduled
 
     async def read_overview(self, session: Session) -> Overview:
@@ -113,11 +116,11 @@ class StatusReader:
 
     async def read_tenants(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:
         """Return how the sync of each of these tenants stands."""
-        return await read_tenant_views(session, self._vendor, self._clock, self._daily_cap, rows)
+        return await read_tenant_views(session, self._vendor, self._clock, self._daily_cap, self._interval, rows)
 
     async def read_metrics(self, session: Session) -> SyncMetrics:
         """Return what Prometheus is told of this vendor's sync."""
-        return await read_sync_metrics(session, self._vendor)
+        return await read_sync_metrics(session, self._vendor, self._interval)
 
     async def read_usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
         """Return the usage of the last days, and the bytes of the current month by tenant."""

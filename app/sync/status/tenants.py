@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 
@@ -14,6 +14,9 @@ from app.db import Session
 from app.sync import runs
 from app.sync.client import usage
 from app.sync.tables import Cursor, RateLimitBudget, ResourceStatus, RunResource
+
+# Data are stale when they are older than so many intervals between two ticks: more than one sync has come to no end.
+STALE_AFTER_INTERVALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,18 @@ class SyncState:
     bytes_this_month: dict[str, int]
     next_tick_at: datetime | None
     daily_cap: int
+    stale_after: timedelta
     now: datetime
 
+    def is_stale(self, row: Tenant) -> bool:
+        """Say whether a tenant that was synced whole once has not been for too long."""
+        return row.data_as_of is not None and self.now - row.data_as_of > self.stale_after
 
-async def read_tenant_views(
-    session: Session, vendor: str, clock: Clock, daily_cap: int, rows: Sequence[Tenant]
+
+async def read_tenant_views(  # noqa: PLR0913, PLR0917 - each is shown
+    session: Session, vendor: str, clock: Clock, daily_cap: int, interval: timedelta, rows: Sequence[Tenant]
 ) -> list[TenantView]:
-    """Return the views of these tenants, in their order."""
+    """Return the views of these tenants, in their order; `interval` is the time between two ticks."""
     schedule = await runs.schedule_of(session, vendor)
     sync_state = SyncState(
         syncing=await _syncing_tenants(session, rows),
@@ -80,6 +88,7 @@ async def read_tenant_views(
         bytes_this_month=await usage.bytes_of_month(session, vendor, clock.now()),
         next_tick_at=schedule.due_at if schedule else None,
         daily_cap=daily_cap,
+        stale_after=STALE_AFTER_INTERVALS * interval,
         now=clock.now(),
     )
     return [_view(row, sync_state) for row in rows]
@@ -108,32 +117,51 @@ def _view(row: Tenant, sync_state: SyncState) -> TenantView:
     )
 
 
-def _reason_of(row: Tenant, sync_state: SyncState) -> Reason | None:
-    if row.removed_at:
-        return REMOVED
-    if not (row.reason_code and row.is_selected) or _is_pause_over(row, sync_state):
-        return None
-    return Reason(row.reason_code, row.reason_message or "")
-
-
-def _is_pause_over(row: Tenant, sync_state: SyncState) -> bool:
-    return row.paused_until is not None and row.paused_until <= sync_state.now
-
-
 def _health_of(row: Tenant, sync_state: SyncState) -> TenantHealth:
-    """Return a tenant's health; a pause that is over no longer counts, whether or not a pull came since."""
-    is_pause_over = _is_pause_over(row, sync_state)
-    if row.removed_at:
-        return TenantHealth.REMOVED
-    if not row.is_selected:
-        return TenantHealth.NOT_SELECTED
-    if row.reason_code and row.health != TenantHealth.PARTIAL and not is_pause_over:
+    """Return a tenant's health: what a sync stored, unless something that is known now says otherwise."""
+    if row.removed_at or not row.is_selected:
+        return TenantHealth.REMOVED if row.removed_at else TenantHealth.NOT_SELECTED
+    if _stored_problem(row, sync_state):
         return TenantHealth(row.health)
     if row.data_as_of is None:
         return TenantHealth.FIRST_SYNC
     if row.tenant_id in sync_state.syncing:
         return TenantHealth.SYNCING
-    return TenantHealth.HEALTHY if is_pause_over else TenantHealth(row.health)
+    if sync_state.is_stale(row):
+        return TenantHealth.FAILING
+    return TenantHealth.HEALTHY if _is_pause_over(row, sync_state) else TenantHealth(row.health)
+
+
+def _stored_problem(row: Tenant, sync_state: SyncState) -> bool:
+    """Say whether a sync ended with a problem that holds all of the tenant up, and that has not passed by itself."""
+    return bool(row.reason_code) and row.health != TenantHealth.PARTIAL and not _is_pause_over(row, sync_state)
+
+
+def _is_pause_over(row: Tenant, sync_state: SyncState) -> bool:
+    """Say whether a pause has ended, which then no longer counts, whether or not a pull came since."""
+    return row.paused_until is not None and row.paused_until <= sync_state.now
+
+
+def _reason_of(row: Tenant, sync_state: SyncState) -> Reason | None:
+    if row.removed_at:
+        return REMOVED
+    if not row.is_selected:
+        return None
+    if sync_state.is_stale(row) and not _stored_problem(row, sync_state):
+        return Reason(ReasonCode.DATA_STALE, _explain_staleness(row, sync_state))
+    if row.reason_code and not _is_pause_over(row, sync_state):
+        return Reason(row.reason_code, row.reason_message or "")
+    return None
+
+
+def _explain_staleness(row: Tenant, sync_state: SyncState) -> str:
+    """Return since when no sync came to its end, what is known of why, and what to do."""
+    since = f"No sync has come to its end for a while: the figures are of {row.data_as_of:%d %b %Y, %H:%M} UTC."
+    if row.tenant_id in sync_state.syncing:
+        return f"{since} One is under way; if it takes long, Recent runs show what it waits for."
+    if sync_state.next_tick_at and sync_state.next_tick_at < sync_state.now - sync_state.stale_after:
+        return f"{since} The schedule has stopped: ask whoever runs this service to start it, or press Sync now."
+    return f"{since} Press Sync now; if that does not end either, Recent runs show what stops it."
 
 
 async def _syncing_tenants(session: Session, rows: Sequence[Tenant]) -> set[str]:

@@ -146,6 +146,7 @@ async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str,
     again = {
         "status": EventStatus.PENDING,
         "attempts": 0,
+        "answers_without_row": 0,
         "error": None,
         "due_at": func.wall_clock(),
         "is_replay": True,

@@ -147,9 +147,21 @@ async def test_tenants_without_billing_data_are_not_listed(dsn):
         assert await count_stored(harness) == (0, 0)
 
 
+@pytest.mark.parametrize("word", ["invalid_scope", "unauthorized_client"])
+async def test_scopes_that_are_refused_when_the_code_is_exchanged_are_told_apart_from_other_failures(harness, word):
+    [tenant_id] = await harness.connect_and_sync()
+    grant = await harness.query("SELECT * FROM grants")
+    await harness.add_fault("oauth_error", path="/connect/token", text=word)
+    assert (await harness.give_consent(return_to="/a")).endswith("/a?xero=scope_refused")
+    assert await harness.query("SELECT * FROM grants") == grant
+    assert (await harness.sync())["status"] == "succeeded"
+    assert list(await harness.selected_tenants()) == [tenant_id]
+
+
 async def test_an_app_that_may_not_ask_for_the_broad_scope_ends_as_refused_by_xero(dsn):
     async with open_harness(dsn, options={"app_may_ask_broad_scopes": False}) as harness:
-        assert (await harness.give_consent()).endswith("?xero=exchange_failed")
+        assert (await harness.give_consent()).endswith("?xero=scope_refused")
+        assert await count_stored(harness) == (0, 0)
         assert (await harness.give_consent(scope_set="granular")).endswith("?xero=connected")
         assert (await harness.integration_status())["scope_set"] == "granular"
 

@@ -41,11 +41,21 @@ async def test_nothing_syncs_until_an_organisation_is_selected(harness):
 
 async def test_sync_now_without_an_active_grant_says_to_connect_again(harness):
     await harness.connect_and_sync()
-    await harness.execute("UPDATE grants SET state = 'reconnect_required'")
-    for path in ("sync", "reconcile"):
-        response = await harness.call("POST", f"{INTEGRATION}/{path}")
-        assert (response.status_code, response.json()["code"]) == (409, "no_tenant_selected")
-        assert "connect again" in response.json()["detail"]
+    for state in ("reconnect_required", "disconnected"):
+        await harness.execute("UPDATE grants SET state = :state", state=state)
+        for path in ("sync", "reconcile"):
+            response = await harness.call("POST", f"{INTEGRATION}/{path}")
+            assert (response.status_code, response.json()["code"]) == (409, "reconnect_required")
+            assert "Connect again" in response.json()["detail"]
+    assert len((await harness.read(f"{INTEGRATION}/runs"))["items"]) == 1
+
+
+async def test_sync_now_without_an_organisation_that_still_exists_says_to_pick_others(harness):
+    await harness.connect_and_sync()
+    await harness.execute("UPDATE tenants SET removed_at = now()")
+    response = await harness.call("POST", f"{INTEGRATION}/sync")
+    assert (response.status_code, response.json()["code"]) == (409, "no_tenant_selected")
+    assert "pick others" in response.json()["detail"]
 
 
 async def test_the_selection_is_the_whole_selection(harness):

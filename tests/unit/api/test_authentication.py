@@ -100,8 +100,10 @@ async def test_an_unknown_role_is_403(role):
         {"aud": None},
         {"aud": "another"},
         {"aud": ["another"]},
-        {"nbf": NOON.timestamp() + 60},
+        {"nbf": NOON.timestamp() + 61},
         {"nbf": "now"},
+        {"iat": NOON.timestamp() + 61},
+        {"iat": "now"},
         {"sub": "x" * 256},
         {"sub": "a\0b"},
     ],
@@ -111,9 +113,22 @@ async def test_a_token_with_wrong_times_audience_or_subject_is_401(changes):
     assert (problem.status_code, problem.headers) == (401, {"WWW-Authenticate": "Bearer"})
 
 
-async def test_not_before_has_leeway_and_a_token_without_a_subject_is_unnamed():
-    actor = await verifier().verify(sign(nbf=NOON.timestamp() + 3, sub=None))
-    assert actor.subject == "unnamed"
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+async def test_an_issuer_whose_clock_is_a_minute_ahead_is_believed_and_one_further_ahead_is_told_so(claim):
+    assert await verifier().verify(sign(**{claim: NOON.timestamp() + 60}))
+    problem = await rejection_of(sign(**{claim: NOON.timestamp() + 60.5}))
+    assert problem.status_code == 401
+    assert "clocks" in problem.detail
+    assert "differ" in problem.detail
+
+
+async def test_a_clock_that_is_ahead_does_not_lengthen_a_token():
+    problem = await rejection_of(sign(exp=NOON.timestamp(), nbf=NOON.timestamp() + 30))
+    assert "expired" in problem.detail
+
+
+async def test_a_token_without_a_subject_is_unnamed():
+    assert (await verifier().verify(sign(sub=None))).subject == "unnamed"
 
 
 @pytest.mark.parametrize(

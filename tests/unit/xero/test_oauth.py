@@ -17,6 +17,7 @@ from app.connector import (
     GrantRefused,
     RateLimited,
     RequestRejected,
+    ScopeRefused,
     TokenSet,
     VendorUnavailable,
 )
@@ -181,8 +182,8 @@ HTML = "<html><body>invalid_grant</body></html>"
         (400, '{"error":"invalid_grant","error_description":"Token has been expired or revoked."}', GrantRefused),
         (400, '{"error":"invalid_client"}', AppRejected),
         (401, '{"error":"invalid_client"}', AppRejected),
-        (400, '{"error":"unauthorized_client"}', AppRejected),
-        (400, '{"error":"invalid_scope"}', AppRejected),
+        (400, '{"error":"unauthorized_client"}', ScopeRefused),
+        (400, '{"error":"invalid_scope"}', ScopeRefused),
         (400, '{"error":"unsupported_grant_type"}', AppRejected),
         (400, '{"error":"invalid_request"}', RequestRejected),
         (400, '{"error":"something_new"}', RequestRejected),

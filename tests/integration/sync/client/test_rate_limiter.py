@@ -4,7 +4,7 @@ import heapq
 from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, cast
 
@@ -127,6 +127,40 @@ async def test_calls_are_reserved_for_webhooks_and_for_people_who_wait(db, clock
     assert await wait_of(rate_limiter, ORGANISATION, Priority.WEBHOOK) > 0
 
 
+async def test_webhooks_leave_half_of_the_minute_to_pulls_however_many_events_wait(db, other_db, clock):
+    here, there = (RateLimiter(database, clock, "xero", rate_limits(per_minute=30)) for database in (db, other_db))
+    webhooks = [Priority.WEBHOOK, Priority.WEBHOOK_RETRY]
+    assert [await wait_of(here, ORGANISATION, webhooks[number % 2]) for number in range(15)] == [0] * 15
+    for priority in webhooks:
+        assert 59 < await wait_of(there, ORGANISATION, priority) < 62
+    assert [await wait_of(there, ORGANISATION) for _ in range(15)] == [0] * 15
+    assert 59 < await wait_of(here, ORGANISATION) < 62
+
+
+async def test_pulls_and_webhooks_that_want_everything_share_each_minute_in_halves(db, clock):
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=30))
+    calls: dict[Priority, list[datetime]] = {Priority.SYNC: [], Priority.WEBHOOK: []}
+    for _ in range(10 * 60):
+        # Webhooks ask first, and ask again as long as they are given anything.
+        for priority in (Priority.WEBHOOK, Priority.SYNC):
+            while not await wait_of(rate_limiter, ORGANISATION, priority):
+                calls[priority].append(clock.now())
+        await clock.advance(1)
+    assert most_in_a_minute(calls[Priority.WEBHOOK]) <= 15
+    assert len(calls[Priority.SYNC]) >= 0.9 * 15 * 10
+    assert most_in_a_minute(sorted(chain.from_iterable(calls.values()))) <= 30
+
+
+async def test_a_slow_call_of_a_webhook_still_counts_as_a_webhooks(db, clock):
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=2))
+    permit = await rate_limiter.acquire(ORGANISATION, Priority.WEBHOOK)
+    await clock.advance(40)
+    await rate_limiter.release(ORGANISATION, permit)
+    await clock.advance(40)
+    assert 20 < await wait_of(rate_limiter, ORGANISATION, Priority.WEBHOOK) < 22
+    assert await wait_of(rate_limiter, ORGANISATION) == 0
+
+
 async def acquire_all(rate_limiter, priority=Priority.SYNC, most=200):
     """Acquire permits while none has to be waited for; return how many, and the `Paused` that ended it if any."""
     for acquired in range(most):
@@ -150,6 +184,13 @@ async def test_syncs_pause_at_their_share_of_the_day_and_leave_the_rest_to_webho
 
     await clock.advance(24 * 3600 + 1)
     assert (await acquire_all(rate_limiter))[0] == 18
+
+
+async def test_rows_that_an_answer_left_out_are_not_looked_for_with_the_last_tenth_of_the_day(db, clock):
+    rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=1000, per_day=20, pause_at=0.9))
+    acquired, paused = await acquire_all(rate_limiter, Priority.WEBHOOK_RETRY)
+    assert (acquired, paused.reason) == (18, "day_share")
+    assert (await acquire_all(rate_limiter, Priority.WEBHOOK))[0] == 2
 
 
 async def test_a_daily_cap_above_the_vendors_limit_does_not_change_what_must_remain_of_the_limit(db, clock):

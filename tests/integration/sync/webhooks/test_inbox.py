@@ -10,7 +10,7 @@ from sqlalchemy import text
 from app.billing.records import Resource
 from app.connector import Notice
 from app.sync.webhooks import inbox
-from app.sync.webhooks.drain import lock_events
+from app.sync.webhooks.attempts import lock_events
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 EVENT_AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
