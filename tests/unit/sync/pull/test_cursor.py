@@ -30,6 +30,7 @@ class ModelList:
         now: the instant of the next change.
         rows: by id, the instant of the row's last change, which is also its version.
         rejected: ids of rows that cannot be read.
+        nameless: those of them whose id cannot be read either.
         counts_the_page_alone: whether that count is of the page's rows instead of all.
         ends_with_an_empty_page: whether, without counts, no page but an empty one says that it is the last.
         withheld: by number of the call, how many of the page's first rows are not delivered.
@@ -44,6 +45,7 @@ class ModelList:
     now: datetime = START
     rows: dict[str, datetime] = field(default_factory=dict)
     rejected: frozenset[str] = frozenset()
+    nameless: frozenset[str] = frozenset()
     counts_the_page_alone: bool = False
     ends_with_an_empty_page: bool = False
     withheld: dict[int, int] = field(default_factory=dict)
@@ -72,7 +74,11 @@ class ModelList:
         return rows, Page(
             batch=Batch(),
             keys=[RowKey(row_id, stamp) for stamp, row_id in rows if row_id not in self.rejected],
-            rejected=[RejectedRow(row_id, "odd", "{}") for _, row_id in rows if row_id in self.rejected],
+            rejected=[
+                RejectedRow(None if row_id in self.nameless else row_id, "odd", "{}")
+                for _, row_id in rows
+                if row_id in self.rejected
+            ],
             row_count=len(rows),
             total_rows=len(rows if self.counts_the_page_alone else found) if self.counts else None,
             is_last=not rows or self.is_last(page, len(rows), len(found)),
@@ -354,6 +360,24 @@ def test_rows_that_are_counted_but_not_delivered_are_missing_and_read_by_the_nex
 
     assert mirror == vendor.rows
     assert (state.missing_rows, state.short_pulls) == (0, 0)
+
+
+def test_rows_missing_from_pages_read_in_both_directions_are_not_forgotten_with_the_next_bound():
+    vendor = ModelList(100)
+    vendor.add(400, timedelta())
+    vendor.now += timedelta(hours=1)
+    vendor.add(5, timedelta(seconds=1))
+    vendor.withheld = {3: 40, 9: 40}
+    state = pull_once(vendor, CursorState(), {})
+    assert vendor.requested[:11] == [1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1]
+    assert (state.missing_rows, state.next_since) == (40, None)
+
+
+def test_rows_whose_id_cannot_be_read_are_not_missing():
+    vendor = ModelList(10)
+    vendor.add(45, timedelta())
+    vendor.rejected = vendor.nameless = frozenset(sorted(vendor.rows)[::3])
+    pull_unchanged(vendor)
 
 
 def test_rows_that_never_come_are_asked_for_three_times_and_then_left_to_the_reconciliation():
