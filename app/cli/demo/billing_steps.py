@@ -19,14 +19,14 @@ TIMELINE_EVENTS = 8
 async def send_psa_data(context: DemoContext) -> None:
     """Send customers, a service and a ticket as the PSA does.
 
-    One customer is spelled differently than in Xero, and two could both be the same contact in Xero. This comes before
-    the first sync, because the PSA's customers exist before Xero is connected.
+    One customer is spelled differently than in Xero, and two could both be the same contact in Xero, whose name neither
+    has letter by letter. This comes before the first sync, because the PSA's customers exist before Xero is connected.
     """
     context.begin_step("Send the PSA's customers, services and tickets")
     context.followed_customer, context.ambiguous_customer = await _choose_customers(context)
     customers = [
         {"external_id": FOLLOWED_EXTERNAL_ID, "name": f"{context.followed_customer.upper()} LTD."},
-        {"external_id": "demo-ambiguous-1", "name": context.ambiguous_customer},
+        {"external_id": "demo-ambiguous-1", "name": f"{context.ambiguous_customer} Ltd"},
         {"external_id": "demo-ambiguous-2", "name": f"The {context.ambiguous_customer} Limited"},
     ]
     service = {
