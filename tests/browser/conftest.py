@@ -4,12 +4,15 @@ import shutil
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from tests.browser.pages import open_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SKIP_REASON = "No Chromium is installed; `make browser` installs Debian's package when run as root."
+# An idle machine shows what is expected within a second or two; a busy one takes many times as long.
+TIMEOUT_MS = 60_000
+expect.set_options(timeout=TIMEOUT_MS)
 # Switch off the browser's own network requests, such as those for updates.
 CHROMIUM_OPTIONS = (
     "--disable-gpu",
@@ -85,7 +88,7 @@ async def page(browser, console_messages):
     context = await browser.new_context(
         viewport={"width": 1280, "height": 900}, locale="en-GB", timezone_id="America/Los_Angeles"
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(TIMEOUT_MS)
     opened = await context.new_page()
     opened.on(
         "console",

@@ -18,7 +18,6 @@ from simulator import main as simulator
 from simulator.options import SimulatorOptions
 from tests.support.service import INTEGRATION, JWT_SECRET, settings_for
 
-# Long, because a busy machine takes several times what an idle one does; what is waited for comes in a second or two.
 TIMEOUT_SECONDS = 60
 WEBHOOK_KEY = b"simulated-webhook-key"
 # Every call takes a tenth of a second, so that the progress of a sync is visible.
