@@ -126,6 +126,17 @@ def test_a_tenant_is_lost_only_with_its_last_equal_grant():
     assert find_last_to_expire([soon, later, lesser], soon) == later
     assert find_last_to_expire([later, soon, dead], soon) == later
     assert find_last_to_expire([candidate(FIRST)], candidate(FIRST)) == candidate(FIRST)
+    assert find_last_to_expire([candidate(THIRD), soon, later], candidate(THIRD)) == later
+
+
+def test_the_reach_of_a_tenant_chooses_among_its_own_grants():
+    reach = TenantReach(SECOND, [candidate(FIRST), candidate(SECOND, age_days=9), candidate(THIRD, age_days=8)])
+    assert reach.choose().grant_id == SECOND
+    assert reach.choose([SECOND]).grant_id == FIRST
+    assert reach.choose_to_renew() is None
+    dead = [candidate(one, GrantState.RECONNECT_REQUIRED, age_days=age) for one, age in ((FIRST, 1), (SECOND, 2))]
+    assert TenantReach(SECOND, dead).choose_to_renew().grant_id == SECOND
+    assert TenantReach().choose() is None
 
 
 ALIVE, DEAD, ENDED = GrantState.ACTIVE, GrantState.RECONNECT_REQUIRED, GrantState.DISCONNECTED
