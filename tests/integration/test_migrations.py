@@ -185,6 +185,7 @@ async def test_grants_of_tenants_are_filled_in_and_those_that_older_replicas_sto
     await replica.execute(CONSENT_OF_THE_SECOND)
     listed = "SELECT tenant_id FROM tenant_grants WHERE lost_at IS NULL AND refused_at IS NULL ORDER BY tenant_id"
     assert [row["tenant_id"] for row in await replica.fetch(listed)] == ["kept", "new"]
+    await replica.close()
 
 
 async def call_until(is_done, take_call):
