@@ -131,11 +131,11 @@ def test_a_tenant_is_lost_only_with_its_last_equal_grant():
 
 def test_the_reach_of_a_tenant_chooses_among_its_own_grants():
     reach = TenantReach(SECOND, [candidate(FIRST), candidate(SECOND, age_days=9), candidate(THIRD, age_days=8)])
-    assert reach.choose().grant_id == SECOND
-    assert reach.choose([SECOND]).grant_id == FIRST
+    assert reach.choose() == reach.candidates[1]
+    assert reach.choose([SECOND]) == reach.candidates[0]
     assert reach.choose_to_renew() is None
     dead = [candidate(one, GrantState.RECONNECT_REQUIRED, age_days=age) for one, age in ((FIRST, 1), (SECOND, 2))]
-    assert TenantReach(SECOND, dead).choose_to_renew().grant_id == SECOND
+    assert TenantReach(SECOND, dead).choose_to_renew() == dead[1]
     assert TenantReach().choose() is None
 
 

@@ -32,7 +32,8 @@ def grant(number, state=ALIVE, missing=(), expires_in_days=60):
 
 def snapshot_of(grants, selected=(), not_selected=(), removed=()):
     """Return a connection whose tenants are each given as the grants that reach it, the one in use first."""
-    tenants, reach = [], {}
+    tenants: list[Tenant] = []
+    reach: dict[str, TenantReach] = {}
     for reached in (*selected, *not_selected, *removed):
         tenant_id = f"tenant {len(tenants)}"
         is_removed = len(tenants) >= len(selected) + len(not_selected)
@@ -58,7 +59,7 @@ def shown(snapshot):
     return str(determine_state(snapshot)), codes, main and main.id.int
 
 
-ALL_IS_WELL = ("connected", [])
+ALL_IS_WELL: tuple[str, list[str]] = ("connected", [])
 
 
 @pytest.mark.parametrize(
