@@ -1,4 +1,4 @@
-"""What Prometheus is told of one vendor's sync over all replicas; an operator's alarms are built on it."""
+"""The metrics of one vendor's sync over all replicas, which Prometheus collects for an operator's alarms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

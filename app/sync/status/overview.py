@@ -119,7 +119,7 @@ class StatusReader:
         return await read_tenant_views(session, self._vendor, self._clock, self._daily_cap, self._interval, rows)
 
     async def read_metrics(self, session: Session) -> SyncMetrics:
-        """Return what Prometheus is told of this vendor's sync."""
+        """Return the metrics of this vendor's sync."""
         return await read_sync_metrics(session, self._vendor, self._interval)
 
     async def read_usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
