@@ -83,6 +83,7 @@ class DecryptedGrant:
     Attributes:
         is_fresh: the access token is good for longer than `REFRESH_MARGIN`.
         is_usable: the access token has not expired.
+        next_refresh_at: the earliest instant of the next refresh after a failed one; None after a good one.
         is_backing_off: the last refresh failed, and it is too early for another.
         has_failed: since the last good refresh one has failed although it was tried again.
     """
@@ -95,6 +96,7 @@ class DecryptedGrant:
     refresh_token: str
     is_fresh: bool
     is_usable: bool
+    next_refresh_at: datetime | None
     is_backing_off: bool
     has_failed: bool
 
@@ -192,18 +194,27 @@ class AccessTokens:
             refresh_token=self._sealer.open(grant.refresh_token_sealed or "", refresh_token_associated_data(grant.id)),
             is_fresh=expires_at - REFRESH_MARGIN > now,
             is_usable=expires_at > now,
+            next_refresh_at=grant.next_refresh_at,
             is_backing_off=grant.next_refresh_at is not None and grant.next_refresh_at > now,
             has_failed=grant.refusals > 0,
         )
 
     async def _claim(self, grant: DecryptedGrant) -> UUID | None:
-        """Claim the refresh of this token set and return the claim; None when another caller has it."""
+        """Claim the refresh of this token set and return the claim; None when it has to be read again.
+
+        Another caller has the claim, or has refreshed the tokens or failed to since the grant was read: whoever decided
+        by the older row has to decide again, or one failure would be followed by as many attempts as there are callers.
+        """
         claim = uuid4()
         is_unclaimed = or_(Grant.refresh_claim.is_(None), Grant.refresh_claimed_until < func.wall_clock())
+        is_as_read = (
+            Grant.version == grant.version,
+            Grant.next_refresh_at.is_not_distinct_from(grant.next_refresh_at),
+        )
         until = func.wall_clock() + timedelta(seconds=CLAIM_SECONDS)
         statement = (
             update(Grant)
-            .where(Grant.id == grant.id, Grant.version == grant.version, Grant.state == GrantState.ACTIVE, is_unclaimed)
+            .where(Grant.id == grant.id, *is_as_read, Grant.state == GrantState.ACTIVE, is_unclaimed)
             .values(refresh_claim=claim, refresh_claimed_until=until)
             .returning(Grant.id)
         )

@@ -8,6 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 from sqlalchemy import text
+from typing_extensions import override
 
 from app.clock import SystemClock
 from app.connections import grants
@@ -246,6 +247,30 @@ async def die_before_the_commit(replicas):
     with pytest.raises(MemoryError):
         await replicas.access()
     assert (await replicas.grant())["refresh_claim"] is not None
+
+
+async def test_who_read_the_grant_before_a_refresh_failed_does_not_try_again_at_once(replicas):
+    failed = asyncio.Event()
+
+    class LateCaller(AccessTokens):
+        """Reads the grant while another caller refreshes it, and claims only after that refresh has failed."""
+
+        @override
+        async def _claim(self, grant):
+            await failed.wait()
+            return await super()._claim(grant)
+
+    late = LateCaller(replicas.dbs[1], replicas.sealer, replicas.connector, CONFIG, replicas.clock)
+    await replicas.expire()
+    await replicas.fault("server_error", times=None)
+    waiting = asyncio.create_task(replicas.access(late))
+    with pytest.raises(ConnectorError):
+        await replicas.access()
+    asked = (await replicas.refreshes()).total()
+    failed.set()
+    with pytest.raises(ConnectorError, match="the next try is in a moment"):
+        await waiting
+    assert (await replicas.refreshes()).total() == asked
 
 
 async def test_a_cancelled_refresh_releases_its_claim(dsn):
