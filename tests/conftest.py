@@ -10,11 +10,13 @@ from structlog.testing import capture_logs
 
 from app.db import Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
+from tests.support.compiled_statements import share_compiled_statements
 from tests.support.postgres import TEMPLATE, WITHOUT_DURABILITY, Administrator, make_data_dir, with_database
 
 
 def pytest_configure():
     """Let no example of Hypothesis fail for the time it takes, which beside other load says nothing of the code."""
+    share_compiled_statements()
     settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("suite")
 
