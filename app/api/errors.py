@@ -7,7 +7,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -71,9 +71,7 @@ class FieldError(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """An error as RFC 9457 shapes it."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+    """An error as RFC 9457 shapes it; a member that would be empty is left out."""
 
     type: Annotated[str, Field(examples=["urn:vectis:problem:not_found"])]
     title: Annotated[str, Field(examples=["Not found"])]
@@ -81,7 +79,9 @@ class ProblemDetails(BaseModel):
     detail: Annotated[str, Field(examples=["There is no invoice of this id."])]
     code: Annotated[str, Field(examples=["not_found"])]
     request_id: Annotated[str, Field(examples=["4f1c6c1e9a0b4d55"])]
-    errors: Annotated[list[FieldError] | None, Field(description="Only with `validation_failed`.")] = None
+    errors: Annotated[
+        list[FieldError], Field(default_factory=list, description="Only with `validation_failed`.", min_length=1)
+    ]
 
 
 class Problem(HTTPException):
@@ -143,9 +143,9 @@ def render_problem(problem: Problem, scope: Scope) -> JSONResponse:
         detail=problem.detail,
         code=problem.code,
         request_id=request_id(scope),
-        errors=list(problem.errors) or None,
+        **({"errors": list(problem.errors)} if problem.errors else {}),
     )
-    body = details.model_dump(exclude_none=True)
+    body = details.model_dump(exclude_unset=True)
     return JSONResponse(body, problem.status_code, dict(problem.headers or {}), media_type=MEDIA_TYPE)
 
 

@@ -17,6 +17,7 @@ from app.api.pagination import CursorSigner
 from app.billing import tables
 from app.crypto import Sealer
 from app.settings import Settings
+from tests.support.documented_responses import assert_documented
 
 SECRET = "a secret of at least thirty-two bytes"
 AUDIENCE = "vectis-billing"
@@ -100,9 +101,18 @@ def make_app(services, routers=ROUTERS):
 
 
 @asynccontextmanager
-async def api_client(app, clock):
-    """Open a client that calls the application in this process, without a network."""
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.test") as client:
+async def api_client(app, clock, *, is_documented=False):
+    """Open a client that calls the application in this process, without a network.
+
+    Args:
+        app: the application.
+        clock: its clock, which the tokens are valid by.
+        is_documented: the application has no routes but the service's own, so that each response is compared with
+            `openapi.json`.
+    """
+    hooks = {"response": [assert_documented] if is_documented else []}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test", event_hooks=hooks) as client:
         yield ApiClient(client, clock)
 
 

@@ -17,6 +17,7 @@ from app.main import create_app
 from app.settings import Settings
 from simulator import main as simulator
 from simulator.options import SimulatorOptions
+from tests.support.documented_responses import assert_documented
 
 JWT_SECRET = "a secret of at least thirty-two bytes"
 ENCRYPTION_KEYS = "test:" + "QUFB" * 10 + "QUE="
@@ -235,7 +236,9 @@ async def open_harness(
     deliveries["transport"] = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=PUBLIC_URL) as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url=PUBLIC_URL, event_hooks={"response": [assert_documented]}
+        ) as client,
         httpx.AsyncClient(transport=httpx.ASGITransport(simulator_app), base_url=XERO_URL) as xero,
     ):
         yield ServiceHarness(app, simulator_app, client, xero, transport)

@@ -1,20 +1,16 @@
 """The feed of the PSA: bulk upserts of customers, services and timeline events, which can be repeated."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Generic, Self, TypeVar
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.api.deps import ServiceWriter, SessionDep
 from app.api.errors import FieldError, Problem, document_problems
-from app.api.schemas import ResponseModel
+from app.api.schemas import GivenInstant, ResponseModel
 from app.billing import psa
-
-# An instant outside of these is a mistake; those at the ends of the calendar cannot be converted to another time zone.
-EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 ExternalId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -55,7 +51,7 @@ class PsaService(Item):
 class PsaTimelineEvent(Item):
     external_id: ExternalId
     customer_external_id: ExternalId
-    at: Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
+    at: GivenInstant
     kind: psa.PsaEventKind
     title: Name
     detail: Annotated[str | None, Field(max_length=5000)] = None

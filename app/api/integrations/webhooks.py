@@ -6,11 +6,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import Problem, document_problems
 from app.api.pagination import Page, PagingDep
+from app.api.schemas import GivenInstant
 from app.sync.tables import EventStatus
 from app.sync.webhooks import inbox
 from app.sync.webhooks.inbox import EventFilter
@@ -48,8 +49,8 @@ class ReplayFilter(BaseModel):
     status: EventStatus | None = None
     tenant_id: str | None = None
     category: str | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: GivenInstant | None = None
+    until: GivenInstant | None = None
 
 
 class ReplayRequest(BaseModel):
@@ -99,7 +100,7 @@ async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of t
     status: EventStatus | None = None,
     category: Annotated[str | None, Query(max_length=50)] = None,
     tenant_id: Annotated[str | None, Query(max_length=100)] = None,
-    since: AwareDatetime | None = None,
+    since: GivenInstant | None = None,
 ) -> Page[WebhookEventResponse]:
     """List webhook events, the newest first."""
     wanted = EventFilter(status=status, category=category, tenant_id=tenant_id, since=since)

@@ -13,7 +13,7 @@ def clock():
 @pytest.fixture
 async def api(db, clock):
     """The billing API, called as a viewer unless told otherwise."""
-    async with api_client(make_app(make_services(db, clock)), clock) as api:
+    async with api_client(make_app(make_services(db, clock)), clock, is_documented=True) as api:
         yield api
 
 
