@@ -325,6 +325,13 @@ class Connector(Protocol):
     async def refresh(self, app: AppCredentials, refresh_token: str) -> TokenSet:
         """Exchange a refresh token for a new token set."""
 
+    async def check_app(self, app: AppCredentials) -> None:
+        """Ask the vendor whether it knows the app by this client id and secret; needs no user and changes nothing.
+
+        Raises:
+            AppRejected: it does not.
+        """
+
     async def revoke(self, app: AppCredentials, refresh_token: str) -> None:
         """Revoke the grant at the vendor, with every connection of its user."""
 

@@ -37,7 +37,7 @@ class KeyedRequest:
 
     Attributes:
         key: the idempotency key; every actor has keys of its own.
-        actor: the subject of the token.
+        actor: role and subject of the token, `{role}:{subject}`.
         request_hash: a hash of method, URL and body, to recognise a key that is reused for another request.
     """
 

@@ -27,6 +27,8 @@ LEEWAY_SECONDS = 60
 REFRESH_SECONDS = 3600
 REFETCH_SECONDS = 10
 MAX_SUBJECT_LENGTH = 255
+# The subject of a token without one, in the audit trail.
+UNNAMED = "unnamed"
 KEY_TYPES = {"RS256": "RSA", "ES256": "EC"}
 # What PyJWT raises for malformed tokens and keys.
 JWT_ERRORS = (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
@@ -36,10 +38,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The authenticated caller: the token's `sub` and `role`."""
+    """The authenticated caller: the token's `sub` and `role`.
+
+    Attributes:
+        subject: the claim `sub`; `unnamed` where the token has none.
+        role: the claim `role`.
+        has_subject: whether the token has a subject; callers without one cannot be told apart.
+    """
 
     subject: str
     role: Role
+    has_subject: bool = True
 
 
 def is_protected(path: str) -> bool:
@@ -142,7 +151,7 @@ class TokenVerifier:
         role = claims.get("role")
         if not isinstance(role, str) or role not in ROLES:
             raise Problem("not_allowed", "The token carries no role this service knows.")
-        return Actor(subject, role)  # type: ignore[arg-type]  # checked the line before, which mypy cannot follow
+        return Actor(subject or UNNAMED, role, bool(subject))  # type: ignore[arg-type]  # checked above, which mypy cannot follow
 
     async def _read(self, token: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(token)
@@ -199,7 +208,7 @@ def _read_instant(seconds: object) -> float:
 
 
 def _read_subject(claims: Mapping[str, Any]) -> str:
-    subject = claims.get("sub") or "unnamed"
+    subject = claims.get("sub") or ""
     if not isinstance(subject, str) or len(subject) > MAX_SUBJECT_LENGTH or "\0" in subject:
         raise jwt.InvalidTokenError
     return subject

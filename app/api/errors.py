@@ -37,6 +37,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "Unsupported media type"),
     "validation_failed": (422, "The request does not fit"),
     "idempotency_key_reused": (422, "The idempotency key was used for another request"),
+    "idempotency_needs_subject": (422, "The token names nobody to keep a reply for"),
     "invalid_return_path": (422, "The return path is not a plain path"),
     "no_tenant_selected": (422, "No organisation is selected"),
     "unknown_tenant": (422, "Unknown organisation"),

@@ -24,7 +24,8 @@ KEY = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "The same key and body get the same reply for 24 hours.",
+    "description": "The same key and body get the same reply for 24 hours, for the same subject and role. "
+    "A token without `sub` cannot use it.",
 }
 REFERENCE = "#/components/schemas/"
 SCOPE_SET = "x-scope-set"

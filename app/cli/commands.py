@@ -92,7 +92,7 @@ def sync(
 @app.command()
 def token(
     role: Annotated[Role, typer.Option(help="The role of the token's holder.")],
-    subject: str = "operator",
+    subject: Annotated[str | None, typer.Option(help="The claim `sub`.", show_default="operator-ROLE")] = None,
     hours: Annotated[float, typer.Option(min=0.01, max=8760)] = 8,
 ) -> None:
     """Mint an HS256 token for the API and print it."""
@@ -104,6 +104,8 @@ def token(
     else:
         raise SettingsError("AUTH_JWT_SECRET is not set; tokens of an identity provider cannot be minted here.")
     now = SystemClock().now()
+    # The default names the role, so that the audit trail tells the holders of two such tokens apart.
+    subject = subject or f"operator-{role}"
     typer.echo(mint_token(secret, role, subject, hours=hours, audience=settings.auth_jwt_audience, now=now))
 
 

@@ -82,7 +82,8 @@ class Engine:
         self.tokens = AccessTokens(db, sealer, connector, config, clock)
         self._reach_reader = ReachReader(db, connector, self.tokens)
         self.maintenance = Maintenance(db, clock, sealer, connector, config, self.tokens, settings.alerts)
-        self.worker = Worker(self._runner_dependencies(clock), settings.timings)
+        self._dependencies = self._runner_dependencies(clock)
+        self.worker = Worker(self._dependencies, settings.timings)
         is_empty = settings.is_acknowledged_empty
         self.receiver = WebhookReceiver(db, sealer, connector, config, self.worker.wake, answers_empty=is_empty)
         self.status = StatusReader(
@@ -192,7 +193,7 @@ class Engine:
 
     async def check(self) -> preflight.Preflight:
         """Run the pre-flight check."""
-        return await preflight.check(self._db, self._sealer, self.connector, self._config, self._reach_reader)
+        return await preflight.check(self._db, self._sealer, self._config, self._dependencies)
 
     async def save_credentials(self, session: Session, credentials: AppCredentials, scope_set: str | None) -> None:
         """Store the app's client id and secret, and the scope set where one is given.

@@ -63,6 +63,20 @@ class RunnerDependencies:
     write_slots: asyncio.Semaphore
     before_run_ends: Callable[[], Awaitable[None]]
 
+    def make_client(self, tenant_id: str, ensure_lease: Callable[[], None], *, is_patient: bool = True) -> TenantClient:
+        """Return a client of one tenant; see `TenantClient` for the arguments."""
+        return TenantClient(
+            self.db,
+            self.clock,
+            self.connector,
+            self.tokens,
+            self.rate_limiter,
+            tenant_id,
+            TenantGrants(self.db, self.connector, self.reach_reader, tenant_id),
+            ensure_lease,
+            is_patient=is_patient,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PullOutcome:
@@ -130,26 +144,13 @@ class TenantRunner:
         if not is_synced:
             await self._cancel_pending()
             return
-        client = self._make_client()
+        client = self._dependencies.make_client(self._tenant_id, self._keeper.ensure_held)
         drain = Drain(self._db, client, self._dependencies.connector)
         try:
             while await self._start_run(client) or await self._start_drain(drain) or self._active_runs:
                 await self._wait_for_progress()
         finally:
             await cancel_and_wait([*self._active_runs, *self._active_drains])
-
-    def _make_client(self) -> TenantClient:
-        shared = self._dependencies
-        return TenantClient(
-            shared.db,
-            shared.clock,
-            shared.connector,
-            shared.tokens,
-            shared.rate_limiter,
-            self._tenant_id,
-            TenantGrants(shared.db, shared.connector, shared.reach_reader, self._tenant_id),
-            self._keeper.ensure_held,
-        )
 
     async def _start_run(self, client: TenantClient) -> bool:
         """Start the oldest run that may go beside those active: a pull beside a reconciliation, never beside a pull."""

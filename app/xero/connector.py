@@ -58,6 +58,9 @@ class XeroConnector:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         return await oauth.request_tokens(self._http, self._identity_url, app, form)
 
+    async def check_app(self, app: AppCredentials) -> None:
+        await oauth.check_app(self._http, self._identity_url, app)
+
     async def revoke(self, app: AppCredentials, refresh_token: str) -> None:
         await oauth.revoke(self._http, self._identity_url, app, refresh_token)
 

@@ -63,6 +63,8 @@ WORDS: Mapping[str, tuple[type[ConnectorError], str]] = MappingProxyType(
 )
 BAD_REQUEST, UNAUTHORIZED, REQUEST_TIMEOUT, TOO_MANY, SERVER_ERROR = 400, 401, 408, 429, 500
 OK, NO_CONTENT = 200, 204
+# Sent as a refresh token to learn whether Xero knows an app; Xero has never issued it.
+NEVER_ISSUED = "never-issued"
 
 
 class TokenResponse(Struct):
@@ -147,6 +149,24 @@ async def request_tokens(
         return _read_tokens(response.body)
     except Unreadable as error:
         raise AnswerUnreadable(f"Xero's token answer is not in its form: {error}", response.traffic) from None
+
+
+async def check_app(http: httpx.AsyncClient, identity_url: str, app: AppCredentials) -> None:
+    """Try a client id and secret with a refresh token that Xero never issued.
+
+    The token endpoint authenticates the app before it looks at the token (RFC 6749, 5.2): `invalid_grant` is about the
+    token and says that the app is known, `invalid_client` and `unauthorized_client` are about the app.
+
+    Raises:
+        AppRejected: Xero does not know the app by these credentials.
+        ConnectorError: anything else, which says nothing about them.
+    """
+    form = {"grant_type": "refresh_token", "refresh_token": NEVER_ISSUED}
+    try:
+        tokens = await request_tokens(http, identity_url, app, form)
+    except GrantRefused:
+        return
+    raise AnswerUnreadable(f"Xero issued tokens of {tokens.lifetime} seconds for a refresh token it never issued.")
 
 
 async def revoke(http: httpx.AsyncClient, identity_url: str, app: AppCredentials, refresh_token: str) -> None:

@@ -27,10 +27,11 @@ SIMULATOR_OPTIONS = SimulatorOptions(
 
 
 class Site:
-    """The URL of a running service, and a client of its API with the role `admin`."""
+    """The URLs of a running service and of its simulated Xero, and a client of the API with the role `admin`."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient) -> None:
+    def __init__(self, url: str, xero_url: str, client: httpx.AsyncClient) -> None:
         self.url = url
+        self.xero_url = xero_url
         self.client = client
 
     def link(self, path: str = "/console", role: Role = "admin") -> str:
@@ -46,6 +47,10 @@ class Site:
         response = await self.client.request(method, path, json=body)
         assert response.is_success, response.text
         return response.json()
+
+    async def control(self, method: str, path: str, body: Any) -> Any:
+        """Call the control API of the simulated Xero."""
+        return await self.send(method, f"{self.xero_url}/_control{path}", body)
 
     async def connect(self) -> list[str]:
         """Go through the consent and return the ids of the organisations that can be selected."""
@@ -95,7 +100,7 @@ async def open_site(dsn: str, simulator_options: SimulatorOptions = SIMULATOR_OP
             _running(app, listener),
             httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS) as client,
         ):
-            yield Site(url, client)
+            yield Site(url, xero_url, client)
 
 
 @asynccontextmanager

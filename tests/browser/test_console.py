@@ -59,6 +59,7 @@ async def test_connecting_selecting_organisations_and_the_progress_of_the_sync(p
     await page.goto(site.link())
     await expect(page.locator("[data-state=not_connected]")).to_be_visible()
     assert urlsplit(page.url).fragment == ""
+    await expect_checks(page, "The set-up is not complete yet", {"Connection": "Not yet", "Redirect URI": "Passed"})
     await page.get_by_role("button", name="Connect Xero").click()
 
     await expect(notice(page, "Xero is connected")).to_be_visible()
@@ -74,6 +75,18 @@ async def test_connecting_selecting_organisations_and_the_progress_of_the_sync(p
     await expect(page.get_by_text("3 organisations, none with problems.")).to_be_visible()
     card = await site.read(INTEGRATION)
     assert (card["state"], card["tenants"]) == ("connected", {"available": 3, "selected": 3})
+    await expect_checks(page, "All checks passed", {"Connection": "Passed", "Organisations": "Passed"})
+    await site.control("PATCH", "/options", {"client_secret": "a new one"})
+    await expect_checks(page, "Some checks failed", {"Client id and secret": "Failed", "Connection": "Passed"})
+
+
+async def expect_checks(page, title, states):
+    """Press the button of the pre-flight check and expect its title, and the state of some checks by their label."""
+    await page.get_by_role("button", name="Check now").click()
+    await expect(notice(page, title)).to_be_visible()
+    for label, state in states.items():
+        row = page.locator(".checks > li").filter(has=page.get_by_text(label, exact=True))
+        await expect(row.locator(".badge")).to_have_text(state)
 
 
 async def test_hundreds_of_organisations_are_searched_and_paged(page, dsn):

@@ -136,6 +136,9 @@ class PaperConnector:
     async def refresh(self, app, refresh_token):
         return TokenSet("access", "refresh", 3600, frozenset({"read"}), "clerk", None)
 
+    async def check_app(self, app):
+        return None
+
     async def revoke(self, app, refresh_token):
         return None
 

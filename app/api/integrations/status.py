@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import document_problems
@@ -11,6 +12,7 @@ from app.api.openapi import OneOf, ScopeSet
 from app.api.schemas import ResponseModel
 from app.connections.states import ConnectionState, CredentialsSource, Severity
 from app.sync.engine import Engine
+from app.sync.preflight import CheckState
 from app.sync.status.overview import Overview
 
 router = APIRouter(tags=["integration"])
@@ -80,6 +82,9 @@ class IntegrationStatus(ResponseModel):
 class CheckResponse(ResponseModel):
     name: str
     ok: bool
+    state: Annotated[
+        str, OneOf(CheckState), Field(description="`not_yet`: a step of the set-up that it needs is not done.")
+    ]
     detail: str
     fix: str | None
 

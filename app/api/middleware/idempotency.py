@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth import is_protected
+from app.api.auth import Actor, is_protected
 from app.api.deps import Services
 from app.api.errors import Problem
 from app.crypto import SealBroken
@@ -133,16 +133,30 @@ async def _send_all(messages: list[Message], send: Send) -> None:
 
 
 def _read_keyed_request(scope: Scope) -> KeyedRequest | None:
-    """Return the request's key, actor and hash; None when it carries no key or is no mutation of the API."""
+    """Return the request's key, actor and hash; None when it carries no key or is no mutation of the API.
+
+    Raises:
+        Problem: the key cannot be used, or the token does not say whose it is.
+    """
     keys = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
     if not keys or scope["method"] not in MUTATIONS or not is_protected(scope["path"]):
         return None
     if len(keys) > 1 or not VALID_KEY.fullmatch(keys[0]):
         raise Problem("invalid_idempotency_key", "Send one Idempotency-Key of 1 to 255 printable ASCII characters.")
     state = scope["state"]
+    actor: Actor = state["actor"]
+    if not actor.has_subject:
+        # All such callers would share their keys, and one would be given the reply of another.
+        raise Problem(
+            "idempotency_needs_subject",
+            "The token has no `sub`, so an Idempotency-Key would not be its holder's alone. Use a token with a `sub`, "
+            "or leave the key out.",
+        )
     address = f"{scope['method']} {scope['path']}?".encode() + scope["query_string"] + b"\n"
     digest = hashlib.sha256(address + state["body"]).hexdigest()
-    return KeyedRequest(keys[0], state["actor"].subject, digest)
+    # The role is part of it: whoever may see less must not be given a reply that was made for more. It comes first,
+    # because a role holds no colon and a subject may.
+    return KeyedRequest(keys[0], f"{actor.role}:{actor.subject}", digest)
 
 
 def _associated_data(request: KeyedRequest) -> str:

@@ -95,11 +95,18 @@ export const BASE_UNAVAILABLE_REASONS = {
   exchange_rate_missing: "an invoice carries no exchange rate",
 };
 
+export const CHECK_STATES = {
+  passed: ["Passed", "good"],
+  failed: ["Failed", "critical"],
+  not_yet: ["Not yet", "neutral"],
+};
+
 export const CHECKS = {
   encryption_keys: "Encryption keys",
   credentials: "Client id and secret",
   redirect_uri: "Redirect URI",
   connection: "Connection",
+  grant: "Connected user",
   scopes: "Permissions",
   organisations: "Organisations",
   webhook_key: "Webhook key",

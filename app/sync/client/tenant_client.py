@@ -46,7 +46,7 @@ class Fetched:
 
 
 class TenantClient:
-    """Reads pages of one tenant. Only the owner of the tenant's lease has one.
+    """Reads pages of one tenant. The owner of the tenant's lease has one, and the pre-flight check for a single call.
 
     Args:
         db: where failed calls are recorded.
@@ -57,6 +57,7 @@ class TenantClient:
         tenant_id: the tenant.
         grants: chooses the grant through which the tenant is read.
         ensure_lease: raises LeaseLost when the lease is no longer valid; called before every call.
+        is_patient: whether a failed call is repeated and a limit waited out; else the first failure is raised.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the one place where a call's collaborators meet
@@ -69,6 +70,8 @@ class TenantClient:
         tenant_id: str,
         grants: TenantGrants,
         ensure_lease: Callable[[], None],
+        *,
+        is_patient: bool = True,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -78,6 +81,7 @@ class TenantClient:
         self._tenant_id = tenant_id
         self._grants = grants
         self._ensure_lease = ensure_lease
+        self._is_patient = is_patient
         self._concurrency = rate_limiter.concurrency_limit()
 
     async def fetch(self, request: PageRequest, priority: Priority = Priority.SYNC) -> Fetched:
@@ -150,10 +154,12 @@ class TenantClient:
         """Pause all replicas after a 429; the next permit is given when the pause is over.
 
         Raises:
-            Paused: the day's limit is reached, or the limit was met too often.
+            Paused: the day's limit is reached, the limit was met too often, or it is not to be waited out.
         """
         log.warning("rate_limited", tenant_id=self._tenant_id, limit=error.limit, retry_after=error.retry_after)
         await self._rate_limiter.record_pause(self._tenant_id, error)
+        if not self._is_patient:
+            raise Paused(error.limit, retry_delay(error)) from error
         await self._show_pause(Paused(error.limit, retry_delay(error)))
         if error.limit == "day" or waits >= MAX_RATE_LIMIT_WAITS:
             raise Paused(error.limit, retry_delay(error)) from error
@@ -166,6 +172,6 @@ class TenantClient:
 
     async def _back_off(self, error: ConnectorError, failures: int) -> None:
         # An organisation that Xero takes offline stays so for minutes: the next tick asks again.
-        if failures >= MAX_ATTEMPTS or isinstance(error, OrganisationOffline):
+        if not self._is_patient or failures >= MAX_ATTEMPTS or isinstance(error, OrganisationOffline):
             raise error
         await self._clock.sleep(BACKOFF_SECONDS[failures - 1] * random.uniform(0.8, 1.2))  # noqa: S311 - jitter

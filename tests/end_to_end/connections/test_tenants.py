@@ -122,15 +122,3 @@ async def test_only_an_admin_may_change_the_set_up(harness):
             response = await harness.call(method, f"{INTEGRATION}{path}", role=role, json={})
             assert response.status_code == 403, (role, path)
         assert (await harness.call("GET", INTEGRATION, role=role)).status_code == 200
-
-
-async def test_the_pre_flight_check_says_what_is_wrong_and_how_to_fix_it(harness):
-    before = (await harness.call("POST", f"{INTEGRATION}/check")).json()
-    assert before["ok"] is False
-    assert [check["name"] for check in before["checks"] if not check["ok"]] == ["connection", "organisations"]
-    assert all(check["fix"] for check in before["checks"] if not check["ok"])
-
-    await harness.connect_and_sync()
-    after = (await harness.call("POST", f"{INTEGRATION}/check")).json()
-    assert after["ok"] is True
-    assert after["summary"] == "Connected to Xero: 3 organisations visible."

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import jwt
 import pytest
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
@@ -11,7 +12,7 @@ from sqlalchemy import func, select, text
 from app.api.deps import Admin
 from app.api.errors import Problem
 from app.idempotency import IdempotentRequest, delete_expired
-from tests.support.api import ManualClock, api_client, make_app, make_services
+from tests.support.api import AUDIENCE, NOON, SECRET, ManualClock, api_client, make_app, make_services
 
 COOKIE = "browser=nonce-of-this-browser; HttpOnly"
 
@@ -102,6 +103,31 @@ async def test_a_key_that_was_used_for_another_request_is_refused(replicas, coun
 async def test_two_callers_can_use_the_same_key(replicas):
     await send_work(replicas[0], subject="ann")
     assert (await send_work(replicas[1], subject="bob")).json() == {"request_count": 2}
+
+
+async def test_an_analyst_is_not_given_the_reply_that_an_admin_of_the_same_name_got(replicas):
+    assert (await send_work(replicas[0], subject="ann")).status_code == 202
+    as_analyst = await replicas[1].call(
+        "POST", "/api/work", role="analyst", json={}, headers={"Idempotency-Key": "key-1"}, subject="ann"
+    )
+    assert (as_analyst.status_code, as_analyst.json()["code"]) == (403, "not_allowed")
+    # A subject that looks like a role and a name has keys of its own too.
+    assert (await send_work(replicas[1], subject="admin:ann")).json() == {"request_count": 2}
+
+
+@pytest.mark.parametrize("claims", [{}, {"sub": ""}])
+async def test_a_token_without_a_subject_cannot_use_a_key_and_is_told_why(replicas, counter, claims):
+    expires_at = NOON.timestamp() + 60
+    token = jwt.encode({"role": "admin", "aud": AUDIENCE, "exp": expires_at, **claims}, SECRET, algorithm="HS256")
+    headers = {"Authorization": f"Bearer {token}"}
+    keyed = {**headers, "Idempotency-Key": "key-1"}
+    refused = await replicas[0].client.post("/api/work", json={}, headers=keyed)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_needs_subject")
+    assert "`sub`" in refused.json()["detail"]
+    assert counter.request_count == 0
+    assert (await replicas[0].client.post("/api/work", json={}, headers=headers)).status_code == 202
+    # Whoever is called so by name is somebody.
+    assert (await send_work(replicas[0], subject="unnamed")).status_code == 202
 
 
 async def test_one_of_fifty_concurrent_requests_is_processed_and_the_others_get_409(replicas, counter):

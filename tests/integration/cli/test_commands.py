@@ -63,6 +63,11 @@ def test_a_minted_token_has_the_requested_claims(tmp_path):
     assert (tmp_path / ".data" / "auth_jwt_secret").stat().st_mode & 0o077 == 0
 
 
+def test_a_minted_token_names_its_role_unless_a_subject_is_given(tmp_path):
+    minted = run("token", "--role", "viewer", cwd=tmp_path).stdout.strip()
+    assert jwt.decode(minted, options={"verify_signature": False})["sub"] == "operator-viewer"
+
+
 def test_an_unknown_role_is_refused(tmp_path):
     assert run("token", "--role", "owner", cwd=tmp_path).returncode == 2
 

@@ -244,3 +244,35 @@ async def test_a_revocation_that_failed_raises_an_error(status, body, meaning):
     async with connected(lambda _: httpx.Response(status, text=body)) as xero:
         with pytest.raises(meaning):
             await xero.revoke(APP, "refresh-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        (400, {"error": "invalid_grant"}, None),
+        (400, {"error": "invalid_client"}, AppRejected),
+        (401, {"error": "invalid_client"}, AppRejected),
+        (400, {"error": "unauthorized_client"}, AppRejected),
+        (400, {"error": "invalid_request"}, RequestRejected),
+        (503, {"error": "invalid_grant"}, VendorUnavailable),
+        (429, {}, RateLimited),
+        (200, tokens(), AnswerUnreadable),
+    ],
+)
+async def test_an_app_is_known_exactly_where_its_made_up_token_alone_is_refused(status, body, meaning):
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return httpx.Response(status, json=body)
+
+    async with connected(handler) as xero:
+        if meaning is None:
+            await xero.check_app(APP)
+        else:
+            with pytest.raises(meaning):
+                await xero.check_app(APP)
+    [request] = seen
+    credentials = base64.b64encode(f"{APP.client_id}:{APP.client_secret}".encode()).decode()
+    assert request.headers["authorization"] == f"Basic {credentials}"
+    assert parse_qs(request.content.decode()) == {"grant_type": ["refresh_token"], "refresh_token": ["never-issued"]}
