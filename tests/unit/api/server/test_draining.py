@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from app.api.server.draining import Drain, DrainingSignals
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -22,6 +23,13 @@ def received():
         signal.signal(number, handler)
 
 
+async def wait_for_one(received):
+    async def is_there():
+        return received
+
+    await wait_until(is_there, "the server's handler was called")
+
+
 async def test_the_server_gets_a_signal_when_the_drain_is_over(received):
     drain = Drain()
     with DrainingSignals(drain, seconds=0.05):
@@ -29,8 +37,7 @@ async def test_the_server_gets_a_signal_when_the_drain_is_over(received):
         assert await drain.wait(30)
         assert received == []
         os.kill(os.getpid(), signal.SIGTERM)
-        while not received:
-            await asyncio.sleep(0.01)
+        await wait_for_one(received)
     assert received == [signal.SIGTERM]
     os.kill(os.getpid(), signal.SIGTERM)
     assert received == [signal.SIGTERM] * 2, "the server's handler is not in its place again"
@@ -45,8 +52,7 @@ async def test_a_second_interrupt_stops_the_server_at_once(received):
         await asyncio.sleep(0)
         assert received == []
         os.kill(os.getpid(), signal.SIGINT)
-        while not received:
-            await asyncio.sleep(0.01)
+        await wait_for_one(received)
     assert received == [signal.SIGINT]
 
 
