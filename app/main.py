@@ -45,6 +45,9 @@ from app.xero.profile import XERO_PROFILE
 
 # How long each part may take to stop, in seconds: a database that hangs must not keep the process alive.
 STOP_SECONDS = 1.0
+# The connections of the pool that only webhook deliveries use, so that reads cannot keep them waiting; as many again
+# may be opened under load.
+DELIVERY_CONNECTIONS = 2
 CONSOLE = Path(__file__).parent / "console"
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks)
@@ -146,7 +149,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
             if settings.scheduler_enabled:
                 await within(STOP_SECONDS, scheduler.stop(), "scheduler")
             await http.aclose()
-            await within(STOP_SECONDS, services.db.close(), "database")
+            await within(STOP_SECONDS, services.close(), "database")
             if when_closed:
                 when_closed()
 
@@ -202,15 +205,25 @@ def make_services(
 ) -> Services:
     """Make what routes, scheduled jobs and commands share."""
     db = Database(_reveal(settings.database_url))
+    deliveries_db = Database(_reveal(settings.database_url), pool_size=DELIVERY_CONNECTIONS)
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
-        Engine(db, clock, sealer, vendor.connector, vendor.config, replace(vendor.settings, timings=timings))
+        Engine(
+            db,
+            clock,
+            sealer,
+            vendor.connector,
+            vendor.config,
+            replace(vendor.settings, timings=timings),
+            deliveries_db,
+        )
         for vendor in vendors(settings, http)
     ]
     return Services(
         settings=settings,
         db=db,
+        deliveries_db=deliveries_db,
         clock=clock,
         sealer=sealer,
         verifier=_make_verifier(settings, clock, http),

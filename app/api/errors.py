@@ -54,7 +54,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 
 # Problems that are logged, because they may be attempts at access.
-ACCESS_DENIED_CODES = frozenset({"not_authenticated", "not_allowed", "invalid_signature"})
+ACCESS_DENIED_CODES = frozenset({"not_authenticated", "not_allowed"})
 # Problems that every route but the public ones may answer with.
 COMMON_CODES = ("not_authenticated", "not_allowed", "validation_failed", "database_unavailable")
 
