@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser soak check quick format lint types contracts migrations openapi dockerfile bench lock clean .install-chromium
+.PHONY: help install demo test browser soak check quick format lint types contracts migrations openapi dockerfile bench hardening lock clean .install-chromium
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -66,6 +66,9 @@ dockerfile: $(STAMP)
 
 bench: $(STAMP) ## Run the benchmarks; each also measures its peer or its lower bound
 	$(BIN)/python -m bench
+
+hardening: $(STAMP) ## Measure what hostile and heavy clients do to a served process, in two minutes
+	$(BIN)/python -m bench.hardening
 
 lock: $(STAMP) ## Resolve both lock files again
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock

@@ -106,6 +106,10 @@ class BadSignature(RuntimeError):
     """A webhook delivery is not signed with any of our keys."""
 
 
+class SignatureMalformed(BadSignature):
+    """A webhook delivery has no signature, several, or one that the vendor cannot have made, whatever the key."""
+
+
 class NoticeUnreadable(RuntimeError):
     """A webhook delivery is correctly signed but not in the vendor's form."""
 

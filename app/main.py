@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,8 +25,10 @@ from app.api.integrations import connection, runs, status, tenants, webhooks
 from app.api.metrics import Metrics
 from app.api.openapi import include_vendor
 from app.api.pagination import CursorSigner
+from app.api.server.draining import DrainingSignals
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
+from app.concurrency import within
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
@@ -41,6 +43,11 @@ from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
 from app.xero.connector import XeroConnector
 from app.xero.profile import XERO_PROFILE
 
+# How long each part may take to stop, in seconds: a database that hangs must not keep the process alive.
+STOP_SECONDS = 1.0
+# The connections of the pool that only webhook deliveries use, so that reads cannot keep them waiting; as many again
+# may be opened under load.
+DELIVERY_CONNECTIONS = 2
 CONSOLE = Path(__file__).parent / "console"
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks)
@@ -99,7 +106,7 @@ def build() -> FastAPI:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     prepared = prepare_settings(settings)
-    return create_app(prepared.settings, when_closed=prepared.close)
+    return create_app(prepared.settings, when_closed=prepared.close, is_served=True)
 
 
 def create_app(  # noqa: PLR0913 - each is replaced by some test
@@ -110,6 +117,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
     when_closed: Callable[[], None] | None = None,
     vendors: VendorFactory | None = None,
     timings: LeaseTimings = DEFAULT_TIMINGS,
+    is_served: bool = False,
 ) -> FastAPI:
     """Make the application with everything it consists of.
 
@@ -121,6 +129,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         when_closed: called last at shutdown.
         vendors: returns the vendors; `make_vendors` unless given.
         timings: the timings of leases; the default ones unless given.
+        is_served: whether the process serves nothing else, so that its signals to stop are the application's.
     """
     clock = clock or SystemClock()
     http = httpx.AsyncClient(transport=transport, limits=httpx.Limits(max_connections=100), follow_redirects=False)
@@ -134,12 +143,13 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         if settings.scheduler_enabled:
             scheduler.start()
         try:
-            yield
+            with DrainingSignals(services.drain) if is_served else nullcontext():
+                yield
         finally:
             if settings.scheduler_enabled:
-                await scheduler.stop()
+                await within(STOP_SECONDS, scheduler.stop(), "scheduler")
             await http.aclose()
-            await services.db.close()
+            await within(STOP_SECONDS, services.close(), "database")
             if when_closed:
                 when_closed()
 
@@ -195,15 +205,25 @@ def make_services(
 ) -> Services:
     """Make what routes, scheduled jobs and commands share."""
     db = Database(_reveal(settings.database_url))
+    deliveries_db = Database(_reveal(settings.database_url), pool_size=DELIVERY_CONNECTIONS)
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
-        Engine(db, clock, sealer, vendor.connector, vendor.config, replace(vendor.settings, timings=timings))
+        Engine(
+            db,
+            clock,
+            sealer,
+            vendor.connector,
+            vendor.config,
+            replace(vendor.settings, timings=timings),
+            deliveries_db,
+        )
         for vendor in vendors(settings, http)
     ]
     return Services(
         settings=settings,
         db=db,
+        deliveries_db=deliveries_db,
         clock=clock,
         sealer=sealer,
         verifier=_make_verifier(settings, clock, http),

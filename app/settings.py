@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     overdue_grace_days: int = Field(0, ge=0)
     overdue_critical_days: int = Field(30, ge=1)
     scheduler_enabled: bool = True
+    max_connections: int = Field(1000, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] | None = None
 

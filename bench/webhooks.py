@@ -37,7 +37,20 @@ async def measure(service: Service, tenant_id: str) -> Measurement:
 
 
 async def send_delivery(client: httpx.AsyncClient, tenant_id: str, invoice_id: str, event_at: str) -> None:
-    """Send one signed delivery with one event: the update of an invoice at `event_at`, an ISO time without a zone."""
+    """Send one signed delivery; see `signed_delivery`."""
+    body, headers = signed_delivery(tenant_id, invoice_id, event_at)
+    response = await client.post(WEBHOOK_PATH, content=body, headers=headers)
+    response.raise_for_status()
+
+
+def signed_delivery(tenant_id: str, invoice_id: str, event_at: str) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of a delivery with one event.
+
+    Args:
+        tenant_id: the organisation.
+        invoice_id: the invoice that was updated.
+        event_at: when it was, an ISO time without a zone.
+    """
     event = {
         "resourceId": invoice_id,
         "tenantId": tenant_id,
@@ -48,8 +61,7 @@ async def send_delivery(client: httpx.AsyncClient, tenant_id: str, invoice_id: s
     }
     body = json.dumps({"events": [event], "entropy": "X"}).encode()
     signature = base64.b64encode(hmac.digest(WEBHOOK_KEY.encode(), body, hashlib.sha256)).decode()
-    response = await client.post(WEBHOOK_PATH, content=body, headers={"x-xero-signature": signature})
-    response.raise_for_status()
+    return body, {"x-xero-signature": signature}
 
 
 async def _measure_baseline(tenant_id: str) -> float:

@@ -60,7 +60,8 @@ def _to_option_names(values: dict[str, Any]) -> dict[str, Any]:
 
 def _exit_when_stdin_closes() -> None:
     """Stop this process when its standard input closes, which happens even if the parent process is killed."""
-    while sys.stdin.buffer.read(1024):
+    # Read without Python's buffer: its lock could not be taken at exit while this thread waits in it.
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

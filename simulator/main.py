@@ -1,6 +1,8 @@
 """Assembles the simulator's ASGI application and serves it."""
 
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from datetime import datetime
 
@@ -19,6 +21,8 @@ from simulator.state import SimulatorState
 
 # Longer than a client keeps an idle connection, so that it never sends a request on one that is being closed.
 _KEEP_ALIVE_SECONDS = 75
+# How long a response that is delayed may still take when the simulator is stopped.
+_END_REQUESTS_SECONDS = 2
 
 
 class Simulator(Starlette):
@@ -49,7 +53,12 @@ def make_server(options: SimulatorOptions, clock: Callable[[], datetime] = utc_n
     """Return a server that may run in a thread; pass its `run` the socket from `listen`."""
     app = create_app(options, clock)
     config = uvicorn.Config(
-        app, lifespan="off", log_level="critical", access_log=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS
+        app,
+        lifespan="off",
+        log_level="critical",
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_END_REQUESTS_SECONDS,
     )
     return uvicorn.Server(config)
 
@@ -60,7 +69,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(host: str, port: int, options: SimulatorOptions) -> None:
-    """Serve until interrupted; print one line with the address once requests are accepted."""
+    """Serve until SIGTERM or SIGINT, then exit with status 0; print one line with the address at first."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # After its shutdown uvicorn raises the signal again, whose default handler would report a failure.
+        signal.signal(number, lambda *_: sys.exit(0))
     server = make_server(options)
     listener = listen(host, port)
     print(f"simulator listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - the parent process reads the address

@@ -11,6 +11,7 @@ from app.api.auth import Actor, Role, TokenVerifier
 from app.api.errors import Problem
 from app.api.metrics import Metrics
 from app.api.pagination import CursorSigner
+from app.api.server.draining import Drain
 from app.clock import Clock
 from app.crypto import Sealer
 from app.db import Database, Session
@@ -30,6 +31,8 @@ class Services:
         cursors: signs the cursors of lists.
         metrics: this application's own metrics.
         is_alive: returns whether the workers of this replica poll for work.
+        deliveries_db: the database as webhook deliveries use it, with connections of their own.
+        drain: tells whether this process has been asked to stop.
         engines: one per vendor, by the vendor's word in `source`, which its URLs carry too.
     """
 
@@ -41,7 +44,17 @@ class Services:
     cursors: CursorSigner
     metrics: Metrics
     is_alive: Callable[[], bool] = always_alive
+    deliveries_db: Database | None = None
+    drain: Drain = field(default_factory=Drain)
     engines: Mapping[str, Engine] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Write what the engines hold in memory, and close the databases."""
+        for engine in self.engines.values():
+            await engine.receiver.close()
+        await self.db.close()
+        if self.deliveries_db:
+            await self.deliveries_db.close()
 
 
 def get_services(request: Request) -> Services:

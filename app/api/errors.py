@@ -42,17 +42,20 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no_tenant_selected": (422, "No organisation is selected"),
     "unknown_tenant": (422, "Unknown organisation"),
     "unknown_customer": (422, "Unknown customer"),
+    "headers_too_large": (431, "The headers are too large"),
     "internal_error": (500, "Internal error"),
     "database_unavailable": (503, "The database is not answering"),
     "identity_unavailable": (503, "The identity provider is not answering"),
     "not_ready": (503, "Not ready"),
+    "too_many_connections": (503, "Too many connections are open"),
+    "overloaded": (503, "Too many requests are waiting"),
 }
 
 # Codes for the errors that the framework itself raises, by status; every other status is a bad request.
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 
 # Problems that are logged, because they may be attempts at access.
-ACCESS_DENIED_CODES = frozenset({"not_authenticated", "not_allowed", "invalid_signature"})
+ACCESS_DENIED_CODES = frozenset({"not_authenticated", "not_allowed"})
 # Problems that every route but the public ones may answer with.
 COMMON_CODES = ("not_authenticated", "not_allowed", "validation_failed", "database_unavailable")
 

@@ -25,7 +25,12 @@ async def check_live(services: ServicesDep) -> Health:
 
 @router.get("/ready", responses=document_problems("not_ready", is_public=True))
 async def check_ready(services: ServicesDep) -> Health:
-    """Say whether the database answers and carries the newest migration; a vendor's outage changes nothing here."""
+    """Say whether the database answers and carries the newest migration; a vendor's outage changes nothing here.
+
+    A process that is about to stop is not ready, although it still answers requests.
+    """
+    if services.drain.has_begun:
+        raise Problem("not_ready", "This process is about to stop; send requests to another one.")
     if not await services.db.is_ready():
         raise Problem("not_ready", "The database does not carry the newest migration; run `vectis-xero migrate`.")
     return Health()

@@ -1,8 +1,8 @@
 """The `vectis-xero` commands."""
 
 import asyncio
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from app import main as composition
 from app.api.auth import Role, mint_token
+from app.api.server.options import server_options
 from app.cli.demo.run import run_demo
 from app.cli.sync import sync_from_settings
 from app.clock import SystemClock
@@ -52,11 +53,7 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=5,
+            **server_options(settings.max_connections),
         )
 
 
@@ -76,8 +73,9 @@ def migrate_command() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def simulator(context: typer.Context) -> None:
     """Run the Xero simulator; --help lists its options."""
+    # The simulator takes the place of this process, so that signals reach it and its exit status is the command's.
     command = [sys.executable, "-m", "simulator", *context.args]
-    raise typer.Exit(subprocess.call(command))  # noqa: S603 - the operator's own arguments, without a shell
+    os.execv(sys.executable, command)  # noqa: S606 - the operator's own arguments, without a shell
 
 
 @app.command()

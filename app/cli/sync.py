@@ -36,7 +36,7 @@ async def sync_from_settings(settings: Settings, tenant_ids: Sequence[str] | Non
             console.print(str(problem), style="red")
             return 1
         finally:
-            await services.db.close()
+            await services.close()
 
 
 async def sync_tenants(services: Services, console: Console, tenant_ids: Sequence[str] | None) -> int:

@@ -76,9 +76,9 @@ class ConnectionSnapshot:
         app: the app registered at the vendor.
         grants: every grant of the vendor.
         tenants: every tenant of the vendor.
-        signature_failures: webhook deliveries of the last 24 hours whose signature was wrong.
+        signature_mismatches: webhook deliveries of the last 24 hours whose signature is well formed but fits no key.
         last_good_delivery_at: when the last correctly signed delivery or probe came.
-        last_bad_delivery_at: when the last wrongly signed delivery came.
+        last_mismatch_at: when the last of these came.
         base_path: the path of the vendor's routes, for the banners' actions.
         vendor_name: the vendor's name for people.
         reach: the grants that reach each tenant, by tenant id.
@@ -87,9 +87,9 @@ class ConnectionSnapshot:
     app: App
     grants: Sequence[Grant]
     tenants: Sequence[Tenant]
-    signature_failures: int
+    signature_mismatches: int
     last_good_delivery_at: datetime | None
-    last_bad_delivery_at: datetime | None
+    last_mismatch_at: datetime | None
     base_path: str
     vendor_name: str
     reach: Mapping[str, TenantReach] = field(default_factory=dict)
@@ -256,13 +256,13 @@ def _first_sync_banner(tenant: Tenant) -> Banner:
 
 
 def _webhook_banners(snapshot: ConnectionSnapshot) -> Iterable[Banner]:
-    good, bad = snapshot.last_good_delivery_at, snapshot.last_bad_delivery_at
+    good, bad = snapshot.last_good_delivery_at, snapshot.last_mismatch_at
     if bad and (good is None or bad > good + SIGNATURE_FAILURE_DELAY):
         yield Banner(
             BannerCode.WEBHOOK_SIGNATURE_MISMATCH,
             Severity.WARNING,
             "Webhook deliveries are not signed with our key",
-            f"{snapshot.signature_failures} deliveries were refused in 24 hours. The signing key here is not the one "
+            f"{snapshot.signature_mismatches} deliveries were refused in 24 hours. The signing key here is not the one "
             f"{snapshot.vendor_name} signs with: copy it again. The scheduled sync goes on meanwhile.",
             since=bad,
             action=Action("Set webhook key", "PUT", f"{snapshot.base_path}/webhook-key"),

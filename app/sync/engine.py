@@ -53,6 +53,8 @@ class Engine:
         connector: the vendor.
         config: the vendor app as the environment has it.
         settings: the settings of the sync.
+        deliveries_db: the database as webhook deliveries use it, with connections that nothing else takes; `db` unless
+            given.
 
     Attributes:
         vendor: the vendor's word in `source` and in URLs.
@@ -71,6 +73,7 @@ class Engine:
         connector: Connector,
         config: VendorConfig,
         settings: VendorSettings,
+        deliveries_db: Database | None = None,
     ) -> None:
         self.vendor = connector.vendor
         self.profile = connector.profile
@@ -85,7 +88,9 @@ class Engine:
         self._dependencies = self._runner_dependencies(clock)
         self.worker = Worker(self._dependencies, settings.timings)
         is_empty = settings.is_acknowledged_empty
-        self.receiver = WebhookReceiver(db, sealer, connector, config, self.worker.wake, answers_empty=is_empty)
+        self.receiver = WebhookReceiver(
+            deliveries_db or db, sealer, connector, config, self.worker.wake, answers_empty=is_empty
+        )
         self.status = StatusReader(
             clock,
             sealer,

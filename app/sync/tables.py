@@ -259,7 +259,10 @@ class WebhookEvent(Table):
 
 
 class SignatureFailure(Table):
-    """Webhook deliveries refused for their signature, counted by the hour."""
+    """Webhook deliveries refused for their signature, counted by the hour.
+
+    `mismatches` and `last_mismatch_at` are of those whose signature is well formed but fits no key.
+    """
 
     __tablename__ = "webhook_signature_failures"
 
@@ -267,6 +270,8 @@ class SignatureFailure(Table):
     hour: Mapped[datetime] = mapped_column(Instant, primary_key=True)
     failures: Mapped[int] = mapped_column(BigInteger, server_default="1")
     last_at: Mapped[datetime] = mapped_column(Instant)
+    mismatches: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    last_mismatch_at: Mapped[datetime | None] = mapped_column(Instant)
 
 
 class Reconciliation(Table):

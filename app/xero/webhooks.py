@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from app.billing.records import Resource
-from app.connector import BadSignature, Notice, NoticeUnreadable
+from app.connector import BadSignature, Notice, NoticeUnreadable, SignatureMalformed
 from app.xero.parsing import EPOCH, UUID_SHAPE, Unreadable, read_instant
 from app.xero.wire import UNREADABLE, decode_loosely, repair
 
@@ -28,6 +29,8 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
 CUSTOMERS_TYPE: Mapping[str, str] = MappingProxyType(
     {"INVOICE": "ACCREC", "CREDITNOTE": "ACCRECCREDIT", "PAYMENT": "ACCRECPAYMENT"}
 )
+# 32 bytes in base64, as an HMAC with SHA-256 is sent.
+SIGNATURE_SHAPE = re.compile(rb"[A-Za-z0-9+/]{43}=")
 # These texts are part of a unique index, whose entries PostgreSQL limits to about 2,700 bytes.
 MAX_TEXT = 100
 MAX_DEPTH = 10
@@ -59,10 +62,13 @@ def check_signature(body: bytes, signatures: Sequence[bytes], keys: Sequence[str
     """Compare in constant time, as bytes: `compare_digest` refuses text that is not ASCII, and a header may be any.
 
     Raises:
-        BadSignature: missing, doubled, or made with no key of ours.
+        SignatureMalformed: missing, doubled, or not of the form of a signature.
+        BadSignature: made with no key of ours.
     """
     if len(signatures) != 1:
-        raise BadSignature(f"{len(signatures)} signatures where there has to be one.")
+        raise SignatureMalformed(f"{len(signatures)} signatures where there has to be one.")
+    if not SIGNATURE_SHAPE.fullmatch(signatures[0]):
+        raise SignatureMalformed("The signature is not 32 bytes in base64.")
     if not any([hmac.compare_digest(sign(body, key), signatures[0]) for key in keys if key]):  # noqa: C419 - every key is tried, whichever fits
         raise BadSignature("The signature was made with no key of ours; copy the webhook key from Xero again.")
 

@@ -1,6 +1,5 @@
 """Runs: start a sync or a reconciliation, list runs and reports, stream progress, and show usage."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import date, datetime
@@ -23,6 +22,8 @@ router = APIRouter(tags=["sync"])
 
 POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15
+# How long a client waits before it connects again.
+RETRY_HINT = "retry: 2000\n\n"
 
 
 class RunResourceResponse(BaseModel):
@@ -177,9 +178,9 @@ async def get_usage(
 async def _stream(request: Request, services: Services, last_id: int | None) -> AsyncIterator[str]:
     async with services.db.transaction() as session:
         newest = await progress.newest_id(session) if last_id is None else last_id
-    yield "retry: 2000\n\n"
+    yield RETRY_HINT
     idle_seconds = 0.0
-    while not await request.is_disconnected():
+    while not services.drain.has_begun and not await request.is_disconnected():
         async with services.db.transaction() as session:
             events = await progress.events_after(session, newest)
         for event in events:
@@ -189,7 +190,9 @@ async def _stream(request: Request, services: Services, last_id: int | None) -> 
         if idle_seconds >= KEEP_ALIVE_SECONDS:
             idle_seconds = 0.0
             yield ": keep-alive\n\n"
-        await asyncio.sleep(POLL_SECONDS)
+        await services.drain.wait(POLL_SECONDS)
+    # The process stops, and another one continues after the last id; no browser may wait longer because of it.
+    yield RETRY_HINT
 
 
 def _format_event(event: ProgressEvent) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+CLOSE = (b"connection", b"close")
 STRICT_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 CONSOLE_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
 
@@ -42,6 +43,9 @@ class HeadersMiddleware:
             await self.app(scope, receive, send)
             return
         added = [*_headers(scope["path"]), *self._optional]
+        if scope["app"].state.services.drain.has_begun:
+            # The next request of this client has to go to another process.
+            added.append(CLOSE)
 
         async def add_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":

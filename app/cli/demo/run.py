@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 
@@ -11,9 +13,12 @@ from rich.console import Console
 from rich.panel import Panel
 
 from app.api.auth import mint_token
+from app.api.server.draining import SIGNALS
+from app.api.server.options import server_options
 from app.cli.demo import billing_steps, xero_steps
 from app.cli.demo.context import DemoContext, DemoFailed, find_free_port, run_simulator, wait_for
 from app.clock import SystemClock
+from app.concurrency import cancel_and_wait
 from app.db import migrate
 from app.log import configure_logging
 from app.main import create_app, prepare_settings
@@ -28,6 +33,7 @@ def run_demo(*, once: bool) -> int:
     Args:
         once: exit after the last step instead of serving until Ctrl-C.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     console = Console()
     configure_logging("error", "console")
     port = find_free_port(FIRST_PORT)
@@ -64,25 +70,38 @@ def _settings(port: int, xero_url: str) -> Settings:
 
 
 async def _run(console: Console, settings: Settings, port: int, xero_url: str, *, once: bool) -> int:
-    config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False
+    app = create_app(settings, is_served=True)
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, **server_options(settings.max_connections))
     )
-    server = uvicorn.Server(config)
+    for number in SIGNALS:
+        # The server handles its signals, and raises them again when it has ended: by then nothing is left to do.
+        signal.signal(number, lambda *_: None)
     serving = asyncio.create_task(server.serve())
+    stopped = asyncio.create_task(app.state.services.drain.wait())
+    showing = asyncio.create_task(_show(console, settings, port, xero_url, serving))
     try:
-        async with _open_context(console, settings, port, xero_url) as context:
-            await _wait_until_ready(context, serving)
-            await _run_steps(context, settings)
-        _print_addresses(console, settings, xero_url)
-        if not once:
-            await serving
+        await asyncio.wait({showing, serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if showing.done():
+            showing.result()
+        if once:
+            server.should_exit = True
     except DemoFailed as failure:
         console.print(f"[red]The demo stopped: {failure}[/]")
+        server.should_exit = True
         return 1
     finally:
-        server.should_exit = True
+        await cancel_and_wait({showing, stopped})
         await serving
     return 0
+
+
+async def _show(console: Console, settings: Settings, port: int, xero_url: str, serving: asyncio.Task[None]) -> None:
+    """Run every step, then print where the service is to be found."""
+    async with _open_context(console, settings, port, xero_url) as context:
+        await _wait_until_ready(context, serving)
+        await _run_steps(context, settings)
+    _print_addresses(console, settings, xero_url)
 
 
 async def _run_steps(context: DemoContext, settings: Settings) -> None:

@@ -25,6 +25,7 @@ from app.connector import Notice
 from app.db import Session
 from app.paging import NewestFirst, PagePosition
 from app.sync.tables import WAITING, EventStatus, SignatureFailure, WebhookEvent
+from app.sync.webhooks.refusals import RefusalCounts
 
 MAX_UNREADABLE_BYTES = 16_384
 RETENTION = timedelta(days=90)
@@ -72,13 +73,20 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class InboxState:
-    """What the integration's status shows of the inbox; `failed` counts dead letters too."""
+    """What the integration's status shows of the inbox; `failed` counts dead letters too.
+
+    Attributes:
+        signature_failures: the deliveries refused in the last 24 hours.
+        signature_mismatches: those of them whose signature is well formed but fits no key.
+        last_mismatch_at: when the last of these came.
+    """
 
     pending: int
     failed: int
     last_event_at: datetime | None
     signature_failures: int
-    last_signature_failure_at: datetime | None
+    signature_mismatches: int
+    last_mismatch_at: datetime | None
 
 
 async def store_events(session: Session, vendor: str, notices: Sequence[Notice]) -> int:
@@ -124,12 +132,23 @@ async def store_unreadable(session: Session, vendor: str, body: bytes, reason: s
     await session.execute(statement)
 
 
-async def count_bad_signature(session: Session, vendor: str) -> None:
-    """Count a refused delivery by the hour, so that a flood of them adds one row."""
-    hour = func.date_trunc("hour", func.wall_clock())
-    statement = insert(SignatureFailure).values(vendor=vendor, hour=hour, last_at=func.wall_clock())
-    more = {"failures": SignatureFailure.failures + 1, "last_at": func.wall_clock()}
-    await session.execute(statement.on_conflict_do_update(index_elements=["vendor", "hour"], set_=more))
+# By the hour, so that a flood of refused deliveries adds one row.
+COUNT_REFUSALS = text("""
+INSERT INTO webhook_signature_failures AS f (vendor, hour, failures, last_at, mismatches, last_mismatch_at)
+SELECT :vendor, date_trunc('hour', wall_clock()), n.refused, wall_clock(), n.mismatches,
+       CASE WHEN n.mismatches > 0 THEN wall_clock() END
+FROM (VALUES (CAST(:refused AS bigint), CAST(:mismatches AS bigint))) AS n(refused, mismatches)
+ON CONFLICT (vendor, hour) DO UPDATE
+  SET failures = f.failures + excluded.failures, last_at = excluded.last_at,
+      mismatches = f.mismatches + excluded.mismatches,
+      last_mismatch_at = coalesce(excluded.last_mismatch_at, f.last_mismatch_at)
+""")
+
+
+async def count_refusals(session: Session, vendor: str, counts: RefusalCounts) -> None:
+    """Add refused deliveries to the present hour's."""
+    values = {"vendor": vendor, "refused": counts.refused, "mismatches": counts.mismatches}
+    await session.execute(COUNT_REFUSALS, values)
 
 
 async def list_events(
@@ -184,10 +203,14 @@ async def inbox_state(session: Session, vendor: str) -> InboxState:
     last = newest.order_by(WebhookEvent.received_at.desc()).limit(1).scalar_subquery()
     waiting, unread, last_event_at = (await session.execute(select(pending, failed + dead, last))).one()
     since = func.wall_clock() - timedelta(hours=24)
-    failures = select(func.coalesce(func.sum(SignatureFailure.failures), 0), func.max(SignatureFailure.last_at))
+    failures = select(
+        func.coalesce(func.sum(SignatureFailure.failures), 0),
+        func.coalesce(func.sum(SignatureFailure.mismatches), 0),
+        func.max(SignatureFailure.last_mismatch_at),
+    )
     recent = failures.where(SignatureFailure.vendor == vendor, SignatureFailure.last_at > since)
-    refused, last_refused_at = (await session.execute(recent)).one()
-    return InboxState(waiting, unread, last_event_at, int(refused), last_refused_at)
+    refused, mismatches, last_mismatch_at = (await session.execute(recent)).one()
+    return InboxState(waiting, unread, last_event_at, int(refused), int(mismatches), last_mismatch_at)
 
 
 def _count(vendor: str, status: EventStatus) -> ScalarSelect[int]:

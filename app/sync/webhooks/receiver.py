@@ -1,6 +1,6 @@
 """Receives webhook deliveries: checks the signature and stores the events before the vendor gets its answer."""
 
-import contextlib
+import asyncio
 import math
 import time
 from asyncio import timeout
@@ -12,10 +12,11 @@ import structlog
 
 from app.connections import vendor_app
 from app.connections.vendor_app import VendorConfig
-from app.connector import BadSignature, Connector, Notice, NoticeUnreadable
+from app.connector import BadSignature, Connector, Notice, NoticeUnreadable, SignatureMalformed
 from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, Session
 from app.sync.webhooks import inbox
+from app.sync.webhooks.refusals import RefusalCounter, RefusalCounts
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +27,8 @@ READ_KEYS_SHARE = 0.3
 STORE_SHARE = 0.5
 # Keys are read again after this long, so that a key deleted on one replica is soon refused by all.
 KEY_CACHE_SECONDS = 5.0
+# A signature that fits no key makes them be read again at most once in this time.
+READ_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class WebhookReceiver:
         self._config = config
         self._wake = wake
         self._keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
-        self._keys_read_at = -math.inf
+        self._keys_due_at = self._read_again_at = -math.inf
+        self._reading_keys = asyncio.Lock()
+        self._refusals = RefusalCounter(self._write_refusals)
         self._read_keys_seconds = READ_KEYS_SHARE * connector.profile.delivery_seconds
         self._store_seconds = STORE_SHARE * connector.profile.delivery_seconds
 
@@ -88,8 +93,8 @@ class WebhookReceiver:
         """
         try:
             notices = await self._read_notices(body, signatures)
-        except BadSignature:
-            await self._record(inbox.count_bad_signature)
+        except BadSignature as error:
+            await self._refusals.add(is_mismatch=not isinstance(error, SignatureMalformed))
             return Receipt(is_signed=False)
         except NoticeUnreadable as error:
             reason = str(error)
@@ -104,24 +109,58 @@ class WebhookReceiver:
 
     def clear_key_cache(self) -> None:
         """Read the signing keys again at the next delivery, because they were just changed."""
-        self._keys_read_at = -math.inf
+        self._keys_due_at = -math.inf
+
+    async def close(self) -> None:
+        """Write what is still only counted in memory, when the process stops."""
+        await self._refusals.close()
 
     async def _read_notices(self, body: bytes, signatures: Sequence[bytes]) -> Sequence[Notice]:
-        """Check with the cached keys; a signature that fits none may be of a key just set on another replica."""
-        if time.monotonic() - self._keys_read_at < KEY_CACHE_SECONDS:
-            with contextlib.suppress(BadSignature):
-                return self._connector.read_notices(body, signatures, self._keys)
-        return self._connector.read_notices(body, signatures, await self._read_keys())
+        """Check with the cached keys; a signature that fits none may be of a key just set on another replica.
 
-    async def _read_keys(self) -> Sequence[str]:
-        """Return the signing keys; those last read when the database is away, so that a probe can be answered."""
+        Raises:
+            BadSignature: it fits none of the keys either that were read again, or they were read less than a second
+                ago because of another one.
+        """
+        if self._keys_due_at <= time.monotonic():
+            await self._read_keys()
+        try:
+            return self._connector.read_notices(body, signatures, self._keys)
+        except SignatureMalformed:
+            raise
+        except BadSignature:
+            if not await self._read_keys_again():
+                raise
+        return self._connector.read_notices(body, signatures, self._keys)
+
+    async def _read_keys(self) -> None:
+        """Read the signing keys, unless another delivery has just done so."""
+        async with self._reading_keys:
+            if self._keys_due_at <= time.monotonic():
+                await self._load_keys()
+
+    async def _read_keys_again(self) -> bool:
+        """Read the signing keys at most once a second; return whether they have been."""
+        if self._reading_keys.locked():
+            async with self._reading_keys:
+                return True
+        now = time.monotonic()
+        if now - self._read_again_at < READ_AGAIN_SECONDS:
+            return False
+        self._read_again_at = now
+        async with self._reading_keys:
+            await self._load_keys()
+        return True
+
+    async def _load_keys(self) -> None:
+        """Load the signing keys; those known stay when the database is away, so that a probe can be answered."""
         try:
             async with timeout(self._read_keys_seconds), self._db.transaction() as session:
                 self._keys = await vendor_app.signing_keys(session, self._sealer, self._config)
-            self._keys_read_at = time.monotonic()
+            self._keys_due_at = time.monotonic() + KEY_CACHE_SECONDS
         except (DatabaseUnavailable, TimeoutError) as error:
+            self._keys_due_at = time.monotonic() + READ_AGAIN_SECONDS
             log.warning("signing_keys_not_read", error=str(error))
-        return self._keys
 
     async def _store(self, write: Callable[[Session], Awaitable[Result]]) -> Result:
         """Write while the vendor still waits for its answer; later than that it takes the delivery for lost."""
@@ -138,3 +177,7 @@ class WebhookReceiver:
                 await write(session, self._connector.vendor)
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("delivery_not_recorded", error=str(error))
+
+    async def _write_refusals(self, counts: RefusalCounts) -> None:
+        async with timeout(self._read_keys_seconds), self._db.transaction() as session:
+            await inbox.count_refusals(session, self._connector.vendor, counts)

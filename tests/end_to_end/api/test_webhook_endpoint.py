@@ -1,11 +1,14 @@
 """The webhook endpoint: signatures over raw bytes, probes, sizes, keys, and the response to each."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+import time
 
 import pytest
+from sqlalchemy import event
 
 from app.db import DatabaseUnavailable
 from tests.support.service import INTEGRATION, open_harness
@@ -31,6 +34,10 @@ def delivery(tenant_id="aef86862-2015-4b6b-88bc-d89032cecc50", number=1, **more)
         **more,
     }
     return json.dumps({"events": [event], "lastEventSequence": 1, "firstEventSequence": 1, "entropy": "X"}).encode()
+
+
+# A signature that Xero could have made, with another key.
+MISFIT = sign(b"", "another key")
 
 
 async def post(harness, body, *signatures):
@@ -66,15 +73,41 @@ async def test_anything_but_the_right_signature_is_401(harness, signatures):
 
 
 async def test_wrong_probes_beside_a_right_one_are_no_mismatch(harness):
-    await post(harness, PROBE, "wrong")
+    await post(harness, PROBE, MISFIT)
+    assert "webhook_signature_mismatch" in await harness.banner_codes()
     await post(harness, PROBE, sign(PROBE))
-    await post(harness, PROBE, "wrong")
+    await post(harness, PROBE, MISFIT)
     assert "webhook_signature_mismatch" not in await harness.banner_codes()
 
 
-async def test_wrong_signatures_alone_are_shown_as_a_mismatch(harness):
-    await post(harness, PROBE, "wrong")
-    assert "webhook_signature_mismatch" in await harness.banner_codes()
+async def test_deliveries_without_a_signature_that_the_vendor_could_have_made_are_counted_and_are_no_mismatch(harness):
+    for signatures in ((), ("wrong",), (MISFIT, MISFIT), (MISFIT[:-1],)):
+        assert (await post(harness, PROBE, *signatures)).status_code == 401
+    await harness.engine.receiver.close()
+    status = await harness.integration_status()
+    assert status["webhook"]["signature_failures_24h"] == 4
+    assert [banner["code"] for banner in status["banners"]] == []
+
+
+async def test_a_flood_of_wrong_signatures_writes_and_reads_the_database_once_a_second(harness):
+    await post(harness, PROBE, sign(PROBE))
+    statements = []
+    event.listen(
+        harness.services.deliveries_db.engine.sync_engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: statements.append(statement),
+    )
+    began = time.monotonic()
+    for _ in range(20):
+        responses = await asyncio.gather(*(post(harness, PROBE, MISFIT) for _ in range(10)))
+        assert {response.status_code for response in responses} == {401}
+    await harness.engine.receiver.close()
+    seconds = time.monotonic() - began
+    reads = sum("FROM webhook_keys" in statement for statement in statements)
+    writes = sum("webhook_signature_failures" in statement for statement in statements)
+    assert 1 <= reads <= 2 + seconds * 1.2
+    assert 1 <= writes <= 2 + seconds
+    assert (await harness.integration_status())["webhook"]["signature_failures_24h"] == 200
 
 
 async def test_the_signature_is_checked_over_the_bytes_as_received(harness):
@@ -146,7 +179,7 @@ async def test_while_the_database_is_unavailable_a_probe_is_accepted_and_events_
     def fail():
         raise DatabaseUnavailable("unavailable")
 
-    monkeypatch.setattr(harness.services.db, "transaction", fail)
+    monkeypatch.setattr(harness.services.deliveries_db, "transaction", fail)
     body = delivery()
     assert (await post(harness, PROBE, sign(PROBE))).status_code == 200
     assert (await post(harness, PROBE, "wrong")).status_code == 401

@@ -1,0 +1,32 @@
+"""How uvicorn is set up wherever the service is served."""
+
+from functools import partial
+from typing import Any
+
+from app.api.server.limits import BACKLOG, ConnectionLimits, usable_connections
+from app.api.server.protocol import LimitedProtocol
+from app.api.server.refusals import RefusalLog
+
+# From the end of the drain on, requests under way have this long to end, in seconds.
+END_REQUESTS_SECONDS = 2
+
+
+def server_options(max_connections: int) -> dict[str, Any]:
+    """Return the arguments of `uvicorn.Config` that hold for every server of the service.
+
+    They can be sent to the worker processes of `serve --workers`.
+
+    Args:
+        max_connections: the connections that one process serves at once.
+    """
+    limits = ConnectionLimits(connections=usable_connections(max_connections))
+    return {
+        "http": partial(LimitedProtocol, limits=limits, refusal_log=RefusalLog()),
+        "ws": "none",
+        "backlog": BACKLOG,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": END_REQUESTS_SECONDS,
+    }
