@@ -43,11 +43,13 @@ class Actor:
     Attributes:
         subject: the claim `sub`; `unnamed` where the token has none.
         role: the claim `role`.
+        expires_at: the claim `exp`, in seconds since 1970; what is answered for longer ends then.
         has_subject: whether the token has a subject; callers without one cannot be told apart.
     """
 
     subject: str
     role: Role
+    expires_at: float
     has_subject: bool = True
 
 
@@ -151,7 +153,8 @@ class TokenVerifier:
         role = claims.get("role")
         if not isinstance(role, str) or role not in ROLES:
             raise Problem("not_allowed", "The token carries no role this service knows.")
-        return Actor(subject or UNNAMED, role, bool(subject))  # type: ignore[arg-type]  # checked above, which mypy cannot follow
+        # mypy cannot follow that the role was checked above.
+        return Actor(subject or UNNAMED, role, _read_instant(claims["exp"]), bool(subject))  # type: ignore[arg-type]
 
     async def _read(self, token: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(token)

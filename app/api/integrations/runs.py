@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.auth import Actor
 from app.api.deps import Admin, EngineDep, Reader, Services, ServicesDep, SessionDep
 from app.api.errors import Problem, document_problems, not_found
 from app.api.pagination import Page, PagingDep
@@ -21,6 +22,8 @@ from app.sync.tables import ProgressEvent, ResourceStatus, Run, RunResource, Run
 router = APIRouter(tags=["sync"])
 
 POLL_SECONDS = 0.5
+# Larger than any id there will be, and small enough for the column.
+MAX_ID_DIGITS = 18
 KEEP_ALIVE_SECONDS = 15
 # How long a client waits before it connects again.
 RETRY_HINT = "retry: 2000\n\n"
@@ -156,13 +159,16 @@ async def get_run(engine: EngineDep, session: SessionDep, _reader: Reader, run_i
 async def follow_progress(
     request: Request,
     services: ServicesDep,
-    _reader: Reader,
-    last_event_id: Annotated[str | None, Header(max_length=30)] = None,
+    reader: Reader,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
-    """Stream progress events of running work as server-sent events; `Last-Event-ID` resumes on any replica."""
-    known = int(last_event_id) if last_event_id and last_event_id.isdecimal() else None
+    """Stream progress events of running work as server-sent events; `Last-Event-ID` resumes on any replica.
+
+    A `Last-Event-ID` that is no id of ours is ignored, as if there were none. The stream ends when the token expires.
+    """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(request, services, known), media_type="text/event-stream", headers=headers)
+    events = _stream(request, services, reader, _read_event_id(last_event_id))
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 @router.get("/usage", responses=document_problems())
@@ -175,12 +181,19 @@ async def get_usage(
     return UsageResponse(items=[UsageDayResponse.model_validate(row) for row in rows], month=total)
 
 
-async def _stream(request: Request, services: Services, last_id: int | None) -> AsyncIterator[str]:
+def _read_event_id(given: str | None) -> int | None:
+    is_id = given is not None and given.isascii() and given.isdigit() and len(given) <= MAX_ID_DIGITS
+    return int(given) if given and is_id else None
+
+
+async def _stream(request: Request, services: Services, reader: Actor, last_id: int | None) -> AsyncIterator[str]:
     async with services.db.transaction() as session:
         newest = await progress.newest_id(session) if last_id is None else last_id
     yield RETRY_HINT
     idle_seconds = 0.0
     while not services.drain.has_begun and not await request.is_disconnected():
+        if services.clock.now().timestamp() >= reader.expires_at:
+            return
         async with services.db.transaction() as session:
             events = await progress.events_after(session, newest)
         for event in events:

@@ -51,6 +51,10 @@ def claims(**changes):
     return {name: value for name, value in full.items() if value is not None}
 
 
+# When the tokens of `sign` expire.
+EXPIRY = NOON.timestamp() + 60
+
+
 def sign(key=SECRET, algorithm="HS256", headers=None, **changes):
     return jwt.encode(claims(**changes), key, algorithm=algorithm, headers=headers)
 
@@ -74,7 +78,7 @@ async def rejection_of(token, by=None):
 
 async def test_a_minted_token_is_accepted():
     token = mint_token(SECRET, "service", "psa", hours=1, audience=AUDIENCE, now=NOON)
-    assert await verifier().verify(token) == Actor("psa", "service")
+    assert await verifier().verify(token) == Actor("psa", "service", NOON.timestamp() + 3600)
 
 
 @pytest.mark.parametrize("role", ["admin", "analyst", "viewer", "service"])
@@ -168,8 +172,8 @@ async def test_any_text_that_is_no_token_is_401(token):
 async def test_a_token_is_verified_with_the_provider_s_key_of_its_id():
     provider = Provider(public(RSA, "r"), public(EC, "e"), {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}, {"kty": "new"})
     by = verifier(None, provider)
-    assert await by.verify(sign(RSA, "RS256", {"kid": "r"})) == Actor("ann", "admin")
-    assert await by.verify(sign(EC, "ES256", {"kid": "e"})) == Actor("ann", "admin")
+    assert await by.verify(sign(RSA, "RS256", {"kid": "r"})) == Actor("ann", "admin", EXPIRY)
+    assert await by.verify(sign(EC, "ES256", {"kid": "e"})) == Actor("ann", "admin", EXPIRY)
     for token in [
         sign(OTHER_RSA, "RS256", {"kid": "r"}),
         sign(RSA, "RS256", {"kid": "e"}),
