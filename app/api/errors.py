@@ -83,9 +83,9 @@ class ProblemDetails(BaseModel):
     detail: Annotated[str, Field(examples=["There is no invoice of this id."])]
     code: Annotated[str, Field(examples=["not_found"])]
     request_id: Annotated[str, Field(examples=["4f1c6c1e9a0b4d55"])]
-    errors: Annotated[
-        list[FieldError], Field(default_factory=list, description="Only with `validation_failed`.", min_length=1)
-    ]
+    errors: Annotated[list[FieldError], Field(description="Only with `validation_failed`.", min_length=1)] = Field(
+        default_factory=list
+    )
 
 
 class Problem(HTTPException):

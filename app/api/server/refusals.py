@@ -53,7 +53,7 @@ def render_refusal(refusal: Refusal, default_headers: Iterable[tuple[bytes, byte
         code=refusal,
         request_id=request_id,
     )
-    body = json.dumps(details.model_dump(exclude_none=True)).encode()
+    body = json.dumps(details.model_dump(exclude_unset=True)).encode()
     headers = [
         *default_headers,
         (b"content-type", MEDIA_TYPE.encode()),

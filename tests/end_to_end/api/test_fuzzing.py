@@ -3,7 +3,6 @@
 import asyncio
 import os
 
-import httpx
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import one_of
@@ -25,11 +24,11 @@ async def test_no_request_ends_in_a_server_error_or_in_what_the_document_does_no
     await harness.connect_and_sync()
     loop = asyncio.get_running_loop()
     schema = schemathesis.openapi.from_dict(harness.app.openapi())
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]  # a bad schema fails here
     tried = [operation for operation in operations if operation.path != ENDLESS]
     assert len(tried) >= 39
 
-    def send(case) -> httpx.Response:
+    def send(case):
         now = harness.services.clock.now()
         token = mint_token(JWT_SECRET, "admin", "fuzzing", hours=1, audience="vectis-billing", now=now)
         wanted = case.as_transport_kwargs(base_url=PUBLIC_URL, headers={"Authorization": f"Bearer {token}"})

@@ -50,7 +50,7 @@ async def open_stream(harness, headers=()):
         "server": ("localhost", 8000),
         "root_path": "",
     }
-    requests = asyncio.Queue()
+    requests: asyncio.Queue[dict[str, object]] = asyncio.Queue()
     await requests.put({"type": "http.request", "body": b"", "more_body": False})
     stream = Stream()
     following = asyncio.create_task(harness.app(scope, requests.get, stream.send))
