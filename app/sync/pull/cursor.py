@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.billing.records import believe_stamp
-from app.connector import Page, RejectedRow, RowKey
+from app.connector import Page, PageRequest, RejectedRow, RowKey
 
 SECOND = timedelta(seconds=1)
 # How many pulls in a row start from the same point because rows were missing.
@@ -81,8 +81,27 @@ def begin(state: CursorState) -> CursorState:
 
 
 def restart_pages(state: CursorState) -> CursorState:
-    """Return the state back on page 1 of its bound, because the pages so far were counted by another size or filter."""
+    """Return the state back on page 1 of its bound, because the pages so far were counted by another size or filter.
+
+    On page 1 of the way forward no page has been counted yet. On page 1 of the way back the last rows are still to be
+    read, and a smaller page would not hold all of them.
+    """
+    if state.page == 1 and state.resume_since is None:
+        return state
     return replace(state, page=1, resume_since=None, seen=None, counted=None)
+
+
+def follow_request(state: CursorState, asked: PageRequest, answered: PageRequest) -> CursorState:
+    """Return the state that an answer belongs to, which is `state` unless the request had to be changed.
+
+    Args:
+        state: the state when the page was asked for.
+        asked: the request made of it.
+        answered: the request that was answered. One of another size or filter is for page 1: page numbers count other
+            rows now.
+    """
+    is_same = (asked.page_size, asked.is_filtered) == (answered.page_size, answered.is_filtered)
+    return state if is_same else restart_pages(state)
 
 
 def advance(state: CursorState, page: Page, overlap: timedelta) -> CursorState:
