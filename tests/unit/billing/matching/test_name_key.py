@@ -137,6 +137,47 @@ AMBIGUOUS = [
 ]
 
 
+# What each legal form at the end of a name does: a clear one never counts, a short one prevents a match, and a word
+# that is a form in some countries alone belongs to the name until a person decides.
+CLEAR = (
+    "ltd limited pty proprietary llc inc incorporated corp corporation plc llp ulc cic gmbh mbh sarl srl oyj pte pvt"
+)
+SHORT = "ab ag as bv co kg lp nv oy pl sa ug sas aps private"
+DOUBTFUL = "ad ev kk ou pa pc sc se sl spa"
+SPELLED_OUT = [
+    ("S\u00f8ren", "soren"),
+    ("\u0141uk", "luk"),
+    ("\u0110or\u0111e", "dorde"),
+    ("Gar\u00f0ar", "gardar"),
+    ("\u00deor", "thor"),
+    ("\u00c6gir", "aegir"),
+    ("C\u0153ur", "coeur"),
+    ("Is\u0131k", "isik"),
+    ("\u0126al", "hal"),
+]
+
+
+@pytest.mark.parametrize("form", CLEAR.split())
+def test_a_clear_legal_form_is_no_part_of_either_key(form):
+    assert name_key(f"Acme {form}") == match_key(f"Acme {form}") == "acme"
+
+
+@pytest.mark.parametrize("form", SHORT.split())
+def test_a_short_legal_form_is_part_of_the_match_key_alone(form):
+    assert (name_key(f"Acme {form}"), match_key(f"Acme {form}")) == ("acme", f"acme {form}")
+
+
+@pytest.mark.parametrize("form", DOUBTFUL.split())
+def test_a_word_that_is_seldom_a_legal_form_is_removed_where_short_forms_are_compared(form):
+    assert name_key(f"Acme {form}") == match_key(f"Acme {form}") == f"acme {form}"
+    assert remove_short_forms(f"acme {form}") == "acme"
+
+
+@pytest.mark.parametrize(("name", "key"), SPELLED_OUT)
+def test_letters_without_a_plain_form_are_spelled_out(name, key):
+    assert name_key(name) == key
+
+
 @pytest.mark.parametrize(("one", "other"), EQUAL)
 def test_names_that_are_the_same_have_one_key(one, other):
     assert name_key(one) == name_key(other) != ""
