@@ -225,10 +225,9 @@ def _previous_page(state: CursorState, overlap: timedelta) -> CursorState:
 
 def _complete(state: CursorState, overlap: timedelta) -> CursorState:
     """End the pull, and set where the next one starts: where this one did if rows are missing, a few times."""
-    is_given_up = state.short_pulls >= MAX_SHORT_PULLS
     missing_rows = max(state.missing_rows, _count_missing(state))
-    short_pulls = 0 if not missing_rows else min(state.short_pulls + 1, MAX_SHORT_PULLS)
-    is_tried_again = missing_rows > 0 and not is_given_up and short_pulls < MAX_SHORT_PULLS
+    short_pulls = min(state.short_pulls + 1, MAX_SHORT_PULLS) if missing_rows else 0
+    is_tried_again = 0 < short_pulls < MAX_SHORT_PULLS
     return CursorState(
         high_water=state.high_water,
         started_at=state.started_at,

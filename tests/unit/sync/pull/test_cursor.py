@@ -363,6 +363,17 @@ def test_pages_restart_when_the_size_or_the_filter_changes_and_only_then(answere
 def test_restarted_pages_keep_their_since(page):
     state = CursorState(START, page, resume_since=START, next_since=START, is_active=True, seen=frozenset("a"))
     assert restart_pages(state) == CursorState(since=START, next_since=START, is_active=True)
+    assert restart_pages(replace(state, page=7, resume_since=None, counted=9)) == restart_pages(state)
+
+
+def test_a_new_cursor_and_a_new_pull_know_of_no_missing_rows():
+    assert (CursorState().missing_rows, CursorState().short_pulls) == (0, 0)
+    assert begin(CursorState(missing_rows=7, short_pulls=1)).missing_rows == 0
+
+
+def test_a_pull_under_way_is_continued_as_it_stands():
+    state = CursorState(since=START, page=7, next_since=START, is_active=True, missing_rows=2)
+    assert begin(state) == state
 
 
 def test_the_first_page_of_a_bound_keeps_what_is_known_when_it_is_asked_for_again():
@@ -406,6 +417,25 @@ def test_rows_missing_from_pages_read_in_both_directions_are_not_forgotten_with_
     assert (state.missing_rows, state.next_since) == (40, None)
 
 
+@pytest.mark.parametrize(("withheld", "missing"), [({3: 40}, 0), ({3: 40, 5: 40}, 40)])
+def test_rows_that_come_on_the_way_back_are_not_missing(withheld, missing):
+    vendor = ModelList(100)
+    vendor.add(400, timedelta())
+    vendor.withheld = withheld
+    assert pull_once(vendor, CursorState(), {}).missing_rows == missing
+
+
+def test_rows_that_are_missing_beside_unreadable_ones_are_counted_exactly():
+    vendor = ModelList(10)
+    vendor.add(25, timedelta())
+    vendor.rejected = frozenset(sorted(vendor.rows)[::3])
+    # The first two rows of the third page, both times it is read.
+    vendor.withheld = {3: 2, 8: 2}
+    state = pull_once(vendor, CursorState(), {})
+    assert vendor.requested[:8] == [1, 2, 3, 2, 1, 1, 2, 3]
+    assert state.missing_rows == 2
+
+
 def test_rows_whose_id_cannot_be_read_are_not_missing():
     vendor = ModelList(10)
     vendor.add(45, timedelta())
@@ -442,8 +472,17 @@ def test_a_vendor_that_repeats_a_page_ends_the_pull_with_rows_missing(counts, mi
     vendor = ModelList(100, counts=counts, ignores_page=True, ignores_since=True)
     vendor.add(250, timedelta())
     state = pull_once(vendor, CursorState(), {})
+    assert vendor.requested[:3] == [1, 2, 1]
     assert vendor.calls < 12
     assert state.missing_rows == missing
+
+
+def test_a_vendor_that_repeats_pages_of_unreadable_rows_ends_the_pull_too():
+    vendor = ModelList(100, counts=False, ignores_page=True, ignores_since=True)
+    vendor.add(250, timedelta())
+    vendor.rejected = frozenset(vendor.rows)
+    assert pull_once(vendor, CursorState(), {}).missing_rows == 1
+    assert vendor.requested[:3] == [1, 2, 1]
 
 
 def test_a_page_shorter_than_the_one_before_does_not_end_a_list_whose_rows_are_counted():
