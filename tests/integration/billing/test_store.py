@@ -171,6 +171,15 @@ async def test_a_stamp_later_than_its_answer_is_stored_as_the_answers_instant_an
     assert (await ledger.row(STAMPED[make]))[field] == "new"
 
 
+@pytest.mark.parametrize(("first", "first_read", "then", "stored"), [(90, 60, 61, 61), (5, 60, 99, 70)])
+async def test_a_true_stamp_and_one_from_the_future_replace_each_other(ledger, first, first_read, then, stored):
+    await ledger.write(invoice(minute=first), read=first_read)
+
+    await ledger.write(invoice(minute=then), read=70)
+
+    assert (await ledger.row("billing_invoices"))["vendor_updated_at"] == at(stored)
+
+
 @pytest.mark.parametrize("make", STAMPED)
 async def test_a_stamp_from_the_future_that_is_already_stored_loses_to_a_true_change(ledger, make):
     field = "name" if make is contact else "reference"

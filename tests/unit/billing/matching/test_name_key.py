@@ -56,6 +56,15 @@ EQUAL = [
     ("Te W\u0101nanga", "Te Wananga"),
     ("Acme (NZ) Ltd", "Acme NZ"),
     ("The Company", "Company"),
+    ("Acme GmbH & Co", "Acme"),
+    ("Smith & Co KG", "Smith"),
+    ("A.B.Smith", "AB Smith"),
+    ("Cr\u00e8me", "Creme"),
+    ("Vi\u1ec7t", "Viet"),
+    ("A\u036fcme", "Acme"),
+    ("\u0301Acme", "Acme"),
+    ("\u024f\u0301", "\u024f"),
+    ("\u041a\u0430\u0444\u0435-\u0411\u0430\u0440", "\u041a\u0430\u0444\u0435 \u0411\u0430\u0440"),
 ]
 DIFFERENT = [
     ("Acme", "Acne"),
@@ -101,6 +110,7 @@ MATCHING = [
     ("Smith & Co", "Smith and Company Ltd"),
     ("The Company", "Company"),
     ("The Co", "Co"),
+    ("Acme Trading Company", "Acme Trading Co"),
 ]
 # Equal but for a word that may be a legal form, a word, a region or a trade: a person is asked.
 ASKED = [
@@ -209,6 +219,11 @@ def test_a_name_that_is_a_legal_form_alone_is_kept(name, key):
     assert match_key(name) == key
 
 
+@pytest.mark.parametrize(("name", "key"), [("GmbH & Co. KG", "gmbh and co kg"), ("The.", "the"), ("! !", "!!")])
+def test_a_name_of_nothing_but_a_form_an_article_or_punctuation_keeps_it(name, key):
+    assert name_key(name) == match_key(name) == key
+
+
 @pytest.mark.parametrize("key", ["", "sa", "co sa", "smith and co", "!!", "acme"])
 def test_removing_short_forms_leaves_a_word_and_the_name_of_a_partnership(key):
     assert remove_short_forms(key) == (key.split()[0] if key == "co sa" else key)
@@ -223,6 +238,7 @@ def test_removing_short_forms_leaves_a_word_and_the_name_of_a_partnership(key):
         ("Acme Corporation", "acme corp"),
         ("Acme S. A.", "acme sa"),
         ("Acme Company", "acme co"),
+        ("Acme Company Ltd", "acme co ltd"),
         ("Acme Pvt Ltd", "acme pte ltd"),
         ("Acme Private Limited", "acme pte ltd"),
         ("Acme Proprietary Limited", "acme pty ltd"),
