@@ -10,9 +10,12 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from app.billing.alerts import AlertPolicy
+from app.billing.locks import lock_tenant
 from app.billing.maintenance import refresh_derived
+from app.billing.mirror.base_currency import refresh_base_currencies
 from app.billing.mirror.documents import complete_currencies
 from app.billing.records import Counts
+from app.db import DatabaseUnavailable
 from tests.support.factories import Ledger, allocation, at, contact, invoice, memo, payment
 
 TABLES = (
@@ -542,6 +545,29 @@ async def test_a_refresh_infers_the_base_currency_of_rows_of_other_services(ledg
 
     row = await ledger.row("billing_organisations")
     assert (row["source"], row["source_tenant_id"], row["base_currency"]) == ("quickbooks", "t1", "USD")
+
+
+async def refresh_without_waiting(ledger):
+    async with ledger.db.transaction() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '20ms'"))
+        await refresh_base_currencies(session)
+
+
+async def test_a_refresh_waits_for_writers_where_a_base_currency_changes_and_only_there(ledger):
+    await ledger.write(bill("i1", "NZD", "1"))
+    async with ledger.db.transaction() as writer:
+        await lock_tenant(writer, "xero", "t1")
+        await refresh_without_waiting(ledger)
+
+    await ledger.run("UPDATE billing_organisations SET base_currency = 'USD'")
+    async with ledger.db.transaction() as writer:
+        await lock_tenant(writer, "xero", "t1")
+        with pytest.raises(DatabaseUnavailable) as raised:
+            await refresh_without_waiting(ledger)
+        assert "lock timeout" in str(raised.value.__cause__)
+
+    await refresh_without_waiting(ledger)
+    assert (await ledger.row("billing_organisations"))["base_currency"] == "NZD"
 
 
 async def test_an_old_version_rules_no_base_currency_out(ledger):
