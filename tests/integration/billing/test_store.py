@@ -547,6 +547,16 @@ async def test_a_refresh_infers_the_base_currency_of_rows_of_other_services(ledg
     assert (row["source"], row["source_tenant_id"], row["base_currency"]) == ("quickbooks", "t1", "USD")
 
 
+async def test_the_documents_of_one_organisation_say_nothing_about_the_currency_of_another(ledger):
+    other = ledger.of("t2")
+    await ledger.write(bill("i1", "NZD", "1"))
+    await other.write(bill("i1", "USD", "1"))
+    await other.write(bill("i2", "NZD", "1.6"))
+
+    found = {row["source_tenant_id"]: row["base_currency"] for row in await ledger.rows("billing_organisations")}
+    assert found == {"t1": "NZD", "t2": "USD"}
+
+
 async def refresh_without_waiting(ledger):
     async with ledger.db.transaction() as session:
         await session.execute(text("SET LOCAL lock_timeout = '20ms'"))

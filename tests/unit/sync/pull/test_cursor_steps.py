@@ -95,13 +95,18 @@ def test_page_numbers_are_left_after_twenty_pages_where_more_lie_ahead_and_few_a
     assert place(advance(active(page=page), read, OVERLAP)) == expected
 
 
+def test_what_the_first_page_may_cost_more_the_second_may_not():
+    assert place(advance(active(page=2), make_page(total=1010), OVERLAP)) == (None, 3, None)
+
+
 def test_without_a_count_page_numbers_are_never_left():
     assert place(advance(active(page=30), make_page(total=None), OVERLAP)) == (None, 31, None)
 
 
-def test_the_bound_never_moves_back_where_the_vendor_ignores_it():
-    state = advance(active(since=START + 2 * HOUR, next_since=START), make_page(), OVERLAP)
-    assert place(state) == (START + 2 * HOUR, 2, None)
+@pytest.mark.parametrize("since", [START + 2 * HOUR, BOUND])
+def test_the_bound_never_moves_back_or_stays_where_the_vendor_ignores_it(since):
+    state = advance(active(since=since, next_since=START), make_page(total=999), OVERLAP)
+    assert place(state) == (since, 2, None)
 
 
 @pytest.mark.parametrize(("total", "beyond"), [(1000, 900), (40, 0), (None, None)])
