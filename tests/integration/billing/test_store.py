@@ -548,13 +548,26 @@ async def test_a_refresh_infers_the_base_currency_of_rows_of_other_services(ledg
 
 
 async def test_the_documents_of_one_organisation_say_nothing_about_the_currency_of_another(ledger):
-    other = ledger.of("t2")
+    others = {"USD": ledger.of("t2"), "EUR": ledger.of("t1", "quickbooks"), "AUD": ledger.of("t2", "quickbooks")}
     await ledger.write(bill("i1", "NZD", "1"))
-    await other.write(bill("i1", "USD", "1"))
-    await other.write(bill("i2", "NZD", "1.6"))
+    for currency, other in others.items():
+        await other.write(bill("i1", currency, "1"))
+        await other.write(bill("i2", "NZD", "1.6"))
 
-    found = {row["source_tenant_id"]: row["base_currency"] for row in await ledger.rows("billing_organisations")}
-    assert found == {"t1": "NZD", "t2": "USD"}
+    rows = await ledger.rows("billing_organisations")
+    found = {row["base_currency"]: (row["source"], row["source_tenant_id"]) for row in rows}
+    expected = {currency: (other.source, other.tenant_id) for currency, other in others.items()}
+    assert found == {"NZD": ("xero", "t1"), **expected}
+
+
+@pytest.mark.parametrize("tenant_id", ["t1", "t2"])
+@pytest.mark.parametrize("source", ["xero", "quickbooks"])
+async def test_a_base_currency_is_stored_although_another_organisation_has_the_same(ledger, tenant_id, source):
+    await ledger.write(bill("i1", "NZD", "1"))
+    await ledger.of(tenant_id, source).write(bill("i2", "NZD", "1"))
+
+    found = {(row["source"], row["source_tenant_id"]) for row in await ledger.rows("billing_organisations")}
+    assert found == {("xero", "t1"), (source, tenant_id)}
 
 
 async def refresh_without_waiting(ledger):
