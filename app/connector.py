@@ -11,8 +11,10 @@ ConnectorError
 ├── RateLimited            a limit was reached; carries which one and for how long, when the vendor says so
 ├── HighVolume             the vendor refuses the query as too broad; repeat it without its filters
 ├── VendorUnavailable      outage, timeout, reset: the same request may succeed later
-│   └── OrganisationOffline    only this organisation is offline
+│   ├── OrganisationOffline    only this organisation is offline
+│   └── AnswerTooSlow          the request arrived, and the response took longer than we wait: ask for fewer rows
 ├── AnswerUnreadable       the response is not what was requested: HTML, truncated, wrong type
+│   └── AnswerTooLarge         the response has more bytes than we accept: ask for fewer rows
 └── RequestRejected        the vendor understood the request and refused it; repeating it is pointless
 """
 
@@ -94,7 +96,15 @@ class OrganisationOffline(VendorUnavailable):
     pass
 
 
+class AnswerTooSlow(VendorUnavailable):
+    pass
+
+
 class AnswerUnreadable(ConnectorError):
+    pass
+
+
+class AnswerTooLarge(AnswerUnreadable):
     pass
 
 

@@ -23,9 +23,9 @@ ResponseProducer = Callable[[], Awaitable[Response]]
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Of the calls that match every given field, the first `times` (all if null) fail, each with probability `share`.
 
-    `path` and `query` match a part of the call's; the other fields must be equal, letter case aside. `kind` is one of
-    `fault_kinds`; `keep` is the share of the body that truncated and reset leave, `megabytes` the size to which a
-    gzip_bomb unpacks.
+    `path` and `query` match a part of the call's, and `rows_above` a list that is asked for more rows than that; the
+    other fields must be equal, letter case aside. `kind` is one of `fault_kinds`; `keep` is the share of the body that
+    truncated and reset leave, `megabytes` the size to which a gzip_bomb unpacks.
     """
 
     kind: str
@@ -35,6 +35,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     resource: str | None = None
     tenant_id: str | None = None
     grant_type: str | None = None
+    rows_above: int | None = None
     times: int | None = 1
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     status: int = HTTPStatus.BAD_REQUEST
@@ -55,9 +56,19 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         )
         if any(want is not None and want.lower() != (actual or "").lower() for want, actual in wanted):
             return False
+        if self.rows_above is not None and _rows_asked_for(request) <= self.rows_above:
+            return False
         return (self.path or "").lower() in request.path.lower() and (
             self.query or ""
         ).lower() in request.raw_query.lower()
+
+
+def _rows_asked_for(request: Request) -> int:
+    """Return the most rows that a list may have: as many as it names ids, or else its `pageSize`; 0 without either."""
+    if ids := request.query.get("ids"):
+        return len(ids.split(","))
+    size = request.query.get("pagesize", "")
+    return int(size) if size.isdecimal() else 0
 
 
 @dataclass(slots=True)
@@ -157,6 +168,10 @@ def _lose_response(_fault: Fault, response: Response) -> Response:
     return response
 
 
+def _never_answer(_fault: Fault) -> Response:
+    return Response(abort=ConnectionAbort.NEVER)
+
+
 def _rate_limit_fault(problem: str, default: str | None = None) -> Callable[[Fault, Response], Response]:
     """Return a 429 fault. `retry_after` is sent as given; null sends the default, an empty string no header."""
 
@@ -195,6 +210,7 @@ FAULT_KINDS: dict[str, Callable[[Fault, Response], Response]] = {
     "no_content": _replace_response(lambda _: Response(HTTPStatus.NO_CONTENT)),
     "oauth_error": _replace_response(lambda fault: errors.oauth_error(fault.text or "invalid_grant")),
     "refused": _replace_response(_refuse_connection),
+    "unanswered": _replace_response(_never_answer),
     "truncated": _truncated,
     "wrong_type": _wrong_type,
     "bad_gzip": _bad_gzip,

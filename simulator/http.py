@@ -11,6 +11,8 @@ class ConnectionAbort(Enum):
 
     MID_BODY = "mid_body"
     BEFORE_RESPONSE = "before_answer"
+    NEVER = "never"
+    """It stays open, and nothing is sent until the client gives up."""
 
 
 @dataclass(slots=True, kw_only=True)

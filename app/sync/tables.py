@@ -67,8 +67,9 @@ class Cursor(Table):
     """How far one resource of one tenant has been read; `pull.cursor.CursorState` explains the columns it is made of.
 
     `page_size` is the size `page` was counted by. `is_filtered`: the vendor filters rows that are not kept; false once
-    it refused the filter. `completed_at`: when a pull last reached its end. `rows_read` of `row_estimate` is the
-    progress of the first pull.
+    it refused the filter. `page_limit`: the rows a page that came after an answer that was too slow or too large, and
+    `page_limit_at`: when that was. `completed_at`: when a pull last reached its end. `rows_read` of `row_estimate` is
+    the progress of the first pull.
     """
 
     __tablename__ = "sync_cursors"
@@ -85,6 +86,8 @@ class Cursor(Table):
     next_since: Mapped[datetime | None] = mapped_column(Instant)
     is_active: Mapped[bool] = mapped_column("is_walking", server_default=text("false"))
     is_filtered: Mapped[bool] = mapped_column(server_default=text("true"))
+    page_limit: Mapped[int | None]
+    page_limit_at: Mapped[datetime | None] = mapped_column(Instant)
     completed_at: Mapped[datetime | None] = mapped_column(Instant)
     missing_rows: Mapped[int] = mapped_column(BigInteger, server_default="0")
     short_pulls: Mapped[int] = mapped_column(server_default="0")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from app.connector import Access, AnswerUnreadable, Traffic, VendorUnavailable
+from app.connector import Access, AnswerTooLarge, AnswerTooSlow, AnswerUnreadable, Traffic, VendorUnavailable
 
 # A page of 1,000 full invoices is about 2.5 MB. A response larger than this is no page, or a decompression bomb.
 MAX_BYTES = 64 * 1024 * 1024
@@ -36,8 +36,10 @@ async def read(http: httpx.AsyncClient, url: str, access: Access, since: str | N
         since: `yyyy-mm-ddThh:mm:ss` in UTC; the form Xero documents, accurate to the second.
 
     Raises:
-        VendorUnavailable: no answer, or not the whole of it.
-        AnswerUnreadable: the answer is too large, or compressed wrongly.
+        AnswerTooSlow: the answer, or its end, did not come in time.
+        VendorUnavailable: no answer, or not the whole of it, for another reason.
+        AnswerTooLarge: the answer has more bytes than are accepted.
+        AnswerUnreadable: the answer is compressed wrongly.
     """
     headers = {
         "Authorization": f"Bearer {access.access_token}",
@@ -60,14 +62,16 @@ async def send(
     """Send one request once. Redirects are not followed, and no status raises an error.
 
     Raises:
-        VendorUnavailable: no answer, or not the whole of it.
-        AnswerUnreadable: the answer is too large, or compressed wrongly.
+        AnswerTooSlow: the answer, or its end, did not come in time.
+        VendorUnavailable: no answer, or not the whole of it, for another reason.
+        AnswerTooLarge: the answer has more bytes than are accepted.
+        AnswerUnreadable: the answer is compressed wrongly.
     """
     try:
         async with asyncio.timeout(max_seconds):
             return await _exchange(http, request, auth, max_bytes)
-    except TimeoutError:
-        raise VendorUnavailable("Xero did not finish its answer in time.", Traffic(calls=1)) from None
+    except (TimeoutError, httpx.ReadTimeout):
+        raise AnswerTooSlow("Xero did not finish its answer in time.", Traffic(calls=1)) from None
     except NEVER_SENT as error:
         raise VendorUnavailable(f"Xero could not be reached ({type(error).__name__}).") from None
     except httpx.DecodingError:
@@ -86,7 +90,7 @@ async def _exchange(
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > max_bytes:
-                raise AnswerUnreadable(f"Xero's answer is larger than {max_bytes} bytes.", _cost(response, len(body)))
+                raise AnswerTooLarge(f"Xero's answer is larger than {max_bytes} bytes.", _cost(response, len(body)))
     finally:
         await response.aclose()
     return Response(response.status_code, response.headers, bytes(body), _cost(response, len(body)))

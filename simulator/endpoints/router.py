@@ -44,7 +44,7 @@ class Router:
             response = await _dispatch(context)
             if self._state.options.latency_ms and response.status != HTTPStatus.TOO_MANY_REQUESTS:
                 await sleep(self._state.options.latency_ms / 1000)
-            await _send_response(context, response, scope, send)
+            await _send_response(context, response, scope, receive, send)
         finally:
             call_log.finish(context.log_entry)
 
@@ -72,13 +72,18 @@ async def _read_request(scope: Scope, receive: Receive) -> Request:
     return Request(method=scope["method"], path=scope["path"], raw_query=query, headers=headers, body=body)
 
 
-async def _send_response(context: RequestContext, response: Response, scope: Scope, send: Send) -> None:
+async def _send_response(
+    context: RequestContext, response: Response, scope: Scope, receive: Receive, send: Send
+) -> None:
     log_entry = context.log_entry
     body = _compress_body(context, response)
     log_entry.status, log_entry.note = response.status, response.note
     if response.abort is ConnectionAbort.BEFORE_RESPONSE:
         log_entry.status = None
         return _close_connection(scope)
+    if response.abort is ConnectionAbort.NEVER:
+        log_entry.status = None
+        return await _wait_for_disconnect(scope, receive)
     await send(
         {
             "type": "http.response.start",
@@ -113,6 +118,14 @@ def _response_headers(context: RequestContext, response: Response, length: int) 
     if response.status != HTTPStatus.NO_CONTENT:
         headers.append(("Content-Length", str(length)))
     return [(name.lower().encode(), value.encode()) for name, value in headers]
+
+
+async def _wait_for_disconnect(scope: Scope, receive: Receive) -> None:
+    """Return when the client has gone; without a socket, raise the error that it would see after its time-out."""
+    if scope.get(TRANSPORT_KEY) is None:
+        raise httpx.ReadTimeout("the pretend Xero does not answer")
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _close_connection(scope: Scope) -> None:

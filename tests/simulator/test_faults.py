@@ -41,7 +41,7 @@ async def add_fault(xero, kind, **fields):
 
 
 def test_this_module_tests_every_kind_of_fault():
-    assert set(RESPONSES) | FAULTS_AFTER_EFFECT | {"refused"} == set(FAULT_KINDS)
+    assert set(RESPONSES) | FAULTS_AFTER_EFFECT | {"refused", "unanswered"} == set(FAULT_KINDS)
 
 
 @pytest.mark.parametrize("kind", RESPONSES)
@@ -101,6 +101,20 @@ async def test_a_fault_fails_only_the_calls_that_match_it(xero):
         assert (await xero.get("Invoices", page=2)).status_code == 500
     await xero.control("DELETE", "/faults")
     assert (await xero.get("Invoices", page=2)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "fails"),
+    [
+        ({"page": 1, "pageSize": 251}, True),
+        ({"page": 1, "pageSize": 250}, False),
+        ({"page": 1}, False),
+        ({"page": 1, "pageSize": 1000, "IDs": "00000000-0000-4000-8000-000000000001"}, False),
+    ],
+)
+async def test_a_fault_can_match_the_rows_that_are_asked_for(xero, query, fails):
+    await add_fault(xero, "server_error", resource="Invoices", rows_above=250)
+    assert ((await xero.get("Invoices", **query)).status_code == 500) is fails
 
 
 async def test_a_fault_can_match_method_and_path(xero):
@@ -236,6 +250,13 @@ def test_a_client_sees_the_connection_error_and_the_next_call_succeeds(live_clie
     live_client.post("/_control/faults", json={"kind": kind, "resource": "Invoices"})
     with pytest.raises(error):
         live_client.get("/api.xro/2.0/Invoices?page=1")
+    assert live_client.get("/api.xro/2.0/Invoices?page=1").status_code == 200
+
+
+def test_an_unanswered_call_ends_when_the_client_gives_up(live_client):
+    live_client.post("/_control/faults", json={"kind": "unanswered", "resource": "Invoices"})
+    with pytest.raises(httpx.ReadTimeout):
+        live_client.get("/api.xro/2.0/Invoices?page=1", timeout=httpx.Timeout(30, read=0.2))
     assert live_client.get("/api.xro/2.0/Invoices?page=1").status_code == 200
 
 

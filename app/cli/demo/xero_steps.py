@@ -19,6 +19,10 @@ from app.cli.demo.context import (
 )
 from app.cli.progress_bars import ProgressBars
 
+STARTED_AGAIN = (
+    "Stale: the data here are of an earlier demo. The simulator, started again, has the same rows with new times of"
+    " change, so each of them differs from what is stored, once."
+)
 RESOURCES = ("contacts", "invoices", "credit_memos", "payments")
 
 
@@ -65,16 +69,19 @@ async def sync(context: DemoContext) -> None:
 async def reconcile(context: DemoContext) -> None:
     """Compare the mirror with Xero.
 
-    A simulator that was started again no longer has the changes of an earlier demo; the reconciliation repairs the
-    rows that differ because of that.
+    The simulator keeps its books in memory and generates them up to the present instant. Started again it has the same
+    rows with other time stamps, and no longer the changes of an earlier demo; the reconciliation corrects the mirror.
     """
     context.begin_step("Reconcile the mirror with Xero")
     run = await context.finish_run(await context.send("POST", f"{INTEGRATION_PATH}/reconcile"))
     listed = (await context.get(f"{INTEGRATION_PATH}/reconciliations", limit="200"))["items"]
     reports = [report for report in listed if report["run_id"] == run["id"]]
     names = ("checked", "missing", "stale", "orphaned", "healed")
-    figures = [f"{sum(report[name] for report in reports):,} {name}" for name in names]
+    counts = {name: sum(report[name] for report in reports) for name in names}
+    figures = [f"{count:,} {name}" for name, count in counts.items()]
     context.console.print(f"   {run['status']}: {', '.join(figures)}")
+    if counts["stale"]:
+        context.console.print(f"   [dim]{STARTED_AGAIN}[/]")
 
 
 async def _give_consent(context: DemoContext) -> None:

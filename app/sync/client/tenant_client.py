@@ -26,6 +26,7 @@ from app.connector import (
 )
 from app.db import Database
 from app.sync.client.failures import describe_failure
+from app.sync.client.page_size import TOO_MANY_ROWS, explain_smallest, with_fewer_rows
 from app.sync.client.rate_limiter import Paused, Permit, Priority, RateLimiter, retry_delay
 from app.sync.client.tenant_grants import GRANT_ERRORS, TenantGrants
 from app.sync.client.usage import record_traffic
@@ -39,10 +40,17 @@ BACKOFF_SECONDS = (1.0, 3.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A page and the request that brought it: without its filters when the vendor refused them as too broad."""
+    """A page and the request that brought it.
+
+    Attributes:
+        request: as it was answered: for page 1 without the filters that the vendor refused as too broad, or for page 1
+            with fewer rows a page.
+        is_limited: whether answers were too slow or too large before this one came.
+    """
 
     page: Page
     request: PageRequest
+    is_limited: bool = False
 
 
 class TenantClient:
@@ -87,7 +95,8 @@ class TenantClient:
     async def fetch(self, request: PageRequest, priority: Priority = Priority.SYNC) -> Fetched:
         """Return one page. The caller stores it together with `page.traffic`.
 
-        A grant that dies, loses the tenant or lacks a scope is replaced by the next one, and the call repeated.
+        A grant that dies, loses the tenant or lacks a scope is replaced by the next one, and the call repeated. Where
+        the vendor does not manage as many rows as are asked for, fewer are.
 
         Raises:
             Paused: a limit asks for a longer wait than a run may wait.
@@ -99,19 +108,40 @@ class TenantClient:
         while True:
             grant_id = await self._grants.choose(tried)
             try:
-                return await self._fetch_with(grant_id, request, priority)
+                return await self._fetch_manageable(grant_id, request, priority)
             except GRANT_ERRORS as error:
                 if not await self._grants.record_failure(grant_id, request.resource, error):
                     raise
                 tried[grant_id] = error
 
+    async def _fetch_manageable(self, grant_id: UUID, request: PageRequest, priority: Priority) -> Fetched:
+        is_limited = False
+        while True:
+            try:
+                fetched = await self._fetch_with(grant_id, request, priority)
+            except TOO_MANY_ROWS as error:
+                smaller = with_fewer_rows(request)
+                if smaller is None:
+                    raise explain_smallest(error, request) from error
+                self._log_smaller_page(smaller, error)
+                request, is_limited = smaller, True
+            else:
+                return replace(fetched, is_limited=fetched.is_limited or is_limited)
+
+    def _log_smaller_page(self, request: PageRequest, error: ConnectorError) -> None:
+        size, resource = request.page_size, request.resource.value
+        log.warning(
+            "page_size_reduced", tenant_id=self._tenant_id, resource=resource, page_size=size, reason=error.detail
+        )
+
     async def _fetch_with(self, grant_id: UUID, request: PageRequest, priority: Priority) -> Fetched:
         failures = rate_limit_waits = 0
+        is_limited = False
         rejected_token: str | None = None
         while True:
             token = await self._tokens.get_access_token(grant_id, rejected_token)
             try:
-                return Fetched(await self._call(token, request, priority), request)
+                return Fetched(await self._call(token, request, priority), request, is_limited)
             except AccessExpired:
                 if rejected_token is not None:
                     raise
@@ -119,13 +149,14 @@ class TenantClient:
             except HighVolume:
                 if not request.is_filtered:
                     raise
-                request = replace(request, is_filtered=False)
+                request = replace(request, is_filtered=False, page=1)
             except RateLimited as error:
                 rate_limit_waits += 1
                 await self._wait_out_rate_limit(error, rate_limit_waits)
             except (VendorUnavailable, AnswerUnreadable) as error:
                 failures += 1
-                await self._back_off(error, failures)
+                is_limited = is_limited or isinstance(error, TOO_MANY_ROWS)
+                await self._back_off(error, request, failures)
 
     async def _call(self, token: str, request: PageRequest, priority: Priority) -> Page:
         while True:
@@ -170,8 +201,11 @@ class TenantClient:
         async with self._db.transaction() as session:
             await tenants.record_problem(session, self._connector.vendor, self._tenant_id, problem)
 
-    async def _back_off(self, error: ConnectorError, failures: int) -> None:
+    async def _back_off(self, error: ConnectorError, request: PageRequest, failures: int) -> None:
         # An organisation that Xero takes offline stays so for minutes: the next tick asks again.
         if not self._is_patient or failures >= MAX_ATTEMPTS or isinstance(error, OrganisationOffline):
+            raise error
+        # What was too much once is not asked for again where less can be.
+        if isinstance(error, TOO_MANY_ROWS) and with_fewer_rows(request):
             raise error
         await self._clock.sleep(BACKOFF_SECONDS[failures - 1] * random.uniform(0.8, 1.2))  # noqa: S311 - jitter

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.billing.records import believe_stamp
-from app.connector import Page, RejectedRow, RowKey
+from app.connector import Page, PageRequest, RejectedRow, RowKey
 
 SECOND = timedelta(seconds=1)
 # How many pulls in a row start from the same point because rows were missing.
@@ -81,8 +81,27 @@ def begin(state: CursorState) -> CursorState:
 
 
 def restart_pages(state: CursorState) -> CursorState:
-    """Return the state back on page 1 of its bound, because the pages so far were counted by another size or filter."""
+    """Return the state back on page 1 of its bound, because the pages so far were counted by another size or filter.
+
+    On page 1 of the way forward no page has been counted yet. On page 1 of the way back the last rows are still to be
+    read, and a smaller page would not hold all of them.
+    """
+    if state.page == 1 and state.resume_since is None:
+        return state
     return replace(state, page=1, resume_since=None, seen=None, counted=None)
+
+
+def follow_request(state: CursorState, asked: PageRequest, answered: PageRequest) -> CursorState:
+    """Return the state that an answer belongs to, which is `state` unless the request had to be changed.
+
+    Args:
+        state: the state when the page was asked for.
+        asked: the request made of it.
+        answered: the request that was answered. One of another size or filter is for page 1: page numbers count other
+            rows now.
+    """
+    is_same = (asked.page_size, asked.is_filtered) == (answered.page_size, answered.is_filtered)
+    return state if is_same else restart_pages(state)
 
 
 def advance(state: CursorState, page: Page, overlap: timedelta) -> CursorState:
@@ -206,10 +225,9 @@ def _previous_page(state: CursorState, overlap: timedelta) -> CursorState:
 
 def _complete(state: CursorState, overlap: timedelta) -> CursorState:
     """End the pull, and set where the next one starts: where this one did if rows are missing, a few times."""
-    is_given_up = state.short_pulls >= MAX_SHORT_PULLS
     missing_rows = max(state.missing_rows, _count_missing(state))
-    short_pulls = 0 if not missing_rows else min(state.short_pulls + 1, MAX_SHORT_PULLS)
-    is_tried_again = missing_rows > 0 and not is_given_up and short_pulls < MAX_SHORT_PULLS
+    short_pulls = min(state.short_pulls + 1, MAX_SHORT_PULLS) if missing_rows else 0
+    is_tried_again = 0 < short_pulls < MAX_SHORT_PULLS
     return CursorState(
         high_water=state.high_water,
         started_at=state.started_at,

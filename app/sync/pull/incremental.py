@@ -3,7 +3,7 @@
 Each page and its cursor are one transaction, so that a pull killed anywhere continues after its last whole page.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,12 +16,13 @@ from app.connections import tenants
 from app.connector import Page, PageRequest
 from app.db import Session
 from app.sync import progress, runs
+from app.sync.client.page_size import read_page_size, record_page_limit
 from app.sync.client.rate_limiter import Priority
 from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase, HeldLease
 from app.sync.pull import quarantine
-from app.sync.pull.cursor import MAX_SHORT_PULLS, CursorState, advance, begin, restart_pages
+from app.sync.pull.cursor import MAX_SHORT_PULLS, CursorState, advance, begin, follow_request, restart_pages
 from app.sync.tables import Cursor
 
 OVERLAP = timedelta(minutes=5)
@@ -42,7 +43,7 @@ class PullJob:
     """One resource to read for a run.
 
     Attributes:
-        page_size: rows per page.
+        page_size: rows per page, at most.
         overlap: how far before the newest time stamp the next pull starts.
         is_waited_for: a person waits for it, so that it may use calls reserved for them.
     """
@@ -80,21 +81,22 @@ class IncrementalPull:
         """
         async with self._db.transaction() as session:
             row = await self._load_cursor(session)
-        state, is_filtered = begin(_state_of(row)), row.is_filtered
-        if row.page_size != self._job.page_size:
+            page_size = await read_page_size(session, self._db.lease, self._job.resource, self._job.page_size)
+        state = begin(_state_of(row))
+        if row.page_size != page_size:
             state = restart_pages(state)
+        request = PageRequest(self._job.resource, page_size=page_size, is_filtered=row.is_filtered)
         priority = Priority.INTERACTIVE if self._job.is_waited_for and row.completed_at else Priority.SYNC
         while state.is_active:
-            fetched = await self._client.fetch(self._request(state, is_filtered=is_filtered), priority)
-            next_state = next_state_of(state, fetched, self._job.overlap, was_filtered=is_filtered)
-            is_filtered = fetched.request.is_filtered
+            request = replace(request, changed_since=state.since, page=state.page)
+            fetched = await self._client.fetch(request, priority)
+            state = follow_request(state, request, fetched.request)
+            next_state = advance(state, fetched.page, self._job.overlap)
+            request = fetched.request
             async with self._db.write_transaction() as session:
                 await self._store_page(session, state, next_state, fetched)
             state = next_state
         return state.missing_rows
-
-    def _request(self, state: CursorState, *, is_filtered: bool) -> PageRequest:
-        return PageRequest(self._job.resource, state.since, state.page, self._job.page_size, is_filtered=is_filtered)
 
     async def _store_page(
         self, session: Session, state: CursorState, next_state: CursorState, fetched: Fetched
@@ -108,6 +110,8 @@ class IncrementalPull:
         await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
         await record_traffic(session, vendor, tenant_id, page.traffic)
         rows_read = await self._save_cursor(session, state, next_state, fetched)
+        if fetched.is_limited:
+            await record_page_limit(session, self._db.lease, job.resource, fetched.request.page_size)
         # The contacts that a document brings along are not rows of this resource.
         own_counts = counts.get(job.resource, Counts())
         await runs.add_page_counts(session, job.run_id, tenant_id, job.resource, page, own_counts)
@@ -139,7 +143,7 @@ class IncrementalPull:
         rows_read = Cursor.rows_read + _count_new_rows(state, page)
         estimate = func.coalesce(Cursor.row_estimate, page.total_rows)
         values = {name: getattr(next_state, name) for name in STORED_FIELDS} | {
-            "page_size": self._job.page_size,
+            "page_size": fetched.request.page_size,
             "is_filtered": fetched.request.is_filtered,
             "rows_read": case((is_first_pull, rows_read), else_=Cursor.rows_read),
             "row_estimate": case((is_first_pull, estimate), else_=Cursor.row_estimate),
@@ -151,13 +155,6 @@ class IncrementalPull:
     def _row_key(self) -> tuple[ColumnElement[bool], ...]:
         tenant = (Cursor.vendor == self._vendor, Cursor.tenant_id == self._tenant_id)
         return (*tenant, Cursor.resource == self._job.resource.value)
-
-
-def next_state_of(state: CursorState, fetched: Fetched, overlap: timedelta, *, was_filtered: bool) -> CursorState:
-    """Return the state after an answer; where the vendor refused the filter, page numbers now count other rows."""
-    if state.page > 1 and fetched.request.is_filtered != was_filtered:
-        return restart_pages(state)
-    return advance(state, fetched.page, overlap)
 
 
 async def record_missing_rows(session: Session, lease: HeldLease, resource: Resource, missing_rows: int) -> None:

@@ -6,7 +6,7 @@ first sync, which is the cheapest full comparison that Xero's lists allow: none 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,15 +16,16 @@ from app.billing.mirror import absence
 from app.billing.mirror.absence import ResourceScope
 from app.billing.records import Counts, believe_stamp
 from app.billing.store import upsert
-from app.connector import NotFound, Page, PageRequest
+from app.connector import NotFound, PageRequest
 from app.db import Session
 from app.paging import NewestFirst, PagePosition
 from app.sync import progress, runs
-from app.sync.client.tenant_client import TenantClient
+from app.sync.client.page_size import read_page_size, record_page_limit
+from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase
 from app.sync.pull import quarantine
-from app.sync.pull.cursor import CursorState, advance, begin
+from app.sync.pull.cursor import CursorState, advance, begin, follow_request
 from app.sync.pull.incremental import PullJob, record_missing_rows
 from app.sync.tables import Cursor, Reconciliation, Run, RunTrigger
 
@@ -75,23 +76,32 @@ class Reconciler:
         """
         async with self._db.transaction() as session:
             started_at = (await session.scalars(select(func.wall_clock()))).one()
-            is_filtered = await self._accepts_filter(session)
-        state = begin(CursorState())
-        while state.is_active:
-            request = PageRequest(
-                self._job.resource, state.since, state.page, self._job.page_size, is_filtered=is_filtered
-            )
-            fetched = await self._client.fetch(request)
-            is_filtered = fetched.request.is_filtered
-            async with self._db.write_transaction() as session:
-                await self._heal_page(session, fetched.page)
-            state = advance(state, fetched.page, timedelta(0))
+            request = await self._first_request(session)
+        state = await self._read_pages(request)
         await self._heal_missing(started_at)
         async with self._db.transaction() as session:
             await quarantine.delete_unseen(session, self._db.lease, self._job.resource, started_at)
             await record_missing_rows(session, self._db.lease, self._job.resource, state.missing_rows)
             await self._save_report(session)
         return state.missing_rows
+
+    async def _read_pages(self, request: PageRequest) -> CursorState:
+        """Read the list to its end and heal every page; return the state at the end."""
+        state = begin(CursorState())
+        while state.is_active:
+            request = replace(request, changed_since=state.since, page=state.page)
+            fetched = await self._client.fetch(request)
+            state = follow_request(state, request, fetched.request)
+            request = fetched.request
+            async with self._db.write_transaction() as session:
+                await self._heal_page(session, fetched)
+            state = advance(state, fetched.page, timedelta(0))
+        return state
+
+    async def _first_request(self, session: Session) -> PageRequest:
+        resource = self._job.resource
+        page_size = await read_page_size(session, self._db.lease, resource, self._job.page_size)
+        return PageRequest(resource, page_size=page_size, is_filtered=await self._accepts_filter(session))
 
     async def _accepts_filter(self, session: Session) -> bool:
         """Say whether the vendor filters this resource for us; a tenant that refused once would refuse again."""
@@ -100,10 +110,10 @@ class Reconciler:
         known = await session.scalar(statement)
         return True if known is None else known
 
-    async def _heal_page(self, session: Session, page: Page) -> None:
+    async def _heal_page(self, session: Session, fetched: Fetched) -> None:
         """Write a page as the vendor has it now and count what differed."""
         job, found = self._job, self._findings
-        page = await quarantine.reject_incomplete(session, self._db.lease, page)
+        page = await quarantine.reject_incomplete(session, self._db.lease, fetched.page)
         stamps = {key.external_id: believe_stamp(key.changed_at, page.read_at) for key in page.keys}
         await absence.clear_implausible_stamps(session, self._scope, stamps, page.read_at)
         counted = await upsert(session, self._vendor, self._tenant_id, page.batch, page.read_at)
@@ -111,6 +121,8 @@ class Reconciler:
         await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
         await record_traffic(session, self._vendor, self._tenant_id, page.traffic)
         await runs.add_page_counts(session, job.run_id, self._tenant_id, job.resource, page, counts)
+        if fetched.is_limited:
+            await record_page_limit(session, self._db.lease, job.resource, fetched.request.page_size)
         found.checked += len(stamps.keys() - found.present)
         found.present |= stamps.keys()
         found.missing += counts.created

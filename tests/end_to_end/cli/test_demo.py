@@ -47,5 +47,7 @@ def test_the_demo_shows_the_main_job_and_continues_on_its_data_after_a_kill(tmp_
     ):
         assert words in second
     assert second.count("✓ Tasman IT") >= 2
+    assert (" 0 stale" in first, "earlier demo" in first) == (True, False)
+    assert "earlier demo" in second, "the demo should say why the rows of a simulator started again are stale"
     assert "; 0 of the rows are new" not in first
     assert "; 0 of the rows are new" in second, "the data of the killed demo should still be there"

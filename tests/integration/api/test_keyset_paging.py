@@ -1,10 +1,13 @@
 """Keyset paging of the sync's lists: pages neither repeat nor lose rows of equal instants."""
 
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import select, text
 
+from app.billing.queries import CUSTOMER_ORDER
+from app.billing.tables import Customer
 from app.sync import runs
 from app.sync.pull import reconcile
 from app.sync.tables import Reconciliation, Run, WebhookEvent
@@ -57,9 +60,31 @@ async def test_pages_of_two_hold_every_row_once_newest_first(db, add, list_page,
         await add(session)
         await session.flush()
         while page := await list_page(session, "xero", after, 2):
+            assert len(page) <= 2
             found += page
             after = order.position(page[-1])
             assert len(found) <= len(INSTANTS)
 
     assert [getattr(row, instant) for row in found] == sorted(INSTANTS, reverse=True)
     assert len({row.id for row in found}) == len(INSTANTS)
+
+
+async def test_pages_by_name_hold_every_row_once_equal_names_by_their_id(db):
+    names = ["Beta", "acme", "ACME", "Acme", "acme", "Zenith", "Acme"]
+    # Stored in descending order of their ids, so that the order of storage is not that of the list.
+    rows = [Customer(id=UUID(int=100 - number), name=name) for number, name in enumerate(names)]
+    found: list[Customer] = []
+    async with db.transaction() as session:
+        session.add_all(rows)
+        await session.flush()
+        # An index that has the list's order would give it to a statement that asks for less.
+        await session.execute(text("SET LOCAL enable_indexscan = off"))
+        await session.execute(text("SET LOCAL enable_bitmapscan = off"))
+        after = None
+        while page := (await session.scalars(CUSTOMER_ORDER.page_after(select(Customer), after, 2))).all():
+            assert len(page) <= 2
+            found += page
+            after = CUSTOMER_ORDER.position(page[-1])
+            assert len(found) <= len(rows)
+
+    assert [row.id for row in found] == [row.id for row in sorted(rows, key=lambda row: (row.name.lower(), row.id))]

@@ -10,9 +10,12 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from app.billing.alerts import AlertPolicy
+from app.billing.locks import lock_tenant
 from app.billing.maintenance import refresh_derived
+from app.billing.mirror.base_currency import refresh_base_currencies
 from app.billing.mirror.documents import complete_currencies
 from app.billing.records import Counts
+from app.db import DatabaseUnavailable
 from tests.support.factories import Ledger, allocation, at, contact, invoice, memo, payment
 
 TABLES = (
@@ -169,6 +172,15 @@ async def test_a_stamp_later_than_its_answer_is_stored_as_the_answers_instant_an
     await ledger.write(make(minute=61, **{field: "new"}), read=63)
     await ledger.write(make(minute=minute, **{field: "old"}), read=60)
     assert (await ledger.row(STAMPED[make]))[field] == "new"
+
+
+@pytest.mark.parametrize(("first", "first_read", "then", "stored"), [(90, 60, 61, 61), (5, 60, 99, 70)])
+async def test_a_true_stamp_and_one_from_the_future_replace_each_other(ledger, first, first_read, then, stored):
+    await ledger.write(invoice(minute=first), read=first_read)
+
+    await ledger.write(invoice(minute=then), read=70)
+
+    assert (await ledger.row("billing_invoices"))["vendor_updated_at"] == at(stored)
 
 
 @pytest.mark.parametrize("make", STAMPED)
@@ -533,6 +545,52 @@ async def test_a_refresh_infers_the_base_currency_of_rows_of_other_services(ledg
 
     row = await ledger.row("billing_organisations")
     assert (row["source"], row["source_tenant_id"], row["base_currency"]) == ("quickbooks", "t1", "USD")
+
+
+async def test_the_documents_of_one_organisation_say_nothing_about_the_currency_of_another(ledger):
+    others = {"USD": ledger.of("t2"), "EUR": ledger.of("t1", "quickbooks"), "AUD": ledger.of("t2", "quickbooks")}
+    await ledger.write(bill("i1", "NZD", "1"))
+    for currency, other in others.items():
+        await other.write(bill("i1", currency, "1"))
+        await other.write(bill("i2", "NZD", "1.6"))
+
+    rows = await ledger.rows("billing_organisations")
+    found = {row["base_currency"]: (row["source"], row["source_tenant_id"]) for row in rows}
+    expected = {currency: (other.source, other.tenant_id) for currency, other in others.items()}
+    assert found == {"NZD": ("xero", "t1"), **expected}
+
+
+@pytest.mark.parametrize("tenant_id", ["t1", "t2"])
+@pytest.mark.parametrize("source", ["xero", "quickbooks"])
+async def test_a_base_currency_is_stored_although_another_organisation_has_the_same(ledger, tenant_id, source):
+    await ledger.write(bill("i1", "NZD", "1"))
+    await ledger.of(tenant_id, source).write(bill("i2", "NZD", "1"))
+
+    found = {(row["source"], row["source_tenant_id"]) for row in await ledger.rows("billing_organisations")}
+    assert found == {("xero", "t1"), (source, tenant_id)}
+
+
+async def refresh_without_waiting(ledger):
+    async with ledger.db.transaction() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '20ms'"))
+        await refresh_base_currencies(session)
+
+
+async def test_a_refresh_waits_for_writers_where_a_base_currency_changes_and_only_there(ledger):
+    await ledger.write(bill("i1", "NZD", "1"))
+    async with ledger.db.transaction() as writer:
+        await lock_tenant(writer, "xero", "t1")
+        await refresh_without_waiting(ledger)
+
+    await ledger.run("UPDATE billing_organisations SET base_currency = 'USD'")
+    async with ledger.db.transaction() as writer:
+        await lock_tenant(writer, "xero", "t1")
+        with pytest.raises(DatabaseUnavailable) as raised:
+            await refresh_without_waiting(ledger)
+        assert "lock timeout" in str(raised.value.__cause__)
+
+    await refresh_without_waiting(ledger)
+    assert (await ledger.row("billing_organisations"))["base_currency"] == "NZD"
 
 
 async def test_an_old_version_rules_no_base_currency_out(ledger):

@@ -163,6 +163,7 @@ def known(**grants_by_tenant):
         (known(x=[(FIRST, ENDED)]), None, {"y"}, False),
         (known(x=[(FIRST, DEAD), (SECOND, ALIVE)]), None, {"y"}, False),
         (known(x=[(FIRST, DEAD)], y=[(SECOND, ALIVE)]), SECOND, {"y"}, False),
+        (known(x=[(FIRST, DEAD)], y=[(SECOND, ALIVE)]), SECOND, {"z"}, False),
         (known(x=[(FIRST, DEAD)], y=[(SECOND, ALIVE)]), None, {"y"}, True),
         (known(x=[(FIRST, DEAD)], y=[(SECOND, DEAD)]), SECOND, {"y"}, False),
         (known(x=[(FIRST, DEAD)], y=[(SECOND, DEAD)]), SECOND, {"z"}, True),

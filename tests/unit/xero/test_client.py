@@ -8,7 +8,7 @@ import pytest
 from typing_extensions import override
 
 from app.billing.records import Resource
-from app.connector import AnswerUnreadable, PageRequest, VendorUnavailable
+from app.connector import AnswerTooLarge, AnswerTooSlow, AnswerUnreadable, PageRequest, VendorUnavailable
 from app.xero.client import send
 from tests.support.xero_samples import ACCESS, API, connected, envelope, invoice
 
@@ -61,7 +61,7 @@ async def test_bytes_are_counted_before_and_after_decompression():
 
 async def test_a_decompression_bomb_is_dropped_before_it_fills_the_memory():
     stream = Stream(*[gzip.compress(b" " * 1_000_000)[:500]] * 3)
-    with pytest.raises(AnswerUnreadable, match="larger than 100000 bytes") as raised:
+    with pytest.raises(AnswerTooLarge, match="larger than 100000 bytes") as raised:
         await exchange(stream, {"Content-Encoding": "gzip"}, max_bytes=100_000)
     assert raised.value.traffic.calls == 1
     assert stream.is_closed
@@ -69,7 +69,7 @@ async def test_a_decompression_bomb_is_dropped_before_it_fills_the_memory():
 
 async def test_an_answer_that_never_ends_is_given_up():
     stream = Silence()
-    with pytest.raises(VendorUnavailable, match="in time"):
+    with pytest.raises(AnswerTooSlow, match="in time"):
         await exchange(stream, max_seconds=0.02)
     assert stream.is_closed
 

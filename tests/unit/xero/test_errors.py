@@ -9,6 +9,7 @@ import respx
 from app.billing.records import Resource
 from app.connector import (
     AccessExpired,
+    AnswerTooSlow,
     AnswerUnreadable,
     ConnectorError,
     HighVolume,
@@ -124,7 +125,7 @@ FAILURES = [
     (httpx.ConnectError("[Errno 111] api.test refused"), VendorUnavailable, 0),
     (httpx.ConnectTimeout("api.test"), VendorUnavailable, 0),
     (httpx.PoolTimeout(""), VendorUnavailable, 0),
-    (httpx.ReadTimeout("api.test"), VendorUnavailable, 1),
+    (httpx.ReadTimeout("api.test"), AnswerTooSlow, 1),
     (httpx.ReadError(""), VendorUnavailable, 1),
     (httpx.WriteError(""), VendorUnavailable, 1),
     (httpx.RemoteProtocolError("peer closed connection without sending complete message body"), VendorUnavailable, 1),

@@ -56,6 +56,15 @@ EQUAL = [
     ("Te W\u0101nanga", "Te Wananga"),
     ("Acme (NZ) Ltd", "Acme NZ"),
     ("The Company", "Company"),
+    ("Acme GmbH & Co", "Acme"),
+    ("Smith & Co KG", "Smith"),
+    ("A.B.Smith", "AB Smith"),
+    ("Cr\u00e8me", "Creme"),
+    ("Vi\u1ec7t", "Viet"),
+    ("A\u036fcme", "Acme"),
+    ("\u0301Acme", "Acme"),
+    ("\u024f\u0301", "\u024f"),
+    ("\u041a\u0430\u0444\u0435-\u0411\u0430\u0440", "\u041a\u0430\u0444\u0435 \u0411\u0430\u0440"),
 ]
 DIFFERENT = [
     ("Acme", "Acne"),
@@ -101,6 +110,7 @@ MATCHING = [
     ("Smith & Co", "Smith and Company Ltd"),
     ("The Company", "Company"),
     ("The Co", "Co"),
+    ("Acme Trading Company", "Acme Trading Co"),
 ]
 # Equal but for a word that may be a legal form, a word, a region or a trade: a person is asked.
 ASKED = [
@@ -137,6 +147,47 @@ AMBIGUOUS = [
 ]
 
 
+# What each legal form at the end of a name does: a clear one never counts, a short one prevents a match, and a word
+# that is a form in some countries alone belongs to the name until a person decides.
+CLEAR = (
+    "ltd limited pty proprietary llc inc incorporated corp corporation plc llp ulc cic gmbh mbh sarl srl oyj pte pvt"
+)
+SHORT = "ab ag as bv co kg lp nv oy pl sa ug sas aps private"
+DOUBTFUL = "ad ev kk ou pa pc sc se sl spa"
+SPELLED_OUT = [
+    ("S\u00f8ren", "soren"),
+    ("\u0141uk", "luk"),
+    ("\u0110or\u0111e", "dorde"),
+    ("Gar\u00f0ar", "gardar"),
+    ("\u00deor", "thor"),
+    ("\u00c6gir", "aegir"),
+    ("C\u0153ur", "coeur"),
+    ("Is\u0131k", "isik"),
+    ("\u0126al", "hal"),
+]
+
+
+@pytest.mark.parametrize("form", CLEAR.split())
+def test_a_clear_legal_form_is_no_part_of_either_key(form):
+    assert name_key(f"Acme {form}") == match_key(f"Acme {form}") == "acme"
+
+
+@pytest.mark.parametrize("form", SHORT.split())
+def test_a_short_legal_form_is_part_of_the_match_key_alone(form):
+    assert (name_key(f"Acme {form}"), match_key(f"Acme {form}")) == ("acme", f"acme {form}")
+
+
+@pytest.mark.parametrize("form", DOUBTFUL.split())
+def test_a_word_that_is_seldom_a_legal_form_is_removed_where_short_forms_are_compared(form):
+    assert name_key(f"Acme {form}") == match_key(f"Acme {form}") == f"acme {form}"
+    assert remove_short_forms(f"acme {form}") == "acme"
+
+
+@pytest.mark.parametrize(("name", "key"), SPELLED_OUT)
+def test_letters_without_a_plain_form_are_spelled_out(name, key):
+    assert name_key(name) == key
+
+
 @pytest.mark.parametrize(("one", "other"), EQUAL)
 def test_names_that_are_the_same_have_one_key(one, other):
     assert name_key(one) == name_key(other) != ""
@@ -168,6 +219,11 @@ def test_a_name_that_is_a_legal_form_alone_is_kept(name, key):
     assert match_key(name) == key
 
 
+@pytest.mark.parametrize(("name", "key"), [("GmbH & Co. KG", "gmbh and co kg"), ("The.", "the"), ("! !", "!!")])
+def test_a_name_of_nothing_but_a_form_an_article_or_punctuation_keeps_it(name, key):
+    assert name_key(name) == match_key(name) == key
+
+
 @pytest.mark.parametrize("key", ["", "sa", "co sa", "smith and co", "!!", "acme"])
 def test_removing_short_forms_leaves_a_word_and_the_name_of_a_partnership(key):
     assert remove_short_forms(key) == (key.split()[0] if key == "co sa" else key)
@@ -182,6 +238,7 @@ def test_removing_short_forms_leaves_a_word_and_the_name_of_a_partnership(key):
         ("Acme Corporation", "acme corp"),
         ("Acme S. A.", "acme sa"),
         ("Acme Company", "acme co"),
+        ("Acme Company Ltd", "acme co ltd"),
         ("Acme Pvt Ltd", "acme pte ltd"),
         ("Acme Private Limited", "acme pte ltd"),
         ("Acme Proprietary Limited", "acme pty ltd"),

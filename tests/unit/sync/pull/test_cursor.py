@@ -1,6 +1,7 @@
 """The cursor against a model of Xero's lists, sorted by change and edited between pages: no row may be missed."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +11,15 @@ from hypothesis import strategies as st
 
 from app.billing.records import Batch, Resource
 from app.connector import Page, PageRequest, RejectedRow, RowKey, Traffic
-from app.sync.client.tenant_client import Fetched
-from app.sync.pull.cursor import DENSE_PAGES, MAX_SHORT_PULLS, CursorState, advance, begin, restart_pages
-from app.sync.pull.incremental import next_state_of
+from app.sync.pull.cursor import (
+    DENSE_PAGES,
+    MAX_SHORT_PULLS,
+    CursorState,
+    advance,
+    begin,
+    follow_request,
+    restart_pages,
+)
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 OVERLAP = timedelta(minutes=5)
@@ -36,6 +43,7 @@ class ModelList:
         withheld: by number of the call, how many of the page's first rows are not delivered.
         ignores_page: whether every page is the first.
         ignores_since: whether If-Modified-Since has no effect.
+        reduce_size: called before each page; the number of rows that pages have from now on, or None.
         requested: the page numbers that were requested.
     """
 
@@ -51,6 +59,7 @@ class ModelList:
     withheld: dict[int, int] = field(default_factory=dict)
     ignores_page: bool = False
     ignores_since: bool = False
+    reduce_size: Callable[[], int | None] = lambda: None
     requested: list[int] = field(default_factory=list)
 
     @property
@@ -102,6 +111,10 @@ def pull_once(vendor, state, mirror, between=lambda: None, overlap=OVERLAP):
     """Read all pages as the pull does; when `between` returns true, forget what a crash makes the pull forget."""
     state = begin(state)
     while state.is_active:
+        asked = PageRequest(Resource.INVOICES, state.since, state.page, vendor.size)
+        if size := vendor.reduce_size():
+            vendor.size = size
+            state = follow_request(state, asked, replace(asked, page=1, page_size=size))
         rows, page = vendor.read_page(state.since, state.page)
         for stamp, row_id in rows:
             mirror[row_id] = max(stamp, mirror.get(row_id, stamp))
@@ -133,6 +146,7 @@ def scenarios(draw):
         "edits": draw(st.integers(0, 4)),
         "pace": draw(st.sampled_from([0, 3, 700, 4000, 400_000])),
         "crashes": draw(st.sampled_from([0, 0.3])),
+        "slowness": draw(st.sampled_from([0, 0.2])),
         "seed": draw(st.integers(0, 2**20)),
     }
 
@@ -144,6 +158,11 @@ def make_list(scenario):
     for _ in range(scenario["rows"]):
         vendor.add(1, timedelta(milliseconds=rng.randint(0, scenario["apart"])))
     return vendor, rng
+
+
+def reduce_sometimes(vendor, rng, scenario):
+    """Return a smaller size of pages now and then, as after an answer that was too slow."""
+    return rng.randint(1, vendor.size - 1) if vendor.size > 1 and rng.random() < scenario["slowness"] else None
 
 
 def edit_between_pages(vendor, rng, scenario):
@@ -170,11 +189,13 @@ def edit_between_pages(vendor, rng, scenario):
         "edits": 2,
         "pace": 700,
         "crashes": 0,
+        "slowness": 0,
         "seed": 2,
     }
 )
 def test_no_row_is_missed_whatever_is_edited_between_the_pages(scenario):
     vendor, rng = make_list(scenario)
+    vendor.reduce_size = lambda: reduce_sometimes(vendor, rng, scenario)
     overlap = timedelta(seconds=scenario["overlap"])
     mirror: dict[str, datetime] = {}
     before: dict[str, datetime] = {}
@@ -321,20 +342,43 @@ def test_page_numbers_stop_growing_once_the_rows_of_a_second_fit_on_a_page():
     assert vendor.calls <= len(vendor.rows) / 100 + DENSE_PAGES + 8
 
 
-@pytest.mark.parametrize(("is_filtered", "page"), [(True, 6), (False, 1)])
-def test_pages_restart_when_the_filter_is_dropped_and_only_then(is_filtered, page):
-    """Without its filter a list is longer, so a page of the same number lies before rows that are still to be read."""
+ASKED = PageRequest(Resource.INVOICES, START, page=7, page_size=500)
+
+
+@pytest.mark.parametrize(
+    ("answered", "page"),
+    [
+        (ASKED, 7),
+        (replace(ASKED, page=1, page_size=250), 1),
+        (replace(ASKED, page=1, is_filtered=False), 1),
+    ],
+)
+def test_pages_restart_when_the_size_or_the_filter_changes_and_only_then(answered, page):
+    """A page of the same number lies before rows that are still to be read, or behind some that were not."""
     state = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True)
-    vendor = ModelList(10)
-    vendor.add(100, timedelta())
-    _, answer = vendor.read_page(START, 7)
-    fetched = Fetched(answer, PageRequest(Resource.INVOICES, is_filtered=is_filtered))
-    assert next_state_of(state, fetched, OVERLAP, was_filtered=True).page == page
+    assert follow_request(state, ASKED, answered).page == page
 
 
-def test_restarted_pages_keep_their_since():
-    state = CursorState(since=START, page=7, resume_since=START, next_since=START, is_active=True, seen=frozenset("a"))
+@pytest.mark.parametrize("page", [1, 7])
+def test_restarted_pages_keep_their_since(page):
+    state = CursorState(START, page, resume_since=START, next_since=START, is_active=True, seen=frozenset("a"))
     assert restart_pages(state) == CursorState(since=START, next_since=START, is_active=True)
+    assert restart_pages(replace(state, page=7, resume_since=None, counted=9)) == restart_pages(state)
+
+
+def test_a_new_cursor_and_a_new_pull_know_of_no_missing_rows():
+    assert (CursorState().missing_rows, CursorState().short_pulls) == (0, 0)
+    assert begin(CursorState(missing_rows=7, short_pulls=1)).missing_rows == 0
+
+
+def test_a_pull_under_way_is_continued_as_it_stands():
+    state = CursorState(since=START, page=7, next_since=START, is_active=True, missing_rows=2)
+    assert begin(state) == state
+
+
+def test_the_first_page_of_a_bound_keeps_what_is_known_when_it_is_asked_for_again():
+    state = CursorState(since=START, next_since=START, is_active=True, seen=frozenset("a"), counted=12)
+    assert restart_pages(state) == state
 
 
 @pytest.mark.parametrize("apart", [0, 400, 20_000])
@@ -373,6 +417,25 @@ def test_rows_missing_from_pages_read_in_both_directions_are_not_forgotten_with_
     assert (state.missing_rows, state.next_since) == (40, None)
 
 
+@pytest.mark.parametrize(("withheld", "missing"), [({3: 40}, 0), ({3: 40, 5: 40}, 40)])
+def test_rows_that_come_on_the_way_back_are_not_missing(withheld, missing):
+    vendor = ModelList(100)
+    vendor.add(400, timedelta())
+    vendor.withheld = withheld
+    assert pull_once(vendor, CursorState(), {}).missing_rows == missing
+
+
+def test_rows_that_are_missing_beside_unreadable_ones_are_counted_exactly():
+    vendor = ModelList(10)
+    vendor.add(25, timedelta())
+    vendor.rejected = frozenset(sorted(vendor.rows)[::3])
+    # The first two rows of the third page, both times it is read.
+    vendor.withheld = {3: 2, 8: 2}
+    state = pull_once(vendor, CursorState(), {})
+    assert vendor.requested[:8] == [1, 2, 3, 2, 1, 1, 2, 3]
+    assert state.missing_rows == 2
+
+
 def test_rows_whose_id_cannot_be_read_are_not_missing():
     vendor = ModelList(10)
     vendor.add(45, timedelta())
@@ -409,8 +472,17 @@ def test_a_vendor_that_repeats_a_page_ends_the_pull_with_rows_missing(counts, mi
     vendor = ModelList(100, counts=counts, ignores_page=True, ignores_since=True)
     vendor.add(250, timedelta())
     state = pull_once(vendor, CursorState(), {})
+    assert vendor.requested[:3] == [1, 2, 1]
     assert vendor.calls < 12
     assert state.missing_rows == missing
+
+
+def test_a_vendor_that_repeats_pages_of_unreadable_rows_ends_the_pull_too():
+    vendor = ModelList(100, counts=False, ignores_page=True, ignores_since=True)
+    vendor.add(250, timedelta())
+    vendor.rejected = frozenset(vendor.rows)
+    assert pull_once(vendor, CursorState(), {}).missing_rows == 1
+    assert vendor.requested[:3] == [1, 2, 1]
 
 
 def test_a_page_shorter_than_the_one_before_does_not_end_a_list_whose_rows_are_counted():
