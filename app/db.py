@@ -21,9 +21,11 @@ from app.db_deadline import bound_by_deadline, has_deadline_passed, record_answe
 log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-# SQLSTATE prefixes of transient errors: connection exceptions (08), operator intervention (57P), insufficient resources
-# (53), lock and statement timeouts, transaction timeouts, and deadlocks. The same work may succeed a moment later.
-TRANSIENT_SQLSTATES = ("08", "57P", "53", "55P03", "57014", "25P03", "25P04", "40P01")
+# SQLSTATE prefixes of a server that lets nobody in, or not us: connection exceptions (08), operator intervention (57P),
+# insufficient resources (53), a user or password it refuses (28), a database it does not have (3D).
+UNUSABLE_SQLSTATES = ("08", "57P", "53", "28", "3D")
+# Those, and lock and statement timeouts, transaction timeouts, and deadlocks: the same work may succeed later.
+TRANSIENT_SQLSTATES = (*UNUSABLE_SQLSTATES, "55P03", "57014", "25P03", "25P04", "40P01")
 
 Session = AsyncSession
 # The server default of a generated primary key, and the type of a column that holds an instant.
@@ -138,8 +140,11 @@ def migrate(dsn: str, revision: str = "head", pooler: Pooler = Pooler.NONE) -> N
     change_schema = command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade
     try:
         change_schema(config, revision)
-    except (OSError, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        raise DatabaseUnavailable(f"PostgreSQL cannot be used; check DATABASE_URL and the server: {error}.") from error
+    except (OSError, sqlalchemy.exc.DBAPIError) as error:
+        cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+        if not isinstance(cause, OSError) and not _sqlstate(cause).startswith(UNUSABLE_SQLSTATES):
+            raise
+        raise DatabaseUnavailable(f"PostgreSQL cannot be used; check DATABASE_URL and the server: {cause}.") from error
 
 
 def alembic_config(dsn: str, pooler: Pooler = Pooler.NONE) -> Config:
@@ -156,9 +161,13 @@ def newest_revision() -> str:
 
 def _is_transient(error: Exception) -> bool:
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state.startswith(TRANSIENT_SQLSTATES) or _is_connection_loss(error.orig)
+        is_transient = _sqlstate(error.orig).startswith(TRANSIENT_SQLSTATES)
+        return error.connection_invalidated or is_transient or _is_connection_loss(error.orig)
     return True
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
 
 
 def _is_connection_loss(error: BaseException | None) -> bool:

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
-from app.db import Database, DatabaseUnavailable, terminate_stuck_transactions
+from app.db import Database, DatabaseUnavailable, migrate, terminate_stuck_transactions
 from app.db_connection import APPLICATION_NAME
 from app.db_deadline import answers_within
 from tests.support.postgres import for_asyncpg
@@ -34,6 +34,16 @@ async def test_a_server_that_refuses_the_connection_is_unavailable():
 async def test_a_host_name_that_does_not_resolve_is_unavailable():
     with pytest.raises(DatabaseUnavailable):
         await query("postgresql+asyncpg://someone:word@stopped.invalid:5432/none")
+
+
+@pytest.mark.parametrize("changed", [{"password": "wrong"}, {"username": "stranger"}, {"database": "none"}])
+async def test_a_user_or_database_that_the_server_refuses_is_said_in_one_sentence(dsn, changed):
+    refused = make_url(dsn).set(**changed).render_as_string(hide_password=False)
+    with pytest.raises(DatabaseUnavailable):
+        await query(refused)
+    with pytest.raises(DatabaseUnavailable, match=r"^PostgreSQL cannot be used; check DATABASE_URL") as raised:
+        await asyncio.to_thread(migrate, refused)
+    assert "\n" not in str(raised.value)
 
 
 async def test_a_server_that_never_answers_is_unavailable():

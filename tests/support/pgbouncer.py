@@ -33,26 +33,26 @@ auth_file = {folder}/users
 pool_mode = transaction
 default_pool_size = {size}
 max_client_conn = 500
-admin_users = {user}
 logfile = {folder}/log
 """
 
 
 @contextlib.contextmanager
-def run_pgbouncer(dsn: str, port: int, size: int = SERVER_CONNECTIONS) -> Iterator[str]:
+def run_pgbouncer(dsn: str, port: int, **settings: object) -> Iterator[str]:
     """Run a PgBouncer during the block and yield the DSN through which it serves the same database.
 
     Args:
         dsn: any database of the server.
         port: where PgBouncer listens.
-        size: the most server connections per database.
+        settings: more lines of its configuration.
     """
     if BINARY is None:
         pytest.skip(SKIP_REASON)
     folder = Path(tempfile.mkdtemp(prefix="vectis-xero-pgbouncer-"))
     url = make_url(dsn)
-    names = {"host": url.host, "server_port": url.port, "port": port, "size": size, "user": url.username}
-    (folder / "configuration").write_text(CONFIGURATION.format(folder=folder, **names))
+    names = {"host": url.host, "server_port": url.port, "port": port, "size": SERVER_CONNECTIONS}
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    (folder / "configuration").write_text("\n".join([CONFIGURATION.format(folder=folder, **names), *lines]))
     (folder / "users").write_text(f'"{url.username}" "{url.password}"\n')
     process = subprocess.Popen([BINARY, "--quiet", folder / "configuration"], **_unprivileged_user(folder))  # type: ignore[call-overload]  # noqa: S603 - PgBouncer itself
     try:
