@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser soak check quick format lint types contracts migrations openapi dockerfile bench hardening lock clean .install-chromium
+.PHONY: help install demo test programs soak check quick format lint types contracts migrations openapi dockerfile bench hardening lock clean .install-program
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -22,22 +22,25 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## Run the demo on the embedded PostgreSQL and the Xero simulator (ONCE=1 exits after the last step)
 	$(BIN)/vectis-xero demo $(if $(ONCE),--once)
 
-test: $(STAMP) browser ## Run every test, in parallel on up to four cores
+test: $(STAMP) programs ## Run every test, in parallel on up to four cores
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-browser: ## Install Chromium for the browser tests, as root with apt-get; without Chromium those tests are skipped
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(MAKE) --no-print-directory -s .install-chromium
+programs: ## Install Chromium and PgBouncer for the tests that use them, as root with apt-get; without them those are skipped
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(MAKE) --no-print-directory -s .install-program PROGRAM=chromium
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || $(MAKE) --no-print-directory -s .install-program PROGRAM=pgbouncer
 
-.install-chromium:
-	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "Installing Chromium for the browser tests..." \
-	  && { timeout 120 apt-get -qq update; DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 \
-	  && command -v chromium >/dev/null || echo "Chromium is not installed and could not be installed: the browser tests will be skipped."
+.install-program:
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "Installing $(PROGRAM) for the tests that use it..." \
+	  && { timeout 120 apt-get -qq update; DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq install --yes --no-install-recommends $(PROGRAM); } >/dev/null 2>&1 \
+	  && PATH="$$PATH:/usr/sbin" command -v $(PROGRAM) >/dev/null || echo "$(PROGRAM) is not installed and could not be installed: the tests that use it will be skipped."
 
-soak: $(STAMP) ## Run the long tests on two replicas: kills, stops, restarts, tokens, limits (SOAK_… set the repetitions)
-	SOAK_KILLS=$(or $(SOAK_KILLS),100) SOAK_STOPS=$(or $(SOAK_STOPS),50) SOAK_RESTARTS=$(or $(SOAK_RESTARTS),20) \
-	SOAK_TOKEN_ROUNDS=$(or $(SOAK_TOKEN_ROUNDS),200) SOAK_TOKEN_KILLS=$(or $(SOAK_TOKEN_KILLS),50) \
-	SOAK_MINUTES=$(or $(SOAK_MINUTES),10) SOAK_ORGANISATIONS=$(or $(SOAK_ORGANISATIONS),20) SOAK_SYNCS=$(or $(SOAK_SYNCS),240) \
-	$(BIN)/python -m pytest -q --durations=20 tests/replicas
+SOAK = SOAK_KILLS=$(or $(SOAK_KILLS),100) SOAK_STOPS=$(or $(SOAK_STOPS),50) SOAK_RESTARTS=$(or $(SOAK_RESTARTS),20) \
+  SOAK_TOKEN_ROUNDS=$(or $(SOAK_TOKEN_ROUNDS),200) SOAK_TOKEN_KILLS=$(or $(SOAK_TOKEN_KILLS),50) \
+  SOAK_MINUTES=$(or $(SOAK_MINUTES),10) SOAK_ORGANISATIONS=$(or $(SOAK_ORGANISATIONS),20) SOAK_SYNCS=$(or $(SOAK_SYNCS),240)
+
+soak: $(STAMP) programs ## Run the long tests on two replicas, then again behind PgBouncer (SOAK_… set the repetitions)
+	$(SOAK) $(BIN)/python -m pytest -q --durations=20 tests/replicas
+	TEST_POOLER=transaction $(SOAK) $(BIN)/python -m pytest -q --durations=20 tests/replicas
 
 check: quick migrations dockerfile test ## Run everything that CI runs
 

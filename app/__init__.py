@@ -9,4 +9,5 @@ connector     the port that every vendor implements
 billing       the vendor-neutral data: records, tables, store, mirror, matching, alerts, summaries, timeline
 audit, concurrency, idempotency, paging                        helpers of several layers
 clock, crypto, db, embedded_postgres, log, settings, console   foundations, and the static files of the console
+database_url, db_connection, db_deadline                       how the database is reached, how long it is waited for
 """

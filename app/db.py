@@ -11,29 +11,24 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import DateTime, MetaData, event, func, text
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
+
+from app.database_url import Pooler
+from app.db_connection import make_engine
+from app.db_deadline import bound_by_deadline, has_deadline_passed, record_answer
 
 log = structlog.get_logger(__name__)
 
+# Connections kept open; as many again may be opened under load.
+POOL_SIZE = 8
+
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-# The application_name of our connections in pg_stat_activity. A transaction that runs under a lease appends the name
-# of the lease's owner, so that it can be found and terminated when the lease is taken over.
-APPLICATION_NAME = "vectis-xero"
-SESSION_SETTINGS = {
-    "application_name": APPLICATION_NAME,
-    "timezone": "UTC",
-    "statement_timeout": "15000",
-    "lock_timeout": "4000",
-    "idle_in_transaction_session_timeout": "30000",
-    # With plan_cache_mode = auto, a prepared statement may switch to a generic plan at its sixth execution. During a
-    # first sync that plan is made for nearly empty tables and is kept while they fill: measured, the sixth execution
-    # of a page's statement took 30 times the fifth. Planning each execution costs about a millisecond.
-    "plan_cache_mode": "force_custom_plan",
-}
-# SQLSTATE prefixes of transient errors: connection exceptions (08), operator intervention (57P), insufficient resources
-# (53), lock and statement timeouts, transaction timeouts, and deadlocks. The same work may succeed a moment later.
-TRANSIENT_SQLSTATES = ("08", "57P", "53", "55P03", "57014", "25P03", "25P04", "40P01")
+# SQLSTATE prefixes of a server that lets nobody in, or not us: connection exceptions (08), operator intervention (57P),
+# insufficient resources (53), a user or password it refuses (28), a database it does not have (3D).
+UNUSABLE_SQLSTATES = ("08", "57P", "53", "28", "3D")
+# Those, and lock and statement timeouts, transaction timeouts, and deadlocks: the same work may succeed later.
+TRANSIENT_SQLSTATES = (*UNUSABLE_SQLSTATES, "55P03", "57014", "25P03", "25P04", "40P01")
 
 Session = AsyncSession
 # The server default of a generated primary key, and the type of a column that holds an instant.
@@ -42,7 +37,10 @@ Instant = DateTime(timezone=True)
 
 
 class DatabaseUnavailable(RuntimeError):
-    """PostgreSQL did not answer, or not in time. Nothing was committed; the same call may be tried again."""
+    """PostgreSQL did not answer, or not in time; the same call may be tried again.
+
+    Nothing was committed, unless the missing answer is the one to COMMIT.
+    """
 
 
 class Table(DeclarativeBase):
@@ -63,21 +61,15 @@ class Database:
     """A pool of connections and the transactions opened on them.
 
     Args:
-        dsn: `postgresql+asyncpg://…`.
+        dsn: `postgresql+asyncpg://…`, as `parse_database_url` reads it.
         pool_size: the number of connections kept open; as many again may be opened under load.
+        pooler: what stands between the service and PostgreSQL.
     """
 
-    def __init__(self, dsn: str, pool_size: int = 8) -> None:
-        self.engine = create_async_engine(
-            dsn,
-            hide_parameters=True,  # an error's text must not contain a statement's values, which may be tokens
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_timeout=3,
-            pool_use_lifo=True,
-            connect_args={"timeout": 3, "command_timeout": 20, "server_settings": SESSION_SETTINGS},
-        )
+    def __init__(self, dsn: str, pool_size: int = POOL_SIZE, pooler: Pooler = Pooler.NONE) -> None:
+        self.engine = make_engine(dsn, pooler, pool_size)
         event.listen(self.engine.sync_engine, "handle_error", _mark_as_disconnect)
+        event.listen(self.engine.sync_engine, "after_cursor_execute", _record_answer)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
@@ -85,10 +77,11 @@ class Database:
         """Open a transaction, commit it at the end of the block, and roll it back on any exception.
 
         Raises:
-            DatabaseUnavailable: the server cannot be reached or is overloaded, or a timeout expired.
+            DatabaseUnavailable: the server cannot be reached or is overloaded, or a timeout expired; within a request
+                (`answers_within`), also because its deadline has passed.
         """
         try:
-            async with self._sessions() as session, session.begin():
+            async with bound_by_deadline(), self._sessions() as session, session.begin():
                 yield session
         except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, asyncpg.PostgresConnectionError) as error:
             if _is_transient(error):
@@ -135,28 +128,32 @@ async def terminate_stuck_transactions(session: Session, name_pattern: str, seco
     return len(terminated)
 
 
-def migrate(dsn: str, revision: str = "head") -> None:
+def migrate(dsn: str, revision: str = "head", pooler: Pooler = Pooler.NONE) -> None:
     """Migrate the schema to a revision. Blocks; an advisory lock makes concurrent calls of two processes safe.
 
     Args:
-        dsn: `postgresql+asyncpg://…`.
+        dsn: `postgresql+asyncpg://…`, as `parse_database_url` reads it.
         revision: an Alembic revision; `base` removes every table.
+        pooler: what stands between the service and PostgreSQL.
 
     Raises:
         DatabaseUnavailable: the server cannot be reached, or refuses the user or the database.
     """
-    config = alembic_config(dsn)
+    config = alembic_config(dsn, pooler)
     change_schema = command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade
     try:
         change_schema(config, revision)
-    except (OSError, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        raise DatabaseUnavailable(f"PostgreSQL cannot be used; check DATABASE_URL and the server: {error}.") from error
+    except (OSError, sqlalchemy.exc.DBAPIError) as error:
+        cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+        if not isinstance(cause, OSError) and not _sqlstate(cause).startswith(UNUSABLE_SQLSTATES):
+            raise
+        raise DatabaseUnavailable(f"PostgreSQL cannot be used; check DATABASE_URL and the server: {cause}.") from error
 
 
-def alembic_config(dsn: str) -> Config:
+def alembic_config(dsn: str, pooler: Pooler = Pooler.NONE) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["dsn"] = dsn
+    config.attributes |= {"dsn": dsn, "pooler": pooler}
     return config
 
 
@@ -167,9 +164,13 @@ def newest_revision() -> str:
 
 def _is_transient(error: Exception) -> bool:
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state.startswith(TRANSIENT_SQLSTATES) or _is_connection_loss(error.orig)
+        is_transient = _sqlstate(error.orig).startswith(TRANSIENT_SQLSTATES)
+        return error.connection_invalidated or is_transient or _is_connection_loss(error.orig)
     return True
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
 
 
 def _is_connection_loss(error: BaseException | None) -> bool:
@@ -182,8 +183,16 @@ def _is_connection_loss(error: BaseException | None) -> bool:
     return False
 
 
+def _record_answer(*_: object) -> None:
+    record_answer()
+
+
 def _mark_as_disconnect(context: ExceptionContext) -> None:
     # asyncpg reports a server that vanished as InternalClientError, which SQLAlchemy does not recognise as a
     # disconnect: without this listener the dead connection would be returned to the pool.
     if isinstance(context.original_exception.__cause__ or context.original_exception, asyncpg.InternalClientError):
         context.is_disconnect = True
+    # Where one connection has fallen silent, so have the others. Replacing them all costs less than finding out one
+    # by one, a deadline each.
+    if has_deadline_passed():
+        context.is_disconnect = context.invalidate_pool_on_disconnect = True

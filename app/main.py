@@ -32,7 +32,7 @@ from app.concurrency import within
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
-from app.db import Database
+from app.db import POOL_SIZE, Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
 from app.log import configure_logging
 from app.scheduler import Scheduler
@@ -196,6 +196,20 @@ def check_xero_settings(settings: Settings, profile: VendorProfile = XERO_PROFIL
         raise SettingsError(f"XERO_PAGE_SIZE: Input should be less than or equal to {profile.largest_page}.")
 
 
+def open_database(settings: Settings, pool_size: int = POOL_SIZE) -> Database:
+    """Return a connection pool of complete settings; it opens no connection before it is used."""
+    return Database(_reveal(settings.database_url), pool_size, settings.database_pooler)
+
+
+def migrate_database(settings: Settings) -> None:
+    """Migrate the schema of the database of complete settings to the newest version. Blocks.
+
+    Raises:
+        DatabaseUnavailable: the server cannot be reached, or refuses the user or the database.
+    """
+    migrate(_reveal(settings.database_url), pooler=settings.database_pooler)
+
+
 def make_services(
     settings: Settings,
     clock: Clock,
@@ -204,8 +218,8 @@ def make_services(
     timings: LeaseTimings = DEFAULT_TIMINGS,
 ) -> Services:
     """Make what routes, scheduled jobs and commands share."""
-    db = Database(_reveal(settings.database_url))
-    deliveries_db = Database(_reveal(settings.database_url), pool_size=DELIVERY_CONNECTIONS)
+    db = open_database(settings)
+    deliveries_db = open_database(settings, DELIVERY_CONNECTIONS)
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [

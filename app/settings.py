@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from app.database_url import Pooler, parse_database_url
+
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
 KEY_BYTES = 32
 
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = None
+    database_pooler: Pooler = Pooler.NONE
     data_dir: Path = Path(".data")
     public_url: Url = "http://localhost:8000"
     frontend_url: Url | None = None
@@ -99,9 +102,9 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _validate_driver(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith("postgresql+asyncpg://"):
-            raise ValueError("must begin with postgresql+asyncpg://")
+    def _validate_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            parse_database_url(value.get_secret_value())
         return value
 
     @field_validator("public_url", "frontend_url", "xero_login_url", "xero_identity_url", "xero_api_url")

@@ -3,8 +3,7 @@
 import asyncio
 
 from alembic import context
-from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, text
 
 import app.audit
 import app.billing.tables
@@ -12,6 +11,7 @@ import app.connections.tables
 import app.idempotency
 import app.sync.tables  # noqa: F401 - the import registers the tables
 from app.db import Table
+from app.db_connection import make_migration_engine
 
 
 def run_migrations(connection: Connection) -> None:
@@ -25,7 +25,8 @@ def run_migrations(connection: Connection) -> None:
 
 
 async def connect_and_run() -> None:
-    engine = create_async_engine(context.config.attributes["dsn"], poolclass=pool.NullPool)
+    attributes = context.config.attributes
+    engine = make_migration_engine(attributes["dsn"], attributes["pooler"])
     async with engine.connect() as connection:
         await connection.run_sync(run_migrations)
         await connection.commit()

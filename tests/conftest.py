@@ -11,6 +11,8 @@ from structlog.testing import capture_logs
 from app.db import Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
 from tests.support.compiled_statements import share_compiled_statements
+from tests.support.pgbouncer import run_pgbouncer, with_port
+from tests.support.ports import free_port
 from tests.support.postgres import TEMPLATE, WITHOUT_DURABILITY, Administrator, make_data_dir, with_database
 
 
@@ -57,6 +59,20 @@ def dsn(administrator, template):
     database = administrator.create_database(template)
     yield database
     administrator.drop_database(database)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server):
+    """The port of a PgBouncer in transaction mode in front of the server; without PgBouncer the test is skipped."""
+    port = free_port()
+    with run_pgbouncer(postgres_server, port):
+        yield port
+
+
+@pytest.fixture
+def pooled_dsn(dsn, pgbouncer):
+    """The DSN of the test's database through PgBouncer."""
+    return with_port(dsn, pgbouncer)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from app.api.auth import is_protected
 from app.api.errors import FieldError, add_exception_handlers, json_pointer, validation_failed
 from app.api.middleware.authentication import AuthenticationMiddleware
 from app.api.middleware.body import BodyMiddleware
+from app.api.middleware.deadline import DeadlineMiddleware
 from app.api.middleware.headers import HeadersMiddleware
 from app.api.middleware.idempotency import IdempotencyMiddleware
 from app.api.middleware.metrics import MetricsMiddleware
@@ -31,6 +32,7 @@ def configure_api(app: FastAPI, *, is_https: bool) -> None:
     app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(AuthenticationMiddleware)
+    app.add_middleware(DeadlineMiddleware)
     app.add_middleware(ProblemMiddleware)
     app.add_middleware(MetricsMiddleware)
     app.add_middleware(HeadersMiddleware, is_https=is_https)

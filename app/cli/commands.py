@@ -20,7 +20,7 @@ from app.cli.sync import sync_from_settings
 from app.clock import SystemClock
 from app.connections.key_rotation import rotate
 from app.crypto import SealBroken, Sealer
-from app.db import Database, DatabaseUnavailable, migrate
+from app.db import DatabaseUnavailable
 from app.embedded_postgres import EmbeddedPostgresError
 from app.log import configure_logging
 from app.settings import Settings, SettingsError, load_settings, parse_keys
@@ -42,7 +42,7 @@ def serve(
     """Serve HTTP, and sync on a schedule unless SCHEDULER_ENABLED is false."""
     with _usable_settings() as settings:
         if migrate_first or load_settings().database_url is None:
-            migrate(_dsn(settings))
+            composition.migrate_database(settings)
         # After its shutdown uvicorn raises the signal again; the default handler would end this process before the
         # embedded server is stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -67,7 +67,7 @@ def demo(*, once: Annotated[bool, typer.Option("--once", help="Exit after the la
 def migrate_command() -> None:
     """Migrate the schema to the newest version."""
     with _usable_settings() as settings:
-        migrate(_dsn(settings))
+        composition.migrate_database(settings)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -141,13 +141,9 @@ def _usable_settings() -> Iterator[Settings]:
         ready.close()
 
 
-def _dsn(settings: Settings) -> str:
-    return settings.database_url.get_secret_value() if settings.database_url else ""
-
-
 async def _rotate(settings: Settings) -> str:
     keys = settings.encryption_keys
-    db = Database(_dsn(settings))
+    db = composition.open_database(settings)
     try:
         rotated = await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")))
     finally:

@@ -18,7 +18,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.clock import Clock
 from app.concurrency import cancel_and_wait
-from app.db import APPLICATION_NAME, Database, DatabaseUnavailable, Session, terminate_stuck_transactions
+from app.db import Database, DatabaseUnavailable, Session, terminate_stuck_transactions
+from app.db_connection import APPLICATION_NAME
 from app.sync.tables import Lease
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,8 @@ from app.connections.tokens import AccessTokens
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector
 from app.crypto import Sealer
-from app.db import APPLICATION_NAME, Database, terminate_stuck_transactions
+from app.db import Database, terminate_stuck_transactions
+from app.db_connection import APPLICATION_NAME
 from app.sync import progress, runs
 from app.sync.webhooks import inbox
 

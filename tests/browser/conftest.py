@@ -9,7 +9,7 @@ from playwright.async_api import async_playwright, expect
 from tests.browser.pages import open_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-SKIP_REASON = "No Chromium is installed; `make browser` installs Debian's package when run as root."
+SKIP_REASON = "No Chromium is installed; `make programs` installs Debian's package when run as root."
 # An idle machine shows what is expected within a second or two; a busy one takes many times as long.
 TIMEOUT_MS = 60_000
 expect.set_options(timeout=TIMEOUT_MS)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from app.embedded_postgres import EmbeddedPostgres
 from tests.support.oracle import assert_mirror_equals
+from tests.support.ports import free_port
 from tests.support.postgres import WITHOUT_DURABILITY, Administrator, make_data_dir
-from tests.support.replica_processes import ONE_ORGANISATION, free_port, open_cluster
+from tests.support.replica_processes import ONE_ORGANISATION, open_cluster
 from tests.support.service import INTEGRATION
 from tests.support.waiting import wait_until
 

@@ -1,6 +1,6 @@
 """The test oracle: what the billing tables must hold according to the simulated Xero's books, and what it cost."""
 
-from app.db import APPLICATION_NAME
+from app.db_connection import APPLICATION_NAME
 from tests.support.service import ServiceHarness, money
 from tests.support.waiting import wait_until
 

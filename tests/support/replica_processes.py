@@ -1,15 +1,12 @@
 """Replicas of the service in processes of their own, over one PostgreSQL and one simulated Xero."""
 
 import asyncio
-import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,14 +17,17 @@ from typing_extensions import override
 from app.clock import SystemClock
 from app.db import Database, DatabaseUnavailable
 from tests.support.paths import ROOT
+from tests.support.pgbouncer import run_pgbouncer
+from tests.support.ports import free_port
 from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, JWT_SECRET, ServiceHarness
 from tests.support.waiting import wait_until
 
 # Arguments of `tests.replicas.replica`: the seconds that a lease lasts, and those between two heartbeats.
 SHORT_LEASES = ("2", "0.5")
+# Whether every replica is put behind PgBouncer, as `make soak` does in its second half.
+BEHIND_POOLER = bool(os.environ.get("TEST_POOLER"))
 # Arguments of the simulated Xero.
 ONE_ORGANISATION = ("--no-limits", "--organisations", "1", "--practices", "0", "--latency-ms", "20")
-PORTS = range(20_000, 32_000)
 # A replica lets requests end for 5 seconds; the rest is for a slow machine.
 TERMINATE_TIMEOUT_SECONDS = 60
 COMMAND = Path(sys.executable).with_name("vectis-xero")
@@ -252,7 +252,7 @@ class ReplicaCluster(ServiceHarness):
         await wait_until(is_taken, "another replica has taken over")
         return time.monotonic() - began
 
-    async def close(self):
+    async def aclose(self):
         for replica in self.replicas:
             if replica.process.poll() is None:
                 replica.signal(signal.SIGCONT)
@@ -263,34 +263,32 @@ class ReplicaCluster(ServiceHarness):
 
 
 @asynccontextmanager
-async def open_cluster(dsn, log_dir, *, xero=("--no-limits",), **settings):
+async def open_cluster(dsn, log_dir, *, xero=("--no-limits",), is_pooled=BEHIND_POOLER, **settings):
     """Start the simulated Xero and yield a cluster that has no replica yet.
 
     Args:
         dsn: the database that all replicas share.
         log_dir: the folder for a log per replica.
         xero: arguments of the simulated Xero.
+        is_pooled: whether the replicas reach the database through PgBouncer; the test itself never does.
         settings: environment variables of every replica.
     """
     command = [sys.executable, "-m", "simulator", "--auto-consent", "--until-stdin-closes", *xero]
     simulator = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert simulator.stdout
-    cluster = ReplicaCluster(dsn, (await simulator.stdout.readline()).decode().split()[-1], log_dir, settings)
+    xero_url = (await simulator.stdout.readline()).decode().split()[-1]
     try:
-        yield cluster
+        pooler: AbstractContextManager[dict[str, str]] = _pooler_settings(dsn) if is_pooled else nullcontext({})
+        with pooler as more_settings:
+            async with aclosing(ReplicaCluster(dsn, xero_url, log_dir, {**settings, **more_settings})) as cluster:
+                yield cluster
     finally:
-        await cluster.close()
         simulator.terminate()
         await simulator.wait()
 
 
-def free_port():
-    """Return a port that nobody listens at.
-
-    Ports that the system hands out by itself, to every outgoing connection too, begin higher: one of those might be
-    taken between this check and the moment a replica listens.
-    """
-    for port in random.sample(PORTS, len(PORTS)):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no port is free")
+@contextmanager
+def _pooler_settings(dsn):
+    """Run a PgBouncer in front of the database, and yield the settings of a replica behind it."""
+    with run_pgbouncer(dsn, free_port()) as pooled_dsn:
+        yield {"DATABASE_URL": pooled_dsn, "DATABASE_POOLER": "transaction"}

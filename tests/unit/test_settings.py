@@ -17,7 +17,7 @@ def _empty_working_directory(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("DATABASE_URL", "postgresql://localhost/x"),
+        ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "sqlite+aiosqlite://"),
         ("PUBLIC_URL", "localhost:8000"),
         ("PUBLIC_URL", "https://x.example/?q=1"),

@@ -1,1 +1,1 @@
-"""The ASGI middlewares, outermost first: headers, metrics, problems, authentication, body, idempotency."""
+"""The ASGI middlewares, outermost first: headers, metrics, problems, deadline, authentication, body, idempotency."""

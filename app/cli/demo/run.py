@@ -19,9 +19,8 @@ from app.cli.demo import billing_steps, xero_steps
 from app.cli.demo.context import DemoContext, DemoFailed, find_free_port, run_simulator, wait_for
 from app.clock import SystemClock
 from app.concurrency import cancel_and_wait
-from app.db import migrate
 from app.log import configure_logging
-from app.main import create_app, prepare_settings
+from app.main import create_app, migrate_database, prepare_settings
 from app.settings import Settings, load_settings
 
 FIRST_PORT = 8000
@@ -45,7 +44,7 @@ def run_demo(*, once: bool) -> int:
         started_at = time.monotonic()
         ready = prepare_settings(settings)
         try:
-            migrate(ready.settings.database_url.get_secret_value() if ready.settings.database_url else "")
+            migrate_database(ready.settings)
             console.print(f"[dim]Embedded PostgreSQL started and migrated in {time.monotonic() - started_at:.1f} s.[/]")
             return asyncio.run(_run(console, ready.settings, port, xero_url, once=once))
         finally:

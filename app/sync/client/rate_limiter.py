@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, true, update
 
 from app.clock import Clock
 from app.connector import RateLimited
@@ -25,6 +25,7 @@ PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0,
 UNKNOWN_LIMIT_PAUSE = (60.0, 3600.0)
 # A call counts a second longer than the minute, because it travels. One that took longer counts from its end.
 NETWORK_SLACK_SECONDS = 1.0
+LOCK_TIMEOUT = "4s"
 
 
 class Paused(RuntimeError):
@@ -176,8 +177,11 @@ class RateLimiter:
 
     async def _take_call(self, tenant_id: str, priority: Priority) -> tuple[str, float, datetime | None]:
         day_share, day_reserve = self.limits.day_allowance(priority)
+        # Set by an argument, so within the statement: behind a transaction pooler no session keeps it, and this
+        # statement has no transaction that begins with it.
+        is_lock_wait_bounded = func.set_config("lock_timeout", LOCK_TIMEOUT, true()).is_not(None)
         result = func.take_call(
-            self._vendor,
+            case((is_lock_wait_bounded, self._vendor)),
             tenant_id,
             self.limits.per_minute,
             self.limits.app_per_minute,

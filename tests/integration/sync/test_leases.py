@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import text
 
+from app.database_url import Pooler
 from app.db import Database, DatabaseUnavailable
 from app.sync.leases import (
     DEFAULT_TIMINGS,
@@ -21,6 +22,27 @@ from tests.support.waiting import wait_until
 
 ORGANISATION = "an organisation"
 SHORT_TIMINGS = LeaseTimings(ttl=0.3, heartbeat=0.1)
+
+
+@pytest.fixture(params=Pooler)
+def open_database(request):
+    """Open the test's database, directly and behind a transaction pooler, as each replica does."""
+    through = request.getfixturevalue("pooled_dsn" if request.param is Pooler.TRANSACTION else "dsn")
+    return lambda: Database(through, pooler=request.param)
+
+
+@pytest.fixture
+async def db(open_database):
+    database = open_database()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def other_db(open_database):
+    database = open_database()
+    yield database
+    await database.close()
 
 
 async def claim(db, owner, timings=DEFAULT_TIMINGS):

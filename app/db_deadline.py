@@ -1,0 +1,88 @@
+"""How long a request waits for the database's next answer, so that a server that falls silent stops no caller."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+
+# What is left for the rest of a request after an answer did not come, such as giving up its idempotency key.
+SECONDS_AFTER_SILENCE = 0.2
+
+
+class AnswerDeadline:
+    """The longest silence of the database that a request waits through, over all of its transactions.
+
+    Every answer begins the time anew: a request of many statements may take longer than one of them.
+
+    Args:
+        seconds: from one answer to the next; getting a connection counts too.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._is_silent = False
+
+    @asynccontextmanager
+    async def bound(self) -> AsyncIterator[None]:
+        """Cancel the block when the time is over.
+
+        Raises:
+            TimeoutError: no answer came in time.
+        """
+        try:
+            async with asyncio.timeout(SECONDS_AFTER_SILENCE if self._is_silent else self._seconds) as timeout:
+                token = _timeout.set((self, timeout))
+                try:
+                    yield
+                finally:
+                    _timeout.reset(token)
+        except (TimeoutError, asyncio.CancelledError):
+            self._is_silent = True
+            raise
+
+    def extend(self, timeout: asyncio.Timeout) -> None:
+        self._is_silent = False
+        if not timeout.expired():
+            timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+
+_deadline: ContextVar[AnswerDeadline | None] = ContextVar("deadline", default=None)
+_timeout: ContextVar[tuple[AnswerDeadline, asyncio.Timeout] | None] = ContextVar("timeout", default=None)
+
+
+@contextmanager
+def answers_within(seconds: float) -> Iterator[None]:
+    """Let every transaction that this task opens in the block wait at most so long for an answer."""
+    token = _deadline.set(AnswerDeadline(seconds))
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+@asynccontextmanager
+async def bound_by_deadline() -> AsyncIterator[None]:
+    """Bound the block by the present deadline, if there is one; work in the background has none.
+
+    Raises:
+        TimeoutError: no answer came in time.
+    """
+    deadline = _deadline.get()
+    if deadline is None:
+        yield
+    else:
+        async with deadline.bound():
+            yield
+
+
+def record_answer() -> None:
+    """Begin the time of the present transaction anew, because the database has answered."""
+    if found := _timeout.get():
+        deadline, timeout = found
+        deadline.extend(timeout)
+
+
+def has_deadline_passed() -> bool:
+    """Return whether the present transaction was cancelled because the database did not answer in time."""
+    found = _timeout.get()
+    return found is not None and found[1].expired()
