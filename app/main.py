@@ -1,5 +1,6 @@
 """The composition root: makes the service from its settings; the only module that names a vendor."""
 
+import asyncio
 import base64
 import json
 import os
@@ -11,11 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
+import structlog
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError
 
 from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
@@ -30,7 +34,7 @@ from app.clock import Clock, SystemClock
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
-from app.db import Database
+from app.db import Database, DatabaseUnavailable
 from app.embedded_postgres import EmbeddedPostgres
 from app.log import configure_logging
 from app.scheduler import Scheduler
@@ -41,6 +45,10 @@ from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
 from app.xero.connector import XeroConnector
 from app.xero.profile import XERO_PROFILE
 
+log = structlog.get_logger(__name__)
+
+# How long a start waits for the database to tell whether every secret can be decrypted.
+START_CHECK_SECONDS = 5.0
 CONSOLE = Path(__file__).parent / "console"
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks)
@@ -131,6 +139,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await check_secrets(services)
         if settings.scheduler_enabled:
             scheduler.start()
         try:
@@ -211,6 +220,21 @@ def make_services(
         metrics=Metrics(),
         engines={engine.vendor: engine for engine in engines},
     )
+
+
+async def check_secrets(services: Services) -> None:
+    """Log which stored secrets cannot be decrypted.
+
+    Whatever is wrong with the database does not keep a replica down: it tells by its readiness, and the set-up page
+    looks the secrets up again.
+    """
+    try:
+        async with asyncio.timeout(START_CHECK_SECONDS):
+            if await services.db.is_ready():
+                for engine in services.engines.values():
+                    await engine.log_unreadable_secrets()
+    except (DatabaseUnavailable, TimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+        log.warning("secrets_not_checked", kind=type(error).__name__)
 
 
 def _include_routers(app: FastAPI, services: Services) -> None:

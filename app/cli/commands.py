@@ -17,8 +17,8 @@ from app.api.auth import Role, mint_token
 from app.cli.demo.run import run_demo
 from app.cli.sync import sync_from_settings
 from app.clock import SystemClock
-from app.connections.key_rotation import rotate
-from app.crypto import SealBroken, Sealer
+from app.connections.key_rotation import RotationResult, rotate
+from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, migrate
 from app.embedded_postgres import EmbeddedPostgresError
 from app.log import configure_logging
@@ -111,9 +111,14 @@ def token(
 
 @app.command()
 def rotate_keys() -> None:
-    """Encrypt every secret with the newest key of ENCRYPTION_KEYS; the older keys can be removed afterwards."""
+    """Encrypt every secret with the newest key of ENCRYPTION_KEYS; the older keys can be removed afterwards.
+
+    Exit status 1: some cannot be decrypted. One that was interrupted is continued by the next.
+    """
     with _usable_settings() as settings:
-        typer.echo(asyncio.run(_rotate(settings)))
+        rotated = asyncio.run(_rotate(settings))
+    typer.echo(_describe_rotation(rotated))
+    raise typer.Exit(1 if rotated.unreadable else 0)
 
 
 @app.command()
@@ -126,7 +131,7 @@ def main() -> None:
     """Run a command. An error that an operator can fix is one sentence on stderr and exit status 2, no traceback."""
     try:
         app()
-    except (SettingsError, EmbeddedPostgresError, DatabaseUnavailable, SealBroken) as error:
+    except (SettingsError, EmbeddedPostgresError, DatabaseUnavailable) as error:
         error_console.print(f"vectis-xero: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
@@ -147,14 +152,24 @@ def _dsn(settings: Settings) -> str:
     return settings.database_url.get_secret_value() if settings.database_url else ""
 
 
-async def _rotate(settings: Settings) -> str:
+async def _rotate(settings: Settings) -> RotationResult:
     keys = settings.encryption_keys
     db = Database(_dsn(settings))
     try:
-        rotated = await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")))
+        return await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")))
     finally:
         await db.close()
-    return f"{rotated.resealed} of {rotated.total} secrets were encrypted again; all of them use the newest key now."
+
+
+def _describe_rotation(rotated: RotationResult) -> str:
+    told = f"{rotated.resealed} of {rotated.total} secrets were encrypted again; {rotated.current} of {rotated.total} "
+    if not rotated.unreadable:
+        return f"{told}use the newest key now, so the older keys can be removed."
+    return (
+        f"{told}use the newest key now. {rotated.unreadable} cannot be decrypted and stay as they are: their key is "
+        "missing or they were altered. The set-up page says which; put the key back and rotate again, or enter them "
+        "again."
+    )
 
 
 if __name__ == "__main__":

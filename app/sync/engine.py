@@ -12,6 +12,7 @@ from app.connections import consent, disconnect, tenants, vendor_app
 from app.connections.errors import UnknownTenant
 from app.connections.reach_reader import ReachReader
 from app.connections.tokens import AccessTokens
+from app.connections.unreadable_secrets import find_unreadable, log_unreadable
 from app.connections.vendor_app import VendorConfig
 from app.connector import AppCredentials, Connector
 from app.crypto import Sealer
@@ -190,6 +191,12 @@ class Engine:
     def interval(self) -> timedelta:
         """The time between two ticks."""
         return self._settings.interval
+
+    async def log_unreadable_secrets(self) -> None:
+        """Log which stored secrets cannot be decrypted, and the ids of the keys that are missing."""
+        async with self._db.transaction() as session:
+            found = await find_unreadable(session, self._sealer, self._config)
+        log_unreadable(self.vendor, found)
 
     async def check(self) -> preflight.Preflight:
         """Run the pre-flight check."""
