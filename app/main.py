@@ -25,7 +25,7 @@ from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
 from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
-from app.api.integrations import connection, runs, status, tenants, webhooks
+from app.api.integrations import audit_log, connection, runs, status, tenants, webhooks
 from app.api.metrics import Metrics
 from app.api.openapi import include_vendor
 from app.api.pagination import CursorSigner
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 START_CHECK_SECONDS = 5.0
 CONSOLE = Path(__file__).parent / "console"
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
-INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks)
+INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, audit_log)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Field types shared by the response models (money, rates, links, ids, dates), and their base class."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from app.api.deps import Services
 from app.billing.summary import BillingDay
@@ -42,6 +42,10 @@ Currency = Annotated[str, Field(description="ISO 4217.", examples=["NZD"])]
 Source = Annotated[str, Field(description="The vendor the row is of.", examples=["xero", "quickbooks"])]
 TenantId = Annotated[str, Field(validation_alias="source_tenant_id", description="The organisation at the vendor.")]
 Instant = Annotated[datetime, Field(examples=["2026-11-23T10:15:00Z"])]
+# An instant outside of these is a mistake; those at the ends of the calendar cannot be converted to another time zone.
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+FilterInstant = Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST, examples=["2026-11-23T10:15:00Z"])]
 Day = Annotated[date, Field(examples=["2026-11-30"])]
 Id = Annotated[UUID, Field(examples=["0b9a7c0e-6a0f-4a52-8f7a-9f2c2f6f6d3e"])]
 

@@ -14,12 +14,13 @@ from rich.console import Console
 
 from app import main as composition
 from app.api.auth import Role, mint_token
+from app.audit import AuditEntry
 from app.cli.demo.run import run_demo
 from app.cli.sync import sync_from_settings
 from app.clock import SystemClock
 from app.connections.key_rotation import RotationResult, rotate
 from app.crypto import Sealer
-from app.db import Database, DatabaseUnavailable, migrate
+from app.db import Database, DatabaseUnavailable, UnusableRole, grant_to_service, migrate
 from app.embedded_postgres import EmbeddedPostgresError
 from app.log import configure_logging
 from app.settings import Settings, SettingsError, load_settings, parse_keys
@@ -67,10 +68,17 @@ def demo(*, once: Annotated[bool, typer.Option("--once", help="Exit after the la
 
 
 @app.command(name="migrate")
-def migrate_command() -> None:
-    """Migrate the schema to the newest version."""
+def migrate_command(
+    service_role: Annotated[
+        str | None,
+        typer.Option(help="Another role, which the service connects as; it may read and write, and alter nothing."),
+    ] = None,
+) -> None:
+    """Migrate the schema to the newest version; with --service-role, let that role use it."""
     with _usable_settings() as settings:
         migrate(_dsn(settings))
+        if service_role:
+            asyncio.run(_grant_to_service(_dsn(settings), service_role))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -148,6 +156,21 @@ def _usable_settings() -> Iterator[Settings]:
         ready.close()
 
 
+async def _grant_to_service(dsn: str, role: str) -> None:
+    """Let the service's role use the schema, except for changing the audit trail.
+
+    Raises:
+        SettingsError: there is no such role, or it is the one that migrates.
+    """
+    db = Database(dsn)
+    try:
+        await grant_to_service(db, role, [AuditEntry.__tablename__])
+    except UnusableRole as error:
+        raise SettingsError(f"--service-role: {error}") from error
+    finally:
+        await db.close()
+
+
 def _dsn(settings: Settings) -> str:
     return settings.database_url.get_secret_value() if settings.database_url else ""
 
@@ -156,7 +179,7 @@ async def _rotate(settings: Settings) -> RotationResult:
     keys = settings.encryption_keys
     db = Database(_dsn(settings))
     try:
-        return await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")))
+        return await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")), "command")
     finally:
         await db.close()
 

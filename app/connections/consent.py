@@ -98,8 +98,10 @@ async def start_consent(
         NotConfigured: the client id or secret is missing.
         InvalidReturnPath: `return_to` is not a plain path.
     """
-    if request.scope_set:
+    if request.scope_set and request.scope_set != (await load_app(session, sealer, config)).scope_set:
         await save_scope_set(session, config.vendor, request.scope_set)
+        details = {"scope_set": request.scope_set}
+        await append_audit_entry(session, request.actor, "integration_scope_set_updated", config.vendor, details)
     app = await load_app(session, sealer, config)
     credentials = app.credentials()
     state, browser_secret, verifier = (secrets.token_urlsafe(32) for _ in range(3))

@@ -1,10 +1,11 @@
 """Key rotation: every secret encrypted with an older key is encrypted anew, in batches, while the service runs."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import and_, select, tuple_, update
 
+from app.audit import append_audit_entry
 from app.connections.sealed_columns import SEALED_COLUMNS, SealedColumn
 from app.crypto import SealBroken, Sealer
 from app.db import Database, Session
@@ -38,24 +39,32 @@ class RotationResult:
         )
 
 
-async def rotate(db: Database, sealer: Sealer) -> RotationResult:
-    """Encrypt every secret with the newest key.
+async def rotate(db: Database, sealer: Sealer, actor: str) -> RotationResult:
+    """Encrypt every secret with the newest key; start and end are written into the audit trail.
 
     Each batch is a transaction, so a rotation that was interrupted at any moment is continued by the next one. A secret
     that cannot be decrypted keeps no other from being rotated.
     """
+    async with db.transaction() as session:
+        await append_audit_entry(session, actor, "key_rotation_started", sealer.newest_key, {})
     result = RotationResult()
     for sealed in SEALED_COLUMNS:
-        last: AnyRow | None = None
-        while True:
-            async with db.transaction() as session:
-                rows = await _lock_batch(session, sealed, last)
-                for row in rows:
-                    result += await _reseal(session, sealer, sealed, row)
-            if not rows:
-                break
-            last = rows[-1]
+        result += await _rotate_column(db, sealer, sealed)
+    async with db.transaction() as session:
+        await append_audit_entry(session, actor, "keys_rotated", sealer.newest_key, asdict(result))
     return result
+
+
+async def _rotate_column(db: Database, sealer: Sealer, sealed: SealedColumn) -> RotationResult:
+    result, last = RotationResult(), None
+    while True:
+        async with db.transaction() as session:
+            rows = await _lock_batch(session, sealed, last)
+            for row in rows:
+                result += await _reseal(session, sealer, sealed, row)
+        if not rows:
+            return result
+        last = rows[-1]
 
 
 async def _lock_batch(session: Session, sealed: SealedColumn, last: AnyRow | None) -> list[AnyRow]:
