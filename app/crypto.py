@@ -61,6 +61,28 @@ class Sealer:
                 f"{associated_data} was altered or belongs to another row; connect again to replace it."
             ) from error
 
+    def try_open(self, envelope: str, associated_data: str) -> str | None:
+        """Decrypt an envelope; return None where it cannot be decrypted and therefore counts as absent."""
+        try:
+            return self.open(envelope, associated_data)
+        except SealBroken:
+            return None
+
+    def missing_key(self, envelope: str) -> str | None:
+        """Return the id of the key that an envelope needs and that is not configured; None otherwise.
+
+        An envelope that is not of the form at all needs no key: it was altered.
+        """
+        version, _, rest = envelope.partition(".")
+        key_id, separator, _ = rest.partition(".")
+        is_well_formed = version == VERSION and separator and key_id.isalnum()
+        return key_id if is_well_formed and key_id not in self._ciphers else None
+
+    @property
+    def newest_key(self) -> str:
+        """The id of the key that `seal` uses."""
+        return self._newest
+
     def is_newest(self, envelope: str) -> bool:
         """Return whether the envelope was sealed with the newest key; if not, key rotation seals it again."""
         return envelope.startswith(f"{VERSION}.{self._newest}.")

@@ -1,6 +1,6 @@
 """The database: connection pool and transactions, the base class and column types of the tables, and migrations."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,6 +30,14 @@ UNUSABLE_SQLSTATES = ("08", "57P", "53", "28", "3D")
 # Those, and lock and statement timeouts, transaction timeouts, and deadlocks: the same work may succeed later.
 TRANSIENT_SQLSTATES = (*UNUSABLE_SQLSTATES, "55P03", "57014", "25P03", "25P04", "40P01")
 
+# What the role that the service connects as may do; it neither owns nor creates anything. Identity columns need no
+# privilege on their sequences, and functions need one only where a database was hardened to give none to everybody.
+SERVICE_PRIVILEGES = (
+    "GRANT USAGE ON SCHEMA public",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public",
+    "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public",
+)
+
 Session = AsyncSession
 # The server default of a generated primary key, and the type of a column that holds an instant.
 NEW_ID = func.gen_random_uuid()
@@ -41,6 +49,10 @@ class DatabaseUnavailable(RuntimeError):
 
     Nothing was committed, unless the missing answer is the one to COMMIT.
     """
+
+
+class UnusableRole(RuntimeError):
+    """The service cannot be given this role; the message says why."""
 
 
 class Table(DeclarativeBase):
@@ -126,6 +138,36 @@ async def terminate_stuck_transactions(session: Session, name_pattern: str, seco
     if terminated:
         log.warning("stuck_transactions_terminated", name_pattern=name_pattern, count=len(terminated))
     return len(terminated)
+
+
+async def grant_to_service(db: Database, role: str, append_only: Sequence[str]) -> None:
+    """Let the role that the service connects as read and write every table, and alter none.
+
+    To be repeated after each migration, which may have created tables.
+
+    Args:
+        db: connected as the role that migrates and owns the tables.
+        role: the service's role.
+        append_only: the tables in which the role may not change or delete rows.
+
+    Raises:
+        UnusableRole: there is no such role, or it is the one that migrates, which may alter everything.
+    """
+    name = db.engine.dialect.identifier_preparer.quote_identifier(role)
+    async with db.transaction() as session:
+        is_other = await session.scalar(
+            text("SELECT rolname <> current_user FROM pg_roles WHERE rolname = :r"), {"r": role}
+        )
+        if not is_other:
+            reason = (
+                "does not exist; create it first" if is_other is None else "owns the tables; give the service another"
+            )
+            raise UnusableRole(f"the role {role} {reason}.")
+        for statement in SERVICE_PRIVILEGES:
+            await session.execute(text(f"{statement} TO {name}"))
+        for table in append_only:
+            await session.execute(text(f"REVOKE UPDATE, DELETE, TRUNCATE, TRIGGER ON {table} FROM {name}"))
+        await session.execute(text(f"REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {name}"))
 
 
 def migrate(dsn: str, revision: str = "head", pooler: Pooler = Pooler.NONE) -> None:

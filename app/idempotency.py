@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Instant, Session, Table
 
 WALL_CLOCK = text("wall_clock()")
+IS_KEPT = text("idempotent_requests.created_at >= wall_clock() - interval '24 hours'")
 IS_EXPIRED = text("idempotent_requests.created_at < wall_clock() - interval '24 hours'")
 # No request may take that long, so the replica that made an open claim of this age has died.
 IS_ABANDONED = text(
@@ -115,3 +116,8 @@ async def _find_reply(session: Session, request: KeyedRequest) -> KeptReply | Cl
 def _is_row_of(claim: Claim) -> ColumnElement[bool]:
     row = IdempotentRequest
     return and_(row.key == claim.request.key, row.actor == claim.request.actor, row.created_at == claim.claimed_at)
+
+
+def reply_associated_data(actor: str, key: str) -> str:
+    """Return what a kept reply is bound to."""
+    return f"idempotent_requests/{actor}/{key}/reply"

@@ -1,5 +1,6 @@
 """The composition root: makes the service from its settings; the only module that names a vendor."""
 
+import asyncio
 import base64
 import json
 import os
@@ -11,17 +12,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
+import structlog
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError
 
 from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
 from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
-from app.api.integrations import connection, runs, status, tenants, webhooks
+from app.api.integrations import audit_log, connection, runs, status, tenants, webhooks
 from app.api.metrics import Metrics
 from app.api.openapi import include_vendor
 from app.api.pagination import CursorSigner
@@ -32,7 +36,7 @@ from app.concurrency import within
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
-from app.db import POOL_SIZE, Database, migrate
+from app.db import POOL_SIZE, Database, DatabaseUnavailable, migrate
 from app.embedded_postgres import EmbeddedPostgres
 from app.log import configure_logging
 from app.scheduler import Scheduler
@@ -43,14 +47,18 @@ from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
 from app.xero.connector import XeroConnector
 from app.xero.profile import XERO_PROFILE
 
+log = structlog.get_logger(__name__)
+
 # How long each part may take to stop, in seconds: a database that hangs must not keep the process alive.
 STOP_SECONDS = 1.0
 # The connections of the pool that only webhook deliveries use, so that reads cannot keep them waiting; as many again
 # may be opened under load.
 DELIVERY_CONNECTIONS = 2
+# How long a start waits for the database to tell whether every secret can be decrypted.
+START_CHECK_SECONDS = 5.0
 CONSOLE = Path(__file__).parent / "console"
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
-INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks)
+INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, audit_log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await check_secrets(services)
         if settings.scheduler_enabled:
             scheduler.start()
         try:
@@ -245,6 +254,21 @@ def make_services(
         metrics=Metrics(),
         engines={engine.vendor: engine for engine in engines},
     )
+
+
+async def check_secrets(services: Services) -> None:
+    """Log which stored secrets cannot be decrypted.
+
+    Whatever is wrong with the database does not keep a replica down: it tells by its readiness, and the set-up page
+    looks the secrets up again.
+    """
+    try:
+        async with asyncio.timeout(START_CHECK_SECONDS):
+            if await services.db.is_ready():
+                for engine in services.engines.values():
+                    await engine.log_unreadable_secrets()
+    except (DatabaseUnavailable, TimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+        log.warning("secrets_not_checked", kind=type(error).__name__)
 
 
 def _include_routers(app: FastAPI, services: Services) -> None:

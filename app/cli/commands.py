@@ -15,12 +15,13 @@ from rich.console import Console
 from app import main as composition
 from app.api.auth import Role, mint_token
 from app.api.server.options import server_options
+from app.audit import AuditEntry
 from app.cli.demo.run import run_demo
 from app.cli.sync import sync_from_settings
 from app.clock import SystemClock
-from app.connections.key_rotation import rotate
-from app.crypto import SealBroken, Sealer
-from app.db import DatabaseUnavailable
+from app.connections.key_rotation import RotationResult, rotate
+from app.crypto import Sealer
+from app.db import DatabaseUnavailable, UnusableRole, grant_to_service
 from app.embedded_postgres import EmbeddedPostgresError
 from app.log import configure_logging
 from app.settings import Settings, SettingsError, load_settings, parse_keys
@@ -64,10 +65,17 @@ def demo(*, once: Annotated[bool, typer.Option("--once", help="Exit after the la
 
 
 @app.command(name="migrate")
-def migrate_command() -> None:
-    """Migrate the schema to the newest version."""
+def migrate_command(
+    service_role: Annotated[
+        str | None,
+        typer.Option(help="Another role, which the service connects as; it may read and write, and alter nothing."),
+    ] = None,
+) -> None:
+    """Migrate the schema to the newest version; with --service-role, let that role use it."""
     with _usable_settings() as settings:
         composition.migrate_database(settings)
+        if service_role:
+            asyncio.run(_grant_to_service(settings, service_role))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -109,9 +117,14 @@ def token(
 
 @app.command()
 def rotate_keys() -> None:
-    """Encrypt every secret with the newest key of ENCRYPTION_KEYS; the older keys can be removed afterwards."""
+    """Encrypt every secret with the newest key of ENCRYPTION_KEYS; the older keys can be removed afterwards.
+
+    Exit status 1: some cannot be decrypted. One that was interrupted is continued by the next.
+    """
     with _usable_settings() as settings:
-        typer.echo(asyncio.run(_rotate(settings)))
+        rotated = asyncio.run(_rotate(settings))
+    typer.echo(_describe_rotation(rotated))
+    raise typer.Exit(1 if rotated.unreadable else 0)
 
 
 @app.command()
@@ -124,7 +137,7 @@ def main() -> None:
     """Run a command. An error that an operator can fix is one sentence on stderr and exit status 2, no traceback."""
     try:
         app()
-    except (SettingsError, EmbeddedPostgresError, DatabaseUnavailable, SealBroken) as error:
+    except (SettingsError, EmbeddedPostgresError, DatabaseUnavailable) as error:
         error_console.print(f"vectis-xero: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
@@ -141,14 +154,39 @@ def _usable_settings() -> Iterator[Settings]:
         ready.close()
 
 
-async def _rotate(settings: Settings) -> str:
+async def _grant_to_service(settings: Settings, role: str) -> None:
+    """Let the service's role use the schema, except for changing the audit trail.
+
+    Raises:
+        SettingsError: there is no such role, or it is the one that migrates.
+    """
+    db = composition.open_database(settings)
+    try:
+        await grant_to_service(db, role, [AuditEntry.__tablename__])
+    except UnusableRole as error:
+        raise SettingsError(f"--service-role: {error}") from error
+    finally:
+        await db.close()
+
+
+async def _rotate(settings: Settings) -> RotationResult:
     keys = settings.encryption_keys
     db = composition.open_database(settings)
     try:
-        rotated = await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")))
+        return await rotate(db, Sealer(parse_keys(keys.get_secret_value() if keys else "")), "command")
     finally:
         await db.close()
-    return f"{rotated.resealed} of {rotated.total} secrets were encrypted again; all of them use the newest key now."
+
+
+def _describe_rotation(rotated: RotationResult) -> str:
+    told = f"{rotated.resealed} of {rotated.total} secrets were encrypted again; {rotated.current} of {rotated.total} "
+    if not rotated.unreadable:
+        return f"{told}use the newest key now, so the older keys can be removed."
+    return (
+        f"{told}use the newest key now. {rotated.unreadable} cannot be decrypted and stay as they are: their key is "
+        "missing or they were altered. The set-up page says which; put the key back and rotate again, or enter them "
+        "again."
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select, update
 
 from app.audit import append_audit_entry
 from app.connections import reach
-from app.connections.errors import InvalidReturnPath
+from app.connections.errors import InvalidReturnPath, NotConfigured
 from app.connections.grant_choice import reaches_wrong_tenants
 from app.connections.grants import ConsentDetails, find_grant, save_grant
 from app.connections.states import ConsentCode
@@ -98,8 +98,10 @@ async def start_consent(
         NotConfigured: the client id or secret is missing.
         InvalidReturnPath: `return_to` is not a plain path.
     """
-    if request.scope_set:
+    if request.scope_set and request.scope_set != (await load_app(session, sealer, config)).scope_set:
         await save_scope_set(session, config.vendor, request.scope_set)
+        details = {"scope_set": request.scope_set}
+        await append_audit_entry(session, request.actor, "integration_scope_set_updated", config.vendor, details)
     app = await load_app(session, sealer, config)
     credentials = app.credentials()
     state, browser_secret, verifier = (secrets.token_urlsafe(32) for _ in range(3))
@@ -112,7 +114,7 @@ async def start_consent(
             vendor=config.vendor,
             state_hash=_digest(state),
             browser_hash=_digest(browser_secret),
-            verifier_sealed=sealer.seal(verifier, _verifier_associated_data(consent_id)),
+            verifier_sealed=sealer.seal(verifier, verifier_associated_data(consent_id)),
             scope_set=app.scope_set,
             return_to=_normalize_return_path(request.return_to),
             started_by=request.actor,
@@ -128,12 +130,16 @@ async def start_consent(
 
 @dataclass(frozen=True, slots=True)
 class ConsumedConsent:
-    """A consent whose callback has come; no other callback is accepted for it."""
+    """A consent whose callback has come; no other callback is accepted for it.
+
+    Attributes:
+        verifier: the PKCE verifier; None where it cannot be decrypted, so that the consent cannot be finished.
+    """
 
     return_to: str
     scope_set: str
     started_by: str
-    verifier: str = field(repr=False)
+    verifier: str | None = field(repr=False)
     is_expired: bool
 
 
@@ -152,13 +158,16 @@ async def finish_consent(
         return ConsentOutcome(ConsentCode.EXPIRED_STATE, consent.return_to)
     if callback.error or not callback.code:
         return ConsentOutcome(ERROR_CODES.get(callback.error or "", ConsentCode.EXCHANGE_FAILED), consent.return_to)
+    if consent.verifier is None:
+        log.warning("consent_unreadable", vendor=config.vendor)
+        return ConsentOutcome(ConsentCode.INVALID_STATE, consent.return_to)
     try:
         async with db.transaction() as session:
             app = (await load_app(session, sealer, config)).credentials()
         tokens = await connector.exchange_code(app, callback.code, config.redirect_uri, consent.verifier)
         organisations = await connector.list_organisations(tokens.access_token)
-    except ConnectorError as error:
-        log.warning("consent_failed", vendor=config.vendor, kind=type(error).__name__, error=error.detail)
+    except (ConnectorError, NotConfigured) as error:
+        log.warning("consent_failed", vendor=config.vendor, kind=type(error).__name__, error=str(error))
         is_scope_refused = isinstance(error, ScopeRefused)
         code = ConsentCode.SCOPE_REFUSED if is_scope_refused else ConsentCode.EXCHANGE_FAILED
         return ConsentOutcome(code, consent.return_to)
@@ -189,7 +198,7 @@ async def _consume_state(session: Session, sealer: Sealer, vendor: str, callback
     row = await session.scalar(statement.returning(Consent))
     if row is None:
         return None
-    verifier = sealer.open(row.verifier_sealed, _verifier_associated_data(row.id))
+    verifier = sealer.try_open(row.verifier_sealed, verifier_associated_data(row.id))
     row.verifier_sealed = ""
     is_expired = bool(await session.scalar(select(func.wall_clock() >= row.expires_at)))
     return ConsumedConsent(row.return_to, row.scope_set, row.started_by, verifier, is_expired)
@@ -259,5 +268,5 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _verifier_associated_data(consent_id: UUID) -> str:
+def verifier_associated_data(consent_id: UUID) -> str:
     return f"consents/{consent_id}/verifier"

@@ -1,92 +1,105 @@
 """Key rotation: every secret encrypted with an older key is encrypted anew, in batches, while the service runs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import and_, select, tuple_, update
 
-from app.connections import disconnect, grants, vendor_app
-from app.connections.tables import Grant, VendorApp, WebhookKey
-from app.crypto import Sealer
-from app.db import Database
+from app.audit import append_audit_entry
+from app.connections.sealed_columns import SEALED_COLUMNS, SealedColumn
+from app.crypto import SealBroken, Sealer
+from app.db import Database, Session
+from app.paging import AnyRow
 
 BATCH_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class SealedColumn:
-    """An encrypted column.
+class RotationResult:
+    """How a rotation went, in numbers of secrets.
 
     Attributes:
-        key: the primary key of its table, by which the rows are read in batches.
-        column: the column.
-        associated_data: returns what a row's value is bound to.
+        resealed: encrypted anew.
+        unreadable: left as they are, because they cannot be decrypted.
+        total: all there are.
     """
 
-    key: InstrumentedAttribute[Any]
-    column: InstrumentedAttribute[Any]
-    associated_data: Callable[[Any], str]
+    resealed: int = 0
+    unreadable: int = 0
+    total: int = 0
+
+    @property
+    def current(self) -> int:
+        """How many use the newest key now."""
+        return self.total - self.unreadable
+
+    def __add__(self, other: "RotationResult") -> "RotationResult":
+        return RotationResult(
+            self.resealed + other.resealed, self.unreadable + other.unreadable, self.total + other.total
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class RotationResult:
-    """How many values were encrypted anew, and how many there are."""
+async def rotate(db: Database, sealer: Sealer, actor: str) -> RotationResult:
+    """Encrypt every secret with the newest key; start and end are written into the audit trail.
 
-    resealed: int
-    total: int
-
-
-COLUMNS = (
-    SealedColumn(Grant.id, Grant.access_token_sealed, lambda row: grants.access_token_associated_data(row.id)),
-    SealedColumn(Grant.id, Grant.refresh_token_sealed, lambda row: grants.refresh_token_associated_data(row.id)),
-    SealedColumn(Grant.id, Grant.revoke_token_sealed, lambda row: disconnect.revocation_associated_data(row.id)),
-    SealedColumn(
-        VendorApp.vendor,
-        VendorApp.client_secret_sealed,
-        lambda row: vendor_app.client_secret_associated_data(row.vendor),
-    ),
-    SealedColumn(WebhookKey.id, WebhookKey.key_sealed, lambda row: vendor_app.signing_key_associated_data(row.vendor)),
-)
-
-
-async def rotate(db: Database, sealer: Sealer) -> RotationResult:
-    """Encrypt every secret with the newest key; may be interrupted and repeated.
-
-    Raises:
-        SealBroken: a value's key is not configured; the batches before it stay as rotated.
+    Each batch is a transaction, so a rotation that was interrupted at any moment is continued by the next one. A secret
+    that cannot be decrypted keeps no other from being rotated.
     """
-    resealed = total = 0
-    for sealed in COLUMNS:
-        changed, seen = await _rotate_column(db, sealer, sealed)
-        resealed, total = resealed + changed, total + seen
-    return RotationResult(resealed, total)
+    async with db.transaction() as session:
+        await append_audit_entry(session, actor, "key_rotation_started", sealer.newest_key, {})
+    result = RotationResult()
+    for sealed in SEALED_COLUMNS:
+        result += await _rotate_column(db, sealer, sealed)
+    async with db.transaction() as session:
+        await append_audit_entry(session, actor, "keys_rotated", sealer.newest_key, asdict(result))
+    return result
 
 
-async def _rotate_column(db: Database, sealer: Sealer, sealed: SealedColumn) -> tuple[int, int]:
-    resealed = total = 0
-    last: Any = None
+async def _rotate_column(db: Database, sealer: Sealer, sealed: SealedColumn) -> RotationResult:
+    result, last = RotationResult(), None
     while True:
         async with db.transaction() as session:
-            statement = select(sealed.column.class_).where(sealed.column.is_not(None))
-            if last is not None:
-                statement = statement.where(sealed.key > last)
-            statement = statement.order_by(sealed.key).limit(BATCH_ROWS).with_for_update()
-            rows = (await session.scalars(statement)).all()
+            rows = await _lock_batch(session, sealed, last)
             for row in rows:
-                resealed += _reseal(sealer, sealed, row)
+                result += await _reseal(session, sealer, sealed, row)
         if not rows:
-            return resealed, total
-        total += len(rows)
-        last = getattr(rows[-1], sealed.key.key)
+            return result
+        last = rows[-1]
 
 
-def _reseal(sealer: Sealer, sealed: SealedColumn, row: object) -> bool:
-    """Encrypt one value with the newest key; return whether it was encrypted with an older one."""
+async def _lock_batch(session: Session, sealed: SealedColumn, last: AnyRow | None) -> list[AnyRow]:
+    """Return the next rows: the values of the primary key, of what the secret is bound to, and the secret."""
+    statement = select(*_distinct(sealed), sealed.column).where(sealed.is_set)
+    if last is not None:
+        statement = statement.where(tuple_(*sealed.key) > tuple_(*(getattr(last, one.key) for one in sealed.key)))
+    return list((await session.execute(statement.order_by(*sealed.key).limit(BATCH_ROWS).with_for_update())).all())
+
+
+def _distinct(sealed: SealedColumn) -> list[Any]:
+    """Return the columns of key and binding, each once."""
+    return list({one.key: one for one in (*sealed.key, *sealed.bound_to)}.values())
+
+
+async def _reseal(session: Session, sealer: Sealer, sealed: SealedColumn, row: AnyRow) -> RotationResult:
+    """Encrypt one secret with the newest key unless it already is, and count it."""
     envelope: str = getattr(row, sealed.column.key)
     if sealer.is_newest(envelope):
-        return False
-    associated_data = sealed.associated_data(row)
-    setattr(row, sealed.column.key, sealer.seal(sealer.open(envelope, associated_data), associated_data))
-    return True
+        # One that was altered is found too: it is unreadable whatever key it names.
+        return RotationResult(total=1, unreadable=not _can_open(sealer, sealed, row))
+    associated_data = _associated_data(sealed, row)
+    try:
+        secret = sealer.open(envelope, associated_data)
+    except SealBroken:
+        return RotationResult(total=1, unreadable=1)
+    is_row = and_(*(one == getattr(row, one.key) for one in sealed.key))
+    resealed = {sealed.column: sealer.seal(secret, associated_data)}
+    await session.execute(update(sealed.column.class_).where(is_row).values(resealed))
+    return RotationResult(total=1, resealed=1)
+
+
+def _can_open(sealer: Sealer, sealed: SealedColumn, row: AnyRow) -> bool:
+    return sealer.try_open(getattr(row, sealed.column.key), _associated_data(sealed, row)) is not None
+
+
+def _associated_data(sealed: SealedColumn, row: AnyRow) -> str:
+    return sealed.associated_data(*(getattr(row, one.key) for one in sealed.bound_to))

@@ -50,9 +50,19 @@ RETURNING id
 
 
 async def read_reach(
-    session: Session, vendor: str, tenant_ids: Collection[str] | None = None
+    session: Session,
+    vendor: str,
+    tenant_ids: Collection[str] | None = None,
+    unreadable: Collection[UUID] = (),
 ) -> Mapping[str, TenantReach]:
-    """Return the grants of these tenants, or of all, by tenant id; a tenant without any is left out."""
+    """Return the grants of these tenants, or of all, by tenant id; a tenant without any is left out.
+
+    Args:
+        session: an open transaction.
+        vendor: the vendor's word in `source`.
+        tenant_ids: the tenants; None for all.
+        unreadable: grants whose tokens cannot be decrypted.
+    """
     is_refused = func.coalesce(TenantGrant.refused_at > func.wall_clock() - REFUSAL_LIFETIME, false())
     statement = (
         select(Tenant.tenant_id, Tenant.grant_id, Grant, TenantGrant, is_refused)
@@ -67,7 +77,8 @@ async def read_reach(
     candidates: dict[str, list[Candidate]] = {}
     for tenant_id, grant_id, grant, row, refused in (await session.execute(statement)).all():
         in_use[tenant_id] = grant_id
-        candidates.setdefault(tenant_id, []).append(candidate_of(grant, row, is_refused=refused))
+        candidate = candidate_of(grant, row, is_refused=refused, is_readable=grant.id not in unreadable)
+        candidates.setdefault(tenant_id, []).append(candidate)
     return {tenant_id: TenantReach(in_use[tenant_id], found) for tenant_id, found in candidates.items()}
 
 
@@ -76,11 +87,17 @@ async def read_tenant_reach(session: Session, vendor: str, tenant_id: str) -> Te
     return (await read_reach(session, vendor, [tenant_id])).get(tenant_id, TenantReach())
 
 
-def candidate_of(grant: Grant, entry: TenantGrant | None = None, *, is_refused: bool = False) -> Candidate:
-    """Return a grant as the choice sees it; without an entry, as one that reaches whatever is asked for."""
+def candidate_of(
+    grant: Grant, entry: TenantGrant | None = None, *, is_refused: bool = False, is_readable: bool = True
+) -> Candidate:
+    """Return a grant as the choice sees it; without an entry, as one that reaches whatever is asked for.
+
+    One whose tokens cannot be decrypted needs a reconnect. That is not stored: another replica may have the key.
+    """
+    needs_reconnect = not is_readable and grant.state == GrantState.ACTIVE
     return Candidate(
         grant_id=grant.id,
-        state=grant.state,
+        state=GrantState.RECONNECT_REQUIRED if needs_reconnect else grant.state,
         scope_set=grant.scope_set,
         missing_scopes=frozenset(grant.missing_scopes),
         connected_at=grant.connected_at,

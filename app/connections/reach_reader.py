@@ -14,7 +14,6 @@ from app.connections.states import GrantState
 from app.connections.tables import Grant
 from app.connections.tokens import AccessTokens
 from app.connector import AccessExpired, Connector, ConnectorError, Organisation
-from app.crypto import SealBroken
 from app.db import Database, Session
 
 log = structlog.get_logger(__name__)
@@ -48,7 +47,6 @@ class ReachReader:
 
         Raises:
             ConnectorError: the list could not be read; nothing is stored.
-            SealBroken: the key of the grant's tokens is missing.
         """
         found = await self._read_list(grant_id)
         await self._store({grant_id: found})
@@ -70,7 +68,7 @@ class ReachReader:
     async def _try_read_list(self, grant_id: UUID) -> ConnectionList | None:
         try:
             return await self._read_list(grant_id)
-        except (ConnectorError, SealBroken) as error:
+        except ConnectorError as error:
             log.warning("connections_unread", grant_id=str(grant_id), error=str(error))
             return None
 

@@ -91,6 +91,8 @@ class BannerCode(StrEnum):
     WEBHOOK_SIGNATURE_MISMATCH = "webhook_signature_mismatch"
     FIRST_SYNC = "first_sync"
     PARTIAL_SYNC = "partial_sync"
+    ENCRYPTION_KEY_MISSING = "encryption_key_missing"
+    SECRETS_UNREADABLE = "secrets_unreadable"
 
 
 class Severity(StrEnum):

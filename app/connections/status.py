@@ -1,15 +1,18 @@
 """The status of a vendor's connection: its state and the banners that say what is wrong and what to do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import and_, func, select
 
 from app.connections.grant_choice import Candidate, TenantReach, find_last_to_expire
 from app.connections.reach import candidate_of, is_connected
+from app.connections.sealed_columns import SecretKind
 from app.connections.states import BannerCode, ConnectionState, GrantState, Severity
 from app.connections.tables import Grant, Tenant
+from app.connections.unreadable_secrets import UnreadableSecrets
 from app.connections.vendor_app import App
 from app.db import Session
 
@@ -82,6 +85,7 @@ class ConnectionSnapshot:
         base_path: the path of the vendor's routes, for the banners' actions.
         vendor_name: the vendor's name for people.
         reach: the grants that reach each tenant, by tenant id.
+        unreadable: the stored secrets that cannot be decrypted.
     """
 
     app: App
@@ -93,6 +97,7 @@ class ConnectionSnapshot:
     base_path: str
     vendor_name: str
     reach: Mapping[str, TenantReach] = field(default_factory=dict)
+    unreadable: UnreadableSecrets = field(default_factory=UnreadableSecrets)
 
     @property
     def reconnect_action(self) -> Action:
@@ -123,7 +128,12 @@ def find_main_grant(snapshot: ConnectionSnapshot) -> Grant | None:
 
 def list_banners(snapshot: ConnectionSnapshot, now: datetime) -> list[Banner]:
     """Return the banners, the most severe first; a problem of a grant is one banner, however many tenants it has."""
-    banners = [*_grant_banners(snapshot, now), *_tenant_banners(snapshot, now), *_webhook_banners(snapshot)]
+    banners = [
+        *_secret_banners(snapshot),
+        *_grant_banners(snapshot, now),
+        *_tenant_banners(snapshot, now),
+        *_webhook_banners(snapshot),
+    ]
     rank = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
     return sorted(banners, key=lambda banner: rank[banner.severity])
 
@@ -133,20 +143,30 @@ def _connected_grants(snapshot: ConnectionSnapshot) -> list[Grant]:
 
 
 def list_needed_reach(
-    grants: Sequence[Grant], tenants: Sequence[Tenant], reach: Mapping[str, TenantReach]
+    grants: Sequence[Grant],
+    tenants: Sequence[Tenant],
+    reach: Mapping[str, TenantReach],
+    unreadable: Collection[UUID] = (),
 ) -> list[TenantReach]:
     """Return the grants of each selected tenant; a grant on which none of them depends concerns nobody.
 
     Where no tenant is selected the connection as a whole is as good as its best grant.
+
+    Args:
+        grants: every grant of the vendor.
+        tenants: every tenant of the vendor.
+        reach: the grants that reach each tenant, by tenant id.
+        unreadable: grants whose tokens cannot be decrypted.
     """
     selected = [tenant.tenant_id for tenant in tenants if tenant.is_selected and tenant.removed_at is None]
     if selected:
         return [reach[tenant_id] for tenant_id in selected if tenant_id in reach]
-    return [TenantReach(None, [candidate_of(grant) for grant in grants if grant.state != GrantState.DISCONNECTED])]
+    connected = [grant for grant in grants if grant.state != GrantState.DISCONNECTED]
+    return [TenantReach(None, [candidate_of(grant, is_readable=grant.id not in unreadable) for grant in connected])]
 
 
 def _needed_reach(snapshot: ConnectionSnapshot) -> list[TenantReach]:
-    return list_needed_reach(snapshot.grants, snapshot.tenants, snapshot.reach)
+    return list_needed_reach(snapshot.grants, snapshot.tenants, snapshot.reach, snapshot.unreadable.grant_ids)
 
 
 def _grants_to_renew(snapshot: ConnectionSnapshot) -> list[Grant]:
@@ -172,15 +192,40 @@ def _grants_of(snapshot: ConnectionSnapshot, candidates: Iterable[Candidate | No
     return [grant for grant in snapshot.grants if grant.id in ids]
 
 
+def _secret_banners(snapshot: ConnectionSnapshot) -> Iterable[Banner]:
+    """Yield a banner for missing keys, and one for secrets that were altered or sealed with another key of the id."""
+    missing, altered = snapshot.unreadable.of_missing_keys(), snapshot.unreadable.of_known_keys()
+    title = f"Encryption key missing: {', '.join(missing.missing_keys)}"
+    for found, code, text in (
+        (missing, BannerCode.ENCRYPTION_KEY_MISSING, title),
+        (altered, BannerCode.SECRETS_UNREADABLE, "Stored secrets cannot be decrypted"),
+    ):
+        if found.secrets:
+            severity = Severity.INFO if found.is_transient else Severity.CRITICAL
+            yield Banner(code, severity, text, found.describe(), action=_repair_action(snapshot, found))
+
+
+def _repair_action(snapshot: ConnectionSnapshot, found: UnreadableSecrets) -> Action | None:
+    """Return the first step of the repair where the right key is lost."""
+    actions = {
+        SecretKind.CLIENT_SECRET: Action("Enter client secret", "PUT", f"{snapshot.base_path}/credentials"),
+        SecretKind.TOKENS: snapshot.reconnect_action,
+        SecretKind.SIGNING_KEY: Action("Set webhook key", "PUT", f"{snapshot.base_path}/webhook-key"),
+    }
+    return next((action for kind, action in actions.items() if kind in found.kinds), None)
+
+
 def _grant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Banner]:
     name = snapshot.vendor_name
     for grant in _grants_to_renew(snapshot):
+        is_unreadable = grant.state == GrantState.ACTIVE
+        reason = "The stored tokens cannot be decrypted." if is_unreadable else grant.reason or ""
         yield Banner(
             BannerCode.RECONNECT_REQUIRED,
             Severity.CRITICAL,
             f"{name} needs reconnecting",
-            f"Connect {name} again. {grant.reason or ''} Your data is safe and stays readable.",
-            since=grant.state_since,
+            f"Connect {name} again. {reason} Your data is safe and stays readable.",
+            since=None if is_unreadable else grant.state_since,
             action=snapshot.reconnect_action,
         )
     for grant in _grants_in_use(snapshot):

@@ -72,6 +72,10 @@ class GrantUnusable(ConnectorError):
     """The grant's tokens cannot be used any more: a person must connect again. No call was made."""
 
 
+class TokensUnreadable(GrantUnusable):
+    """The grant's refresh token cannot be decrypted, which a person repairs with the right key or a new consent."""
+
+
 class ClaimLost(RuntimeError):
     """The refresh claim has passed to another caller, or the grant was connected anew or disconnected meanwhile."""
 
@@ -81,6 +85,8 @@ class DecryptedGrant:
     """A grant as it was read, with its tokens decrypted.
 
     Attributes:
+        access_token: empty where it cannot be decrypted, and then neither fresh nor usable.
+        refresh_problem: why the refresh token cannot be decrypted; None where it can.
         is_fresh: the access token is good for longer than `REFRESH_MARGIN`.
         is_usable: the access token has not expired.
         next_refresh_at: the earliest instant of the next refresh after a failed one; None after a good one.
@@ -99,10 +105,24 @@ class DecryptedGrant:
     next_refresh_at: datetime | None
     is_backing_off: bool
     has_failed: bool
+    refresh_problem: str | None = None
 
     def needs_refresh(self, rejected: str | None) -> bool:
         """Say whether no token is left to work with: it has expired, or it is the one the vendor has refused."""
         return not self.is_usable or self.access_token == rejected
+
+    def use_without_refresh(self, rejected: str | None) -> str:
+        """Return the access token where it is good although it cannot be refreshed now.
+
+        Raises:
+            TokensUnreadable: the refresh token cannot be decrypted.
+            VendorUnavailable: the last refresh failed a moment ago.
+        """
+        if not self.needs_refresh(rejected):
+            return self.access_token
+        if self.refresh_problem:
+            raise TokensUnreadable(self.refresh_problem)
+        raise VendorUnavailable("The last token refresh failed; the next try is in a moment.")
 
 
 class AccessTokens:
@@ -131,7 +151,7 @@ class AccessTokens:
             rejected: a token the vendor has just refused as expired; it is not returned again.
 
         Raises:
-            GrantUnusable: the grant needs a reconnect, is disconnected or does not exist.
+            GrantUnusable: the grant needs a reconnect, is disconnected, does not exist or cannot be decrypted.
             ConnectorError: the refresh failed, each time it was tried; the grant may still be good.
         """
         pauses = _claim_pauses()
@@ -140,10 +160,8 @@ class AccessTokens:
             if grant.is_fresh and grant.access_token != rejected:
                 return grant.access_token
             needs_refresh = grant.needs_refresh(rejected)
-            if grant.is_backing_off and (grant.has_failed or not needs_refresh):
-                if needs_refresh:
-                    raise VendorUnavailable("The last token refresh failed; the next try is in a moment.")
-                return grant.access_token
+            if grant.refresh_problem or (grant.is_backing_off and (grant.has_failed or not needs_refresh)):
+                return grant.use_without_refresh(rejected)
             if claim := await self._claim(grant):
                 return await self._refresh(grant, claim, rejected)
             if not needs_refresh:
@@ -161,13 +179,13 @@ class AccessTokens:
         for grant_id in grant_ids:
             try:
                 refreshed += await self._refresh_idle_grant(grant_id)
-            except (ConnectorError, SealBroken) as error:
+            except ConnectorError as error:
                 log.warning("idle_refresh_failed", grant_id=str(grant_id), error=str(error))
         return refreshed
 
     async def _refresh_idle_grant(self, grant_id: UUID) -> bool:
         grant = await self._read(grant_id)
-        claim = None if grant.is_backing_off else await self._claim(grant)
+        claim = None if grant.is_backing_off or grant.refresh_problem else await self._claim(grant)
         if claim is None:
             return False
         await self._refresh(grant, claim, None)
@@ -184,20 +202,32 @@ class AccessTokens:
         return self._decrypt(grant, now)
 
     def _decrypt(self, grant: Grant, now: datetime) -> DecryptedGrant:
-        expires_at = grant.access_expires_at or now
+        access_token = self._sealer.try_open(grant.access_token_sealed or "", access_token_associated_data(grant.id))
+        # An access token that cannot be decrypted is refreshed like one that has expired.
+        expires_at = grant.access_expires_at if access_token and grant.access_expires_at else now
+        refresh_token, problem = self._open_refresh_token(grant)
         return DecryptedGrant(
             id=grant.id,
             version=grant.version,
             state=grant.state,
             reason=grant.reason,
-            access_token=self._sealer.open(grant.access_token_sealed or "", access_token_associated_data(grant.id)),
-            refresh_token=self._sealer.open(grant.refresh_token_sealed or "", refresh_token_associated_data(grant.id)),
+            access_token=access_token or "",
+            refresh_token=refresh_token,
             is_fresh=expires_at - REFRESH_MARGIN > now,
             is_usable=expires_at > now,
             next_refresh_at=grant.next_refresh_at,
             is_backing_off=grant.next_refresh_at is not None and grant.next_refresh_at > now,
             has_failed=grant.refusals > 0,
+            refresh_problem=problem,
         )
+
+    def _open_refresh_token(self, grant: Grant) -> tuple[str, str | None]:
+        """Return the refresh token and None, or an empty text and why it cannot be decrypted."""
+        try:
+            sealed, associated_data = grant.refresh_token_sealed or "", refresh_token_associated_data(grant.id)
+            return self._sealer.open(sealed, associated_data), None
+        except SealBroken as error:
+            return "", f"{error} Put the right key back and restart, or connect again."
 
     async def _claim(self, grant: DecryptedGrant) -> UUID | None:
         """Claim the refresh of this token set and return the claim; None when it has to be read again.

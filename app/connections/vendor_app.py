@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.errors import ManagedByEnvironment, NotConfigured
@@ -53,33 +53,52 @@ class VendorConfig:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The app as it is configured now, from the environment or the API; `managed_by` is None while neither is whole."""
+    """The app as it is configured now, from the environment or the API.
+
+    Attributes:
+        client_id: the client id; None while it is not known.
+        client_secret: the secret; None while it is not known or cannot be decrypted.
+        scope_set: the name of the scope set that a consent asks for.
+        managed_by: where the two come from; None while neither source is whole.
+        is_secret_unreadable: a secret is stored, and it cannot be decrypted.
+    """
 
     client_id: str | None
     client_secret: str | None = field(repr=False)
     scope_set: str
     managed_by: CredentialsSource | None
+    is_secret_unreadable: bool = False
 
     def credentials(self) -> AppCredentials:
         """Return what the token endpoint asks for.
 
         Raises:
-            NotConfigured: the client id or the secret is missing.
+            NotConfigured: the client id or the secret is missing, or cannot be decrypted.
         """
+        if self.is_secret_unreadable:
+            raise NotConfigured(
+                "The stored client secret cannot be decrypted: put the right key back into ENCRYPTION_KEYS and restart,"
+                " or enter client id and secret again."
+            )
         if not (self.client_id and self.client_secret):
             raise NotConfigured("No client id and secret are configured; enter those of your app first.")
         return AppCredentials(self.client_id, self.client_secret)
 
 
 async def load_app(session: Session, sealer: Sealer, config: VendorConfig) -> App:
-    """Return the app from the environment or, where that has no credentials, from the table."""
+    """Return the app from the environment or, where that has no credentials, from the table.
+
+    A stored secret that cannot be decrypted counts as absent.
+    """
     row = await session.get(VendorApp, config.vendor)
     scope_set = row.scope_set if row and row.scope_set else config.scope_set
     if config.client_id and config.client_secret:
         return App(config.client_id, config.client_secret, scope_set, CredentialsSource.ENVIRONMENT)
     if row is None or row.client_id is None or row.client_secret_sealed is None:
         return App(config.client_id, config.client_secret, scope_set, None)
-    secret = sealer.open(row.client_secret_sealed, client_secret_associated_data(config.vendor))
+    secret = sealer.try_open(row.client_secret_sealed, client_secret_associated_data(config.vendor))
+    if secret is None:
+        return App(row.client_id, None, scope_set, None, is_secret_unreadable=True)
     return App(row.client_id, secret, scope_set, CredentialsSource.API)
 
 
@@ -116,28 +135,39 @@ async def last_probe_at(session: Session, vendor: str) -> datetime | None:
 
 
 async def signing_keys(session: Session, sealer: Sealer, config: VendorConfig) -> list[str]:
-    """Return every key a delivery may be signed with now, newest first."""
+    """Return every key a delivery may be signed with now, newest first; one that cannot be decrypted is left out."""
     is_valid = or_(WebhookKey.expires_at.is_(None), WebhookKey.expires_at > func.wall_clock())
     statement = select(WebhookKey).where(WebhookKey.vendor == config.vendor, is_valid)
     rows = (await session.scalars(statement.order_by(WebhookKey.created_at.desc()))).all()
-    stored = [sealer.open(row.key_sealed, signing_key_associated_data(row.vendor)) for row in rows]
+    opened = [sealer.try_open(row.key_sealed, signing_key_associated_data(row.vendor)) for row in rows]
+    stored = [key for key in opened if key is not None]
     return [config.webhook_key, *stored] if config.webhook_key else stored
 
 
 async def save_signing_key(session: Session, sealer: Sealer, config: VendorConfig, key: str) -> None:
-    """Store a new signing key; those before it stay valid for 24 hours.
+    """Store a new signing key; those before it stay valid for 24 hours, unless they cannot be decrypted.
 
     Raises:
         ManagedByEnvironment: the environment sets the key.
     """
     if config.webhook_key:
         raise ManagedByEnvironment("The webhook key is set in the environment; change it there.")
+    await _delete_useless_keys(session, sealer, config.vendor)
     expires_at: datetime | None = await session.scalar(select(func.wall_clock() + REPLACED_KEY_LIFETIME))
     current = (WebhookKey.vendor == config.vendor, WebhookKey.expires_at.is_(None))
     await session.execute(update(WebhookKey).where(*current).values(expires_at=expires_at))
     sealed = sealer.seal(key, signing_key_associated_data(config.vendor))
     session.add(WebhookKey(vendor=config.vendor, key_sealed=sealed))
     await session.flush()
+
+
+async def _delete_useless_keys(session: Session, sealer: Sealer, vendor: str) -> None:
+    """Delete the keys that have expired, and those that cannot be decrypted, which the new key replaces for good."""
+    for row in (await session.scalars(select(WebhookKey).where(WebhookKey.vendor == vendor))).all():
+        is_expired = WebhookKey.expires_at <= func.wall_clock()
+        is_readable = sealer.try_open(row.key_sealed, signing_key_associated_data(vendor)) is not None
+        is_row = WebhookKey.id == row.id
+        await session.execute(delete(WebhookKey).where(is_row, is_expired if is_readable else true()))
 
 
 async def delete_signing_keys(session: Session, config: VendorConfig) -> None:

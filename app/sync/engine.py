@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from app.audit import append_audit_entry
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock
 from app.connections import consent, disconnect, tenants, vendor_app
 from app.connections.errors import UnknownTenant
 from app.connections.reach_reader import ReachReader
 from app.connections.tokens import AccessTokens
+from app.connections.unreadable_secrets import find_unreadable, log_unreadable
 from app.connections.vendor_app import VendorConfig
 from app.connector import AppCredentials, Connector
 from app.crypto import Sealer
@@ -139,8 +141,10 @@ class Engine:
         selected = await tenants.require_syncable_ids(session, self.vendor)
         if unknown := sorted(set(tenant_ids or ()) - set(selected)):
             raise UnknownTenant(f"Not among the selected organisations: {', '.join(unknown[:5])}.")
-        request = runs.RunRequest(self.vendor, RunTrigger.MANUAL, tenant_ids or selected, actor)
-        return await runs.open_run(session, request)
+        chosen = tenant_ids or selected
+        run_id = await runs.open_run(session, runs.RunRequest(self.vendor, RunTrigger.MANUAL, chosen, actor))
+        await append_audit_entry(session, actor, "sync_started", str(run_id), {"organisations": len(chosen)})
+        return run_id
 
     async def sync_added(self, session: Session, tenant_ids: Sequence[str], actor: str) -> None:
         """Open the first run of tenants that were just selected, without waiting for a tick."""
@@ -156,7 +160,11 @@ class Engine:
             ReconnectRequired: the connection is dead for everything that is selected.
         """
         selected = await tenants.require_syncable_ids(session, self.vendor)
-        return await runs.open_run(session, runs.RunRequest(self.vendor, RunTrigger.RECONCILE, selected, actor))
+        run_id = await runs.open_run(session, runs.RunRequest(self.vendor, RunTrigger.RECONCILE, selected, actor))
+        await append_audit_entry(
+            session, actor, "reconciliation_started", str(run_id), {"organisations": len(selected)}
+        )
+        return run_id
 
     async def reconcile_nightly(self) -> None:
         """Open the daily reconciliation if it is due, unless another replica did."""
@@ -195,6 +203,12 @@ class Engine:
     def interval(self) -> timedelta:
         """The time between two ticks."""
         return self._settings.interval
+
+    async def log_unreadable_secrets(self) -> None:
+        """Log which stored secrets cannot be decrypted, and the ids of the keys that are missing."""
+        async with self._db.transaction() as session:
+            found = await find_unreadable(session, self._sealer, self._config)
+        log_unreadable(self.vendor, found)
 
     async def check(self) -> preflight.Preflight:
         """Run the pre-flight check."""

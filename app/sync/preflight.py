@@ -13,9 +13,10 @@ from app.connections.grant_choice import TenantReach
 from app.connections.reach_reader import ReachReader
 from app.connections.states import GrantState
 from app.connections.tables import Grant, Tenant
+from app.connections.unreadable_secrets import UnreadableSecrets, find_unreadable
 from app.connections.vendor_app import App, VendorConfig
 from app.connector import AppRejected, Connector, ConnectorError
-from app.crypto import SealBroken, Sealer
+from app.crypto import Sealer
 from app.db import Database, Session
 from app.sync.tenant_reads import TenantReader, TenantReads
 from app.sync.tenant_runner import RunnerDependencies
@@ -73,21 +74,19 @@ async def check(db: Database, sealer: Sealer, config: VendorConfig, shared: Runn
         shared: the vendor, its access tokens and rate limiter, with which it is called as a sync calls it.
     """
     connector = shared.connector
-    try:
-        async with db.transaction() as session:
-            app = await vendor_app.load_app(session, sealer, config)
-            found = await grants.list_grants(session, connector.vendor)
-            keys = await vendor_app.signing_keys(session, sealer, config)
-    except SealBroken as error:
-        fix = "Put the missing key back into ENCRYPTION_KEYS."
-        return Preflight(str(error), [Check("encryption_keys", CheckState.FAILED, str(error), fix)])
+    async with db.transaction() as session:
+        unreadable = await find_unreadable(session, sealer, config)
+        app = await vendor_app.load_app(session, sealer, config)
+        found = await grants.list_grants(session, connector.vendor)
+        keys = await vendor_app.signing_keys(session, sealer, config)
     credentials, answers = await asyncio.gather(_try_credentials(connector, app), _ask_each(found, shared.reach_reader))
     async with db.transaction() as session:
-        connection = await _read_connection(session, connector.vendor, answers)
+        connection = await _read_connection(session, connector.vendor, answers, unreadable)
     reads = await _read_tenants(shared, connection)
     name = connector.profile.name
     visible = _check_connection(name, connection)
     checks = [
+        _check_secrets(unreadable),
         credentials,
         _check_redirect_uri(config.redirect_uri),
         visible,
@@ -115,12 +114,14 @@ class StoredConnection:
         tenants: every tenant.
         reach: the grants of each tenant, by tenant id.
         answers: of each grant that was asked, the ids of its organisations or why they could not be read.
+        unreadable: the grants whose tokens cannot be decrypted.
     """
 
     grants: Sequence[Grant]
     tenants: Sequence[Tenant]
     reach: Mapping[str, TenantReach]
     answers: Mapping[UUID, AbstractSet[str] | str]
+    unreadable: AbstractSet[UUID]
 
     def selected_tenants(self) -> list[Tenant]:
         return [tenant for tenant in self.tenants if tenant.is_selected]
@@ -143,16 +144,29 @@ async def _ask_one(grant_id: UUID, reach_reader: ReachReader) -> AbstractSet[str
             return {organisation.tenant_id for organisation in await reach_reader.read(grant_id)}
     except TimeoutError:
         return f"There was no answer within {ANSWER_SECONDS:g} seconds."
-    except (ConnectorError, SealBroken) as error:
+    except ConnectorError as error:
         return str(error)
 
 
 async def _read_connection(
-    session: Session, vendor: str, answers: Mapping[UUID, AbstractSet[str] | str]
+    session: Session, vendor: str, answers: Mapping[UUID, AbstractSet[str] | str], unreadable: UnreadableSecrets
 ) -> StoredConnection:
     connected = [row for row in await grants.list_grants(session, vendor) if row.state != GrantState.DISCONNECTED]
     rows = await tenants.list_all_tenants(session, vendor)
-    return StoredConnection(connected, rows, await reach.read_reach(session, vendor), answers)
+    reached = await reach.read_reach(session, vendor, unreadable=unreadable.grant_ids)
+    return StoredConnection(connected, rows, reached, answers, unreadable.grant_ids)
+
+
+def _check_secrets(unreadable: UnreadableSecrets) -> Check:
+    """Check that every stored secret can be decrypted; one that expires by itself within a day stops nothing."""
+    if not unreadable.secrets:
+        return Check("encryption_keys", CheckState.PASSED, "Every stored secret can be decrypted.")
+    found = (unreadable.of_missing_keys(), unreadable.of_known_keys())
+    detail = " ".join(one.describe() for one in found if one.secrets)
+    if unreadable.is_transient:
+        return Check("encryption_keys", CheckState.PASSED, detail)
+    fix = "Put the right keys back into ENCRYPTION_KEYS and restart, or enter again what is lost."
+    return Check("encryption_keys", CheckState.FAILED, detail, fix)
 
 
 async def _read_tenants(shared: RunnerDependencies, connection: StoredConnection) -> TenantReads:
@@ -169,6 +183,8 @@ async def _try_credentials(connector: Connector, app: App) -> Check:
     """Let the vendor say whether it knows the app."""
     if not (app.client_id and app.client_secret):
         fix = "Enter those of your app on the set-up page."
+        if app.is_secret_unreadable:
+            return Check("credentials", CheckState.FAILED, "The stored client secret cannot be decrypted.", fix)
         return Check("credentials", CheckState.NOT_YET, "Client id and secret are missing.", fix)
     name = connector.profile.name
     try:
@@ -238,7 +254,7 @@ def _check_scopes(connection: StoredConnection) -> Check:
     """Check the grants that selected organisations are read through, each the best one that reaches it."""
     if not connection.grants:
         return Check("scopes", CheckState.NOT_YET, "No permission has been given yet.", "Connect first.")
-    needed = status.list_needed_reach(connection.grants, connection.tenants, connection.reach)
+    needed = status.list_needed_reach(connection.grants, connection.tenants, connection.reach, connection.unreadable)
     chosen = [best for known in needed if (best := known.choose())]
     missing = sorted({scope for best in chosen for scope in best.missing_scopes})
     if missing:

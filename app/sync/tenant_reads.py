@@ -9,7 +9,6 @@ from app.clock import Clock
 from app.concurrency import cancel_and_wait
 from app.connections.tables import Tenant
 from app.connector import ConnectorError, PageRequest
-from app.crypto import SealBroken
 from app.db import Database
 from app.sync.client.failures import describe_failure
 from app.sync.client.rate_limiter import Paused, Priority
@@ -86,7 +85,7 @@ class TenantReader:
             request = PageRequest(Resource.CONTACTS, changed_since=self._clock.now(), page_size=1)
             try:
                 fetched = await self._make_client(tenant.tenant_id).fetch(request, Priority.INTERACTIVE)
-            except (Paused, ConnectorError, SealBroken) as error:
+            except (Paused, ConnectorError) as error:
                 return describe_failure(error, self._clock.now()).message
             async with self._db.transaction() as session:
                 await record_traffic(session, tenant.vendor, tenant.tenant_id, fetched.page.traffic)

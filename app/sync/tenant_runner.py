@@ -15,7 +15,6 @@ from app.connections.reach_reader import ReachReader
 from app.connections.tenants import TenantProblem
 from app.connections.tokens import AccessTokens
 from app.connector import Connector, ConnectorError, NotFound, OrganisationForbidden
-from app.crypto import SealBroken
 from app.db import Database, DatabaseUnavailable, Session
 from app.sync import runs
 from app.sync.client.failures import (
@@ -101,7 +100,7 @@ class PullOutcome:
             error = TenantDeselected()
         if isinstance(error, Paused | TenantDeselected):
             return ResourceStatus.PAUSED, str(error)
-        if isinstance(error, ConnectorError | SealBroken):
+        if isinstance(error, ConnectorError):
             return ResourceStatus.FAILED, str(error)
         return ResourceStatus.FAILED, "An internal error; the log says what."
 

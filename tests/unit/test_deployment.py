@@ -53,11 +53,26 @@ def test_compose_removes_privileges_the_service_does_not_need():
 
 
 def test_compose_migrates_before_any_replica_starts():
-    assert COMPOSE["services"]["migrate"]["command"] == ["migrate"]
+    assert COMPOSE["services"]["migrate"]["command"][0] == "migrate"
     assert COMPOSE["services"]["migrate"]["restart"] == "no"
     waits_for = COMPOSE["services"]["service"]["depends_on"]
     assert waits_for["migrate"] == {"condition": "service_completed_successfully"}
     assert waits_for["postgres"] == {"condition": "service_healthy"}
+
+
+def test_compose_migrates_as_the_owner_and_serves_as_a_role_that_owns_nothing():
+    services = COMPOSE["services"]
+    assert services["migrate"]["command"][1:] == ["--service-role", "vectis_service"]
+    urls = {name: services[name]["environment"]["DATABASE_URL_FILE"] for name in ("migrate", "service")}
+    assert urls == {"migrate": "/run/secrets/migration_database_url", "service": "/run/secrets/database_url"}
+    # Only the one-shot migration is given the owner's password.
+    assert "migration_database_url" not in services["service"]["secrets"]
+    lines = (ROOT / "compose.yaml").read_text().splitlines()
+    made = {line.rpartition("secrets/")[2]: line for line in lines if "postgresql+asyncpg://" in line}
+    assert "//vectis:" in made["migration_database_url"]
+    assert "//vectis_service:" in made["database_url"]
+    [script] = [volume for volume in services["postgres"]["volumes"] if volume.startswith("./")]
+    assert (ROOT / script.partition(":")[0]).is_file()
 
 
 def test_images_are_pinned_and_the_service_is_not_root():

@@ -7,10 +7,13 @@ from typing import Annotated, Generic, Self, TypeVar
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.api.auth import Actor
 from app.api.deps import ServiceWriter, SessionDep
 from app.api.errors import FieldError, Problem, document_problems
 from app.api.schemas import GivenInstant, ResponseModel
+from app.audit import append_audit_entry
 from app.billing import psa
+from app.db import Session
 
 ExternalId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -78,32 +81,41 @@ class Upserted(ResponseModel):
 
 
 @router.put("/customers", responses=document_problems())
-async def upsert_psa_customers(_actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaCustomer]) -> Upserted:
+async def upsert_psa_customers(actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaCustomer]) -> Upserted:
     """Write customers of the PSA and match the contacts that carry their names."""
     items = [psa.PsaCustomer(**item.model_dump()) for item in bulk.items]
-    return Upserted.model_validate(await psa.upsert_customers(session, items))
+    return await _record(session, actor, "psa_customers_received", await psa.upsert_customers(session, items))
 
 
 @router.put("/services", responses=document_problems("unknown_customer"))
-async def upsert_psa_services(_actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaService]) -> Upserted:
+async def upsert_psa_services(actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaService]) -> Upserted:
     """Write contracted services; all or, where one names a customer the PSA has not sent, none."""
     items = [psa.PsaService(**item.model_dump()) for item in bulk.items]
     try:
-        return Upserted.model_validate(await psa.upsert_services(session, items))
+        counts = await psa.upsert_services(session, items)
     except psa.UnknownPsaCustomer as error:
         raise _unknown_customer(error) from error
+    return await _record(session, actor, "psa_services_received", counts)
 
 
 @router.put("/timeline-events", responses=document_problems("unknown_customer"))
 async def upsert_psa_timeline_events(
-    _actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaTimelineEvent]
+    actor: ServiceWriter, session: SessionDep, bulk: Bulk[PsaTimelineEvent]
 ) -> Upserted:
     """Write tickets and device alerts; all or, where one names a customer the PSA has not sent, none."""
     items = [psa.PsaEvent(**item.model_dump()) for item in bulk.items]
     try:
-        return Upserted.model_validate(await psa.upsert_timeline_events(session, items))
+        counts = await psa.upsert_timeline_events(session, items)
     except psa.UnknownPsaCustomer as error:
         raise _unknown_customer(error) from error
+    return await _record(session, actor, "psa_timeline_events_received", counts)
+
+
+async def _record(session: Session, actor: Actor, action: str, counts: psa.UpsertCounts) -> Upserted:
+    """Write the counts of a feed into the audit log and return them as the response."""
+    answer = Upserted.model_validate(counts)
+    await append_audit_entry(session, actor.subject, action, "psa", answer.model_dump())
+    return answer
 
 
 def _unknown_customer(error: psa.UnknownPsaCustomer) -> Problem:

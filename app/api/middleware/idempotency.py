@@ -13,7 +13,16 @@ from app.api.deps import Services
 from app.api.errors import Problem
 from app.crypto import SealBroken
 from app.db import DatabaseUnavailable
-from app.idempotency import Claim, ClaimRefusal, KeptReply, KeyedRequest, claim_key, keep_reply, release_claim
+from app.idempotency import (
+    Claim,
+    ClaimRefusal,
+    KeptReply,
+    KeyedRequest,
+    claim_key,
+    keep_reply,
+    release_claim,
+    reply_associated_data,
+)
 
 HEADER = b"idempotency-key"
 MUTATIONS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -86,7 +95,7 @@ class _BufferedReply:
         ]
         body = b"".join(message.get("body", b"") for message in self.messages[1:])
         content = {"status": self.status, "headers": headers, "body": body.decode()}
-        return services.sealer.seal(json.dumps(content), _associated_data(request))
+        return services.sealer.seal(json.dumps(content), reply_associated_data(request.actor, request.key))
 
 
 async def _close_claim(services: Services, claim: Claim, reply: _BufferedReply | None) -> None:
@@ -111,7 +120,9 @@ def _kept_messages(services: Services, request: KeyedRequest, found: KeptReply |
     if isinstance(found, ClaimRefusal):
         raise Problem(found.value, REFUSAL_DETAILS[found])
     try:
-        content = json.loads(services.sealer.open(found.reply_sealed, _associated_data(request)))
+        content = json.loads(
+            services.sealer.open(found.reply_sealed, reply_associated_data(request.actor, request.key))
+        )
     except SealBroken as error:
         raise Problem("idempotency_key_reused", "The reply kept for this key cannot be read; use a new key.") from error
     return _messages(content)
@@ -157,7 +168,3 @@ def _read_keyed_request(scope: Scope) -> KeyedRequest | None:
     # The role is part of it: whoever may see less must not be given a reply that was made for more. It comes first,
     # because a role holds no colon and a subject may.
     return KeyedRequest(keys[0], f"{actor.role}:{actor.subject}", digest)
-
-
-def _associated_data(request: KeyedRequest) -> str:
-    return f"idempotent_requests/{request.actor}/{request.key}/reply"

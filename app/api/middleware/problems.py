@@ -17,7 +17,6 @@ from app.connections.errors import (
     ReconnectRequired,
     UnknownTenant,
 )
-from app.crypto import SealBroken
 from app.db import DatabaseUnavailable
 
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -35,7 +34,6 @@ PROBLEM_CODES: dict[type[Exception], str] = {
     NoTenantSelected: "no_tenant_selected",
     NotConfigured: "not_configured",
     ReconnectRequired: "reconnect_required",
-    SealBroken: "internal_error",
     UnknownAlert: "not_found",
     UnknownCustomer: "unknown_customer",
     UnknownLink: "not_found",

@@ -59,7 +59,13 @@ export function credentialsForm({ session, refresh }) {
 
   const chosenScopes = () => node.querySelector("input[name=scope_set]:checked")?.value ?? null;
 
-  return { node, update, chosenScopes };
+  function focusSecret() {
+    const secret = node.querySelector("input[name=client_secret]");
+    secret?.focus();
+    secret?.scrollIntoView({ block: "center" });
+  }
+
+  return { node, update, chosenScopes, focusSecret };
 }
 
 function scopeSetFields(status) {

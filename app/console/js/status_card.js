@@ -17,6 +17,7 @@ export function statusCard({ session, cards }) {
   function runAction(action, button) {
     if (action.href.endsWith("/connect")) return connect(button);
     if (action.href.endsWith("/webhook-key")) return cards.webhook.focusKey();
+    if (action.href.endsWith("/credentials")) return cards.credentials.focusSecret();
     return undefined;
   }
 

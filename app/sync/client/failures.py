@@ -6,9 +6,8 @@ from datetime import datetime
 
 from app.connections.states import ReasonCode, TenantHealth
 from app.connections.tenants import TenantProblem
-from app.connections.tokens import GrantUnusable
+from app.connections.tokens import GrantUnusable, TokensUnreadable
 from app.connector import AppRejected, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
-from app.crypto import SealBroken
 from app.sync.client.rate_limiter import Paused
 
 # What needs a person comes before what passes by itself.
@@ -31,6 +30,7 @@ TENANT_FORBIDDEN = TenantProblem(
 )
 # The first class that matches applies; `{detail}` is the exception's own sentence.
 MESSAGES: tuple[tuple[type[Exception], TenantProblem], ...] = (
+    (TokensUnreadable, TenantProblem(TenantHealth.FAILING, ReasonCode.ENCRYPTION_KEY_MISSING, "{detail}")),
     (
         GrantUnusable,
         TenantProblem(TenantHealth.FAILING, ReasonCode.RECONNECT_REQUIRED, "Connect again."),
@@ -39,7 +39,6 @@ MESSAGES: tuple[tuple[type[Exception], TenantProblem], ...] = (
     (NotFound, TENANT_REMOVED),
     (PermissionMissing, TenantProblem(TenantHealth.FAILING, ReasonCode.NEEDS_PERMISSION, "{detail}")),
     (AppRejected, TenantProblem(TenantHealth.FAILING, ReasonCode.APP_REJECTED, "{detail}")),
-    (SealBroken, TenantProblem(TenantHealth.FAILING, ReasonCode.ENCRYPTION_KEY_MISSING, "{detail}")),
     (
         ConnectorError,
         TenantProblem(TenantHealth.FAILING, ReasonCode.VENDOR_UNAVAILABLE, "{detail} We keep trying at every tick."),

@@ -101,7 +101,6 @@ class TenantClient:
         Raises:
             Paused: a limit asks for a longer wait than a run may wait.
             ConnectorError: what is left after every remedy failed.
-            SealBroken: the key of the only grant's tokens is missing.
             LeaseLost: another replica owns the tenant.
         """
         tried: dict[UUID, Exception] = {}

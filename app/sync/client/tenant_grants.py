@@ -14,13 +14,12 @@ from app.connections.reach_reader import ReachReader
 from app.connections.states import GrantState
 from app.connections.tokens import GrantUnusable
 from app.connector import AccessExpired, Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
-from app.crypto import SealBroken
 from app.db import Database
 
 log = structlog.get_logger(__name__)
 
 # Errors of the grant with which a call was made: the same call may succeed with another one.
-GRANT_ERRORS = (GrantUnusable, OrganisationForbidden, NotFound, PermissionMissing, AccessExpired, SealBroken)
+GRANT_ERRORS = (GrantUnusable, OrganisationForbidden, NotFound, PermissionMissing, AccessExpired)
 # How old the other grants' lists may be when a tenant has no grant left.
 MAX_LIST_AGE = timedelta(minutes=1)
 ENDED = "No connection that is left reaches this organisation; connect again."
@@ -52,7 +51,7 @@ class TenantGrants:
             tried: the grants the call failed with, and how.
 
         Raises:
-            ConnectorError, SealBroken: no grant is left; of the errors the one that a person must be shown.
+            ConnectorError: no grant is left; of the errors the one that a person must be shown.
         """
         found = await self._read_reach()
         if found.choose(tried) is None:
@@ -106,7 +105,7 @@ class TenantGrants:
             await self._reach_reader.read_due(MAX_LIST_AGE, [grant_id], is_needed=True)
         try:
             listed = await self._reach_reader.read(grant_id)
-        except (ConnectorError, SealBroken) as error:
+        except ConnectorError as error:
             log.warning("connections_unread", grant_id=str(grant_id), error=str(error))
             return True
         return self._tenant_id in {organisation.tenant_id for organisation in listed}

@@ -9,6 +9,7 @@ from app.connections import grants, reach, status, tenants, vendor_app
 from app.connections.states import ConnectionState
 from app.connections.status import Banner, ConnectionSnapshot
 from app.connections.tables import Grant, Tenant
+from app.connections.unreadable_secrets import find_unreadable
 from app.connections.vendor_app import VendorConfig
 from app.connector import Connector
 from app.crypto import Sealer
@@ -87,6 +88,7 @@ class StatusReader:
         reached = await tenants.list_all_tenants(session, self._vendor)
         inbox_state = await inbox.inbox_state(session, self._vendor)
         schedule = await runs.schedule_of(session, self._vendor)
+        unreadable = await find_unreadable(session, self._sealer, self._config)
         probed_at = await vendor_app.last_probe_at(session, self._vendor)
         snapshot = ConnectionSnapshot(
             app=app,
@@ -97,7 +99,8 @@ class StatusReader:
             last_mismatch_at=inbox_state.last_mismatch_at,
             base_path=f"/api/integrations/{self._vendor}",
             vendor_name=self._connector.profile.name,
-            reach=await reach.read_reach(session, self._vendor),
+            reach=await reach.read_reach(session, self._vendor, unreadable=unreadable.grant_ids),
+            unreadable=unreadable,
         )
         return Overview(
             state=status.determine_state(snapshot),

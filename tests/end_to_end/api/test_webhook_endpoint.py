@@ -13,7 +13,6 @@ from app.db import DatabaseUnavailable
 from tests.support.service import INTEGRATION, open_harness
 from tests.support.webhooks import HOOK, KEY, PROBE, delivery, sign
 
-
 # A signature that Xero could have made, with another key.
 MISFIT = sign(b"", "another key")
 

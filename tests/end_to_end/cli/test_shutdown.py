@@ -11,7 +11,7 @@ import pytest
 from app.api.auth import mint_token
 from app.clock import SystemClock
 from tests.support.paths import ROOT
-from tests.support.replica_processes import free_port
+from tests.support.ports import free_port
 from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, JWT_SECRET
 from tests.support.waiting import wait_until
 

@@ -1,6 +1,5 @@
 """The commands: exit status and output of each, run as an operator runs them."""
 
-import asyncio
 import json
 import os
 import subprocess
@@ -8,14 +7,9 @@ import sys
 
 import jwt
 import pytest
-from pydantic import SecretStr
 
-from app.cli.commands import _rotate
-from app.settings import Settings
 from tests.support.paths import ROOT
-from tests.support.service import ENCRYPTION_KEYS, open_harness
-
-ANOTHER = "newer:" + "QkJC" * 10 + "QkI="
+from tests.support.service import ENCRYPTION_KEYS
 
 
 def run(*arguments, cwd, **environment):
@@ -81,17 +75,3 @@ def test_the_schema_is_printed_without_a_database(tmp_path):
 
 def test_the_simulator_command_passes_its_options_on(tmp_path):
     assert "--auto-consent" in run("simulator", "--help", cwd=tmp_path).stdout
-
-
-async def test_after_a_key_rotation_the_old_key_is_not_needed(dsn):
-    async with open_harness(dsn, xero_webhook_key=None) as harness:
-        await harness.connect()
-        await harness.call("PUT", "/api/integrations/xero/webhook-key", json={"signing_key": "k"})
-    both = Settings.model_construct(
-        database_url=SecretStr(dsn), encryption_keys=SecretStr(f"{ANOTHER},{ENCRYPTION_KEYS}")
-    )
-    assert (await _rotate(both)).startswith("3 of 3 secrets")
-    assert (await _rotate(both)).startswith("0 of 3 secrets")
-    async with open_harness(dsn, encryption_keys=SecretStr(ANOTHER)) as harness:
-        [grant] = await harness.query("SELECT id FROM grants")
-        assert await asyncio.wait_for(harness.engine.tokens.get_access_token(grant["id"]), 10)
