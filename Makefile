@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One more than there are cores, because tests of several processes wait for them; each has a PostgreSQL of its own.
+WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test programs soak check quick format lint types contracts migrations openapi dockerfile bench hardening lock clean .install-program
@@ -22,8 +24,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## Run the demo on the embedded PostgreSQL and the Xero simulator (ONCE=1 exits after the last step)
 	$(BIN)/vectis-xero demo $(if $(ONCE),--once)
 
-test: $(STAMP) programs ## Run every test, in parallel on up to four cores
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+test: $(STAMP) programs ## Run every test, in up to four processes
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 programs: ## Install Chromium and PgBouncer for the tests that use them, as root with apt-get; without them those are skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(MAKE) --no-print-directory -s .install-program PROGRAM=chromium

@@ -230,17 +230,11 @@ class AccessTokens:
             return "", f"{error} Put the right key back and restart, or connect again."
 
     async def _claim(self, grant: DecryptedGrant) -> UUID | None:
-        """Claim the refresh of this token set and return the claim; None when it has to be read again.
-
-        Another caller has the claim, or has refreshed the tokens or failed to since the grant was read: whoever decided
-        by the older row has to decide again, or one failure would be followed by as many attempts as there are callers.
-        """
+        """Return a claim on the refresh; None when another caller has it, or has refreshed or failed since the read."""
         claim = uuid4()
         is_unclaimed = or_(Grant.refresh_claim.is_(None), Grant.refresh_claimed_until < func.wall_clock())
-        is_as_read = (
-            Grant.version == grant.version,
-            Grant.next_refresh_at.is_not_distinct_from(grant.next_refresh_at),
-        )
+        has_not_failed = Grant.next_refresh_at.is_not_distinct_from(grant.next_refresh_at)
+        is_as_read = (Grant.version == grant.version, has_not_failed)
         until = func.wall_clock() + timedelta(seconds=CLAIM_SECONDS)
         statement = (
             update(Grant)
@@ -365,9 +359,8 @@ class AccessTokens:
         failures = Grant.refusals + 1 if is_final else Grant.refusals
         values = {"refresh_claim": None, "next_refresh_at": next_refresh_at, "refusals": failures}
         async with self._db.transaction() as session:
-            await session.execute(
-                update(Grant).where(Grant.id == grant.id, Grant.refresh_claim == claim).values(values)
-            )
+            is_ours = (Grant.id == grant.id, Grant.refresh_claim == claim)
+            await session.execute(update(Grant).where(*is_ours).values(values))
 
     async def _store_refreshed(self, grant: DecryptedGrant, claim: UUID, tokens: TokenSet) -> str:
         """Store the new token set before anyone uses it, and return its access token.

@@ -18,6 +18,7 @@ PUBLIC_OPERATIONS = {("GET", f"{INTEGRATION}/callback"), ("POST", "/api/webhooks
 EVERYONE = {"admin", "analyst", "viewer", "service"}
 # Roles by path; every other GET is for everyone, and every other method for administrators alone.
 ROLES_BY_PATH = {
+    f"{INTEGRATION}/audit-log": {"admin"},
     "/api/billing/summaries": EVERYONE,
     "/api/alerts/{alert_id}/acknowledge": {"analyst", "admin"},
     "/api/alerts/{alert_id}/resolve": {"analyst", "admin"},
