@@ -11,8 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Instant, Session, Table
 
 WALL_CLOCK = text("wall_clock()")
-IS_KEPT = text("idempotent_requests.created_at >= wall_clock() - interval '24 hours'")
-IS_EXPIRED = text("idempotent_requests.created_at < wall_clock() - interval '24 hours'")
+KEPT_SINCE = "wall_clock() - interval '24 hours'"
+IS_KEPT = text(f"idempotent_requests.created_at >= {KEPT_SINCE}")
+IS_EXPIRED = text(f"idempotent_requests.created_at < {KEPT_SINCE}")
 # No request may take that long, so the replica that made an open claim of this age has died.
 IS_ABANDONED = text(
     "idempotent_requests.status IS NULL AND idempotent_requests.created_at < wall_clock() - interval '2 minutes'"

@@ -6,10 +6,23 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    UniqueConstraint,
+    and_,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.billing.records import Resource
 from app.db import NEW_ID, Instant, Table
 
 
@@ -93,6 +106,11 @@ class Cursor(Table):
     short_pulls: Mapped[int] = mapped_column(server_default="0")
     rows_read: Mapped[int] = mapped_column(BigInteger, server_default="0")
     row_estimate: Mapped[int | None] = mapped_column(BigInteger)
+
+    @classmethod
+    def is_of(cls, vendor: str, tenant_id: str, resource: Resource) -> ColumnElement[bool]:
+        """Return the condition that a row is the cursor of this resource."""
+        return and_(cls.vendor == vendor, cls.tenant_id == tenant_id, cls.resource == resource.value)
 
 
 class Lease(Table):

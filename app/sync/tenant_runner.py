@@ -252,7 +252,8 @@ class TenantRunner:
         except DatabaseUnavailable:
             raise
         except Exception:
-            # The rows are stored and complete; a defect in what is derived from them must not have them read again.
+            # The rows are stored and complete; a defect in what is derived from them must not have them read again, and
+            # the next run derives it anew. The error is logged with its traceback.
             log.exception("refresh_derived_failed", run_id=str(run_id))
 
     async def _find_problem(self, outcomes: Sequence[PullOutcome]) -> TenantProblem | None:

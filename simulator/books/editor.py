@@ -37,6 +37,7 @@ class Edit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="
 
     def apply(self, editor: "BooksEditor") -> list[Change]:
         """Make the change and return the changed rows, for webhook events. Raises InvalidEdit."""
+        # Only the edits themselves are ever decoded; a struct of msgspec does not enforce abstract methods.
         raise NotImplementedError
 
 

@@ -81,6 +81,7 @@ def run_pgbouncers(certificates: Certificates, plain_dsn: str) -> Iterator[TlsSe
 def run_postgres(certificates: Certificates, _plain_dsn: str) -> Iterator[TlsServer]:
     binaries = sorted(DEBIAN_BINARIES.glob("*/bin"))
     if not binaries:
+        # The same cases run against PgBouncer, which has TLS everywhere.
         pytest.skip("There is no PostgreSQL of Debian's, and the wheel's is built without TLS")
     data_dir = make_data_dir()
     with pytest.MonkeyPatch.context() as environment:

@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import os
 import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,9 +12,10 @@ import pytest
 
 from app.audit import AuditEntry
 from app.db import Database, UnusableRole, grant_to_service
+from tests.support.commands import command_line, settings_environment
 from tests.support.paths import ROOT
 from tests.support.postgres import RUN_ID, for_asyncpg
-from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, JWT_SECRET, open_harness
+from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, open_harness
 
 APPEND_ONLY = [AuditEntry.__tablename__]
 SCRIPT = ROOT / "ops" / "create_service_role.sh"
@@ -135,15 +135,8 @@ async def test_a_role_that_does_not_exist_or_owns_the_tables_is_refused(db):
 
 
 def run_migrate(dsn, role, cwd):
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "NO_COLOR": "1",
-        "DATABASE_URL": dsn,
-        "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
-        "AUTH_JWT_SECRET": JWT_SECRET,
-    }
-    command = [sys.executable, "-m", "app.cli.commands", "migrate", "--service-role", role]
+    environment = settings_environment(dsn, ENCRYPTION_KEYS)
+    command = command_line("migrate", "--service-role", role)
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - constants
 
 

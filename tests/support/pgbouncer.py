@@ -47,6 +47,7 @@ def run_pgbouncer(dsn: str, port: int, **settings: object) -> Iterator[str]:
         settings: more lines of its configuration.
     """
     if BINARY is None:
+        # Only Debian's root can be given it by `make test`; what it tests needs a real one.
         pytest.skip(SKIP_REASON)
     folder = Path(tempfile.mkdtemp(prefix="vectis-xero-pgbouncer-"))
     url = make_url(dsn)

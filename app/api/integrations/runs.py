@@ -1,6 +1,7 @@
 """Runs: start a sync or a reconciliation, list runs and reports, stream progress, and show usage."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import date, datetime
 from typing import Annotated
@@ -22,8 +23,8 @@ from app.sync.tables import ProgressEvent, ResourceStatus, Run, RunResource, Run
 router = APIRouter(tags=["sync"])
 
 POLL_SECONDS = 0.5
-# Larger than any id there will be, and small enough for the column.
-MAX_ID_DIGITS = 18
+# An id of an event. No id there will be has more digits, and no number of so many exceeds the column's type.
+EVENT_ID = re.compile(r"[0-9]{1,18}")
 KEEP_ALIVE_SECONDS = 15
 # How long a client waits before it connects again.
 RETRY_HINT = "retry: 2000\n\n"
@@ -167,7 +168,8 @@ async def follow_progress(
     A `Last-Event-ID` that is no id of ours is ignored, as if there were none. The stream ends when the token expires.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = _stream(request, services, reader, _read_event_id(last_event_id))
+    known = int(last_event_id) if last_event_id and EVENT_ID.fullmatch(last_event_id) else None
+    events = _stream(request, services, reader, known)
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
@@ -179,11 +181,6 @@ async def get_usage(
     rows, month = await engine.status.read_usage(session, days)
     total = UsageMonthResponse(bytes=sum(month.values()), allowances=dict(engine.profile.monthly_egress))
     return UsageResponse(items=[UsageDayResponse.model_validate(row) for row in rows], month=total)
-
-
-def _read_event_id(given: str | None) -> int | None:
-    is_id = given is not None and given.isascii() and given.isdigit() and len(given) <= MAX_ID_DIGITS
-    return int(given) if given and is_id else None
 
 
 async def _stream(request: Request, services: Services, reader: Actor, last_id: int | None) -> AsyncIterator[str]:

@@ -68,6 +68,8 @@ class IdempotencyMiddleware:
         try:
             await self.app(scope, receive, reply.append)
         except Exception:
+            # Whatever went wrong, nothing was done that a reply could tell of, so the key may be used again at once.
+            # The error itself goes on to `ProblemMiddleware`.
             await _close_claim(services, claim, None)
             raise
         await _close_claim(services, claim, reply if reply.status < FIRST_ERROR_STATUS else None)

@@ -13,7 +13,7 @@ costs some calls until larger pages are tried again, one step a day.
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.records import Resource
@@ -59,7 +59,8 @@ def size_after(limit: int, good_days: int, largest: int) -> int:
 async def read_page_size(session: Session, lease: HeldLease, resource: Resource, largest: int) -> int:
     """Return how many rows a page of this tenant and resource is to have, `largest` where no limit is known."""
     age = func.wall_clock() - Cursor.page_limit_at
-    row = (await session.execute(select(Cursor.page_limit, age).where(*_row_key(lease, resource)))).one_or_none()
+    is_row = Cursor.is_of(lease.vendor, lease.tenant_id, resource)
+    row = (await session.execute(select(Cursor.page_limit, age).where(is_row))).one_or_none()
     if row is None or row[0] is None:
         return largest
     limit, passed = row
@@ -72,8 +73,3 @@ async def record_page_limit(session: Session, lease: HeldLease, resource: Resour
     limit = {"page_limit": size, "page_limit_at": func.wall_clock()}
     statement = insert(Cursor).values(**key, **limit)
     await session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=limit))
-
-
-def _row_key(lease: HeldLease, resource: Resource) -> tuple[ColumnElement[bool], ...]:
-    tenant = (Cursor.vendor == lease.vendor, Cursor.tenant_id == lease.tenant_id)
-    return (*tenant, Cursor.resource == resource.value)

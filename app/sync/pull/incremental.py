@@ -133,7 +133,7 @@ class IncrementalPull:
         """Return the cursor's row; the first pull makes it."""
         key = {"vendor": self._vendor, "tenant_id": self._tenant_id, "resource": self._job.resource.value}
         await session.execute(insert(Cursor).values(**key).on_conflict_do_nothing())
-        return (await session.scalars(select(Cursor).where(*self._row_key()))).one()
+        return (await session.scalars(select(Cursor).where(self._is_row()))).one()
 
     async def _save_cursor(
         self, session: Session, state: CursorState, next_state: CursorState, fetched: Fetched
@@ -149,19 +149,18 @@ class IncrementalPull:
             "row_estimate": case((is_first_pull, estimate), else_=Cursor.row_estimate),
             "completed_at": Cursor.completed_at if next_state.is_active else func.wall_clock(),
         }
-        statement = update(Cursor).where(*self._row_key()).values(values).returning(Cursor.rows_read)
+        statement = update(Cursor).where(self._is_row()).values(values).returning(Cursor.rows_read)
         return (await session.scalars(statement)).one()
 
-    def _row_key(self) -> tuple[ColumnElement[bool], ...]:
-        tenant = (Cursor.vendor == self._vendor, Cursor.tenant_id == self._tenant_id)
-        return (*tenant, Cursor.resource == self._job.resource.value)
+    def _is_row(self) -> ColumnElement[bool]:
+        return Cursor.is_of(self._vendor, self._tenant_id, self._job.resource)
 
 
 async def record_missing_rows(session: Session, lease: HeldLease, resource: Resource, missing_rows: int) -> None:
     """Store what a whole read of the resource found, on which pulls from now on go by."""
-    key = (Cursor.vendor == lease.vendor, Cursor.tenant_id == lease.tenant_id, Cursor.resource == resource.value)
+    is_row = Cursor.is_of(lease.vendor, lease.tenant_id, resource)
     values = {"missing_rows": missing_rows, "short_pulls": MAX_SHORT_PULLS if missing_rows else 0}
-    await session.execute(update(Cursor).where(*key).values(values))
+    await session.execute(update(Cursor).where(is_row).values(values))
 
 
 async def count_missing_rows(session: Session, vendor: str, tenant_id: str) -> int:

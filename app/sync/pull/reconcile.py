@@ -105,9 +105,8 @@ class Reconciler:
 
     async def _accepts_filter(self, session: Session) -> bool:
         """Say whether the vendor filters this resource for us; a tenant that refused once would refuse again."""
-        tenant = (Cursor.vendor == self._vendor, Cursor.tenant_id == self._tenant_id)
-        statement = select(Cursor.is_filtered).where(*tenant, Cursor.resource == self._job.resource.value)
-        known = await session.scalar(statement)
+        is_row = Cursor.is_of(self._vendor, self._tenant_id, self._job.resource)
+        known = await session.scalar(select(Cursor.is_filtered).where(is_row))
         return True if known is None else known
 
     async def _heal_page(self, session: Session, fetched: Fetched) -> None:

@@ -1,16 +1,14 @@
 """The demo command in a process of its own."""
 
-import os
 import signal
 import subprocess
-import sys
 
-from tests.support.paths import ROOT
+from tests.support.commands import command_environment, command_line
 
 
 def start_demo(tmp_path, *arguments):
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "160"}
-    command = [sys.executable, "-m", "app.cli.commands", "demo", *arguments]
+    environment = command_environment(COLUMNS="160")
+    command = command_line("demo", *arguments)
     return subprocess.Popen(  # noqa: S603 - fixed arguments
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

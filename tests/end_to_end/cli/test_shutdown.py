@@ -1,16 +1,14 @@
 """A process that is asked to stop fails its readiness first, ends open streams, and exits with status 0."""
 
-import os
 import signal
 import subprocess
-import sys
 
 import httpx
 import pytest
 
 from app.api.auth import mint_token
 from app.clock import SystemClock
-from tests.support.paths import ROOT
+from tests.support.commands import command_line, settings_environment
 from tests.support.ports import free_port
 from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, JWT_SECRET
 from tests.support.waiting import wait_until
@@ -23,15 +21,8 @@ class ServedProcess:
 
     def __init__(self, dsn, log_path, *arguments):
         port = free_port()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": dsn,
-            "ENCRYPTION_KEYS": ENCRYPTION_KEYS,
-            "AUTH_JWT_SECRET": JWT_SECRET,
-            "LOG_FORMAT": "json",
-        }
-        command = [sys.executable, "-m", "app.cli.commands", "serve", "--port", str(port), *arguments]
+        environment = settings_environment(dsn, ENCRYPTION_KEYS, LOG_FORMAT="json")
+        command = command_line("serve", "--port", str(port), *arguments)
         self.log_path = log_path
         with log_path.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=log_path.parent)  # noqa: S603 - our own program

@@ -1,20 +1,17 @@
 """The commands: exit status and output of each, run as an operator runs them."""
 
 import json
-import os
 import subprocess
-import sys
 
 import jwt
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.commands import command_environment, command_line
 from tests.support.service import ENCRYPTION_KEYS
 
 
 def run(*arguments, cwd, **environment):
-    command = [sys.executable, "-m", "app.cli.commands", *arguments]
-    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment}
+    command, variables = command_line(*arguments), command_environment(**environment)
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - constants
 
 

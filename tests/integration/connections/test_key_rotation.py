@@ -1,8 +1,6 @@
 """Key rotation: every sealed column, with one altered secret among them, and killed in its middle."""
 
 import asyncio
-import os
-import sys
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
@@ -15,8 +13,8 @@ from app.crypto import Sealer
 from app.db import Table
 from app.idempotency import IdempotentRequest, reply_associated_data
 from app.settings import parse_keys
-from tests.support.paths import ROOT
-from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, JWT_SECRET, open_harness
+from tests.support.commands import command_line, settings_environment
+from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, open_harness
 from tests.support.waiting import wait_until
 
 NEWER = "newer:" + "QkJC" * 10 + "QkI="
@@ -101,14 +99,8 @@ async def test_an_altered_secret_keeps_no_other_from_being_rotated_and_is_counte
 
 async def run_rotation(dsn):
     """Start the command as an operator does."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "DATABASE_URL": dsn,
-        "ENCRYPTION_KEYS": BOTH,
-        "AUTH_JWT_SECRET": JWT_SECRET,
-    }
-    command = (sys.executable, "-m", "app.cli.commands", "rotate-keys")
+    environment = settings_environment(dsn, BOTH)
+    command = command_line("rotate-keys")
     return await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE, cwd="/")
 
 
