@@ -20,7 +20,8 @@ SKIP_REASON = "No PgBouncer is installed; `make programs` installs Debian's pack
 # So few that the connections of one replica alone have to share them.
 SERVER_CONNECTIONS = 5
 START_SECONDS = 10
-# The settings that Debian's version begins with, apart from addresses and sizes: no startup parameter is ignored.
+# The settings that Debian's version begins with, apart from addresses and sizes, and from the one that
+# docs/database.md recommends: no startup parameter is ignored.
 CONFIGURATION = """
 [databases]
 * = host={host} port={server_port}
@@ -33,6 +34,7 @@ auth_file = {folder}/users
 pool_mode = transaction
 default_pool_size = {size}
 max_client_conn = 500
+server_login_retry = 1
 logfile = {folder}/log
 """
 
