@@ -1,8 +1,11 @@
 """The time of the running event loop under a test's control: what waits for a time waits for the test."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 class LoopTime:
@@ -18,11 +21,18 @@ class LoopTime:
     def now(self) -> float:
         return self._now
 
-    async def advance(self, seconds: float) -> None:
-        """Move the time, and return after the timers that are due by then."""
+    def advance(self, seconds: float) -> None:
+        """Move the time; the timers that are due by then run in the next step of the event loop."""
         self._now += seconds
-        # The first step of the loop runs the timers, the second what they woke.
-        for _ in range(2):
+
+    async def wait_until(self, is_met: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+        """Let everything go on until a condition is met, which needs no time; see `tests.support.waiting`."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            answer = is_met()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            assert time.monotonic() < deadline, f"waited {TIMEOUT_SECONDS} s until {what}"
             await asyncio.sleep(0)
 
 
@@ -30,9 +40,9 @@ class LoopTime:
 def stopped_loop_time() -> Iterator[LoopTime]:
     """Stop the time of the running event loop during the block; afterwards it goes on from the real one."""
     loop = asyncio.get_running_loop()
-    time = LoopTime(loop.time())
-    loop.time = time.now  # type: ignore[method-assign]
+    stopped = LoopTime(loop.time())
+    loop.time = stopped.now  # type: ignore[method-assign]
     try:
-        yield time
+        yield stopped
     finally:
         del loop.time
