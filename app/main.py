@@ -26,7 +26,7 @@ from app.api.auth import KeySet, TokenVerifier
 from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
 from app.api.integrations import audit_log, connection, runs, status, tenants, webhooks
-from app.api.metrics import Metrics
+from app.api.metrics import Metrics, find_shared_folder
 from app.api.openapi import include_vendor
 from app.api.pagination import CursorSigner
 from app.api.server.draining import DrainingSignals
@@ -229,6 +229,7 @@ def make_services(
     """Make what routes, scheduled jobs and commands share."""
     db = open_database(settings)
     deliveries_db = open_database(settings, DELIVERY_CONNECTIONS)
+    own_metrics = Metrics({"api": db, "deliveries": deliveries_db}, find_shared_folder())
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
@@ -240,6 +241,7 @@ def make_services(
             vendor.config,
             replace(vendor.settings, timings=timings),
             deliveries_db,
+            own_metrics.observe_run,
         )
         for vendor in vendors(settings, http)
     ]
@@ -251,7 +253,7 @@ def make_services(
         sealer=sealer,
         verifier=_make_verifier(settings, clock, http),
         cursors=CursorSigner(next(reversed(keys.values()))),
-        metrics=Metrics(),
+        metrics=own_metrics,
         engines={engine.vendor: engine for engine in engines},
     )
 
