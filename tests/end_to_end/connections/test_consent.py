@@ -99,6 +99,16 @@ async def test_a_callback_without_a_started_consent_changes_nothing(harness, par
     assert await count_stored(harness) == (0, 0)
 
 
+@pytest.mark.parametrize("scheme", ["https", "http"])
+async def test_the_cookie_of_a_consent_is_for_the_callback_alone_and_for_no_script(dsn, scheme):
+    async with open_harness(dsn, public_url=f"{scheme}://localhost:8000") as harness:
+        started = await harness.call("POST", f"{INTEGRATION}/connect", json={})
+    [cookie] = started.headers.get_list("set-cookie")
+    _, *attributes = cookie.lower().split("; ")
+    expected = {"httponly", "samesite=lax", f"path={CALLBACK}", "max-age=600"}
+    assert set(attributes) == expected | ({"secure"} if scheme == "https" else set())
+
+
 async def test_a_callback_in_another_browser_is_refused_and_does_not_consume_the_state(harness):
     url, query = await begin(harness)
     address = (await harness.xero.get(url)).headers["location"]
