@@ -6,6 +6,7 @@ import os
 import secrets
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import structlog
@@ -33,6 +34,7 @@ class Canaries:
         self.secrets = {name: secrets.token_urlsafe(36) for name in names}
         self.secrets["encryption key"] = base64.b64encode(ENCRYPTION_KEY).decode()
         self.tokens = {}
+        self.consents = {}
         self.responses = []
 
     def __getitem__(self, name):
@@ -46,6 +48,11 @@ class Canaries:
         if authorization := response.request.headers.get("authorization"):
             self.tokens[authorization.removeprefix("Bearer ")] = "API token"
 
+    async def keep_consent(self, response):
+        """Keep what Xero sends the browser back with; a hook of the harness's client of Xero."""
+        sent_back = parse_qs(urlsplit(response.headers.get("location", "")).query)
+        self.consents |= {value: name for name in ("code", "state") for value in sent_back.get(name, ())}
+
     def keep_tokens(self, issued):
         """Keep what the simulated Xero has issued until now."""
         self.tokens |= dict.fromkeys(issued.access_tokens, "access token")
@@ -53,8 +60,17 @@ class Canaries:
         self.tokens |= dict.fromkeys(issued.id_tokens, "id token")
 
     def found_in(self, text):
-        """Return the names of the secrets of which a text contains a piece."""
-        known = self.tokens | {secret: name for name, secret in self.secrets.items()}
+        """Return the names of the secrets of which a text contains a piece.
+
+        Code and state of a consent are left out: they stand in addresses that responses hold.
+        """
+        return self._find(text, self.tokens | {secret: name for name, secret in self.secrets.items()})
+
+    def consents_in(self, text):
+        """Return which of code and state a text contains."""
+        return self._find(text, self.consents)
+
+    def _find(self, text, known):
         return {name for secret, name in known.items() if any(piece in text for piece in pieces(secret))}
 
 
@@ -88,6 +104,7 @@ async def watched(dsn, canaries):
     async with open_harness(dsn, options=options, **given) as harness:
         harness.jwt_secret = canaries["JWT secret"]
         harness.client.event_hooks["response"].append(canaries.keep_response)
+        harness.xero.event_hooks["response"].append(canaries.keep_consent)
         yield harness
 
 
@@ -124,6 +141,8 @@ async def test_no_secret_is_readable_in_the_log_in_a_response_or_in_the_database
     assert canaries.found_in("\n".join(canaries.responses)) == set()
     assert canaries.found_in(log) == set()
     assert canaries.found_in(during + after) == set()
+    assert set(canaries.consents.values()) == {"code", "state"}
+    assert canaries.consents_in(log + during + after) == set()
     # What is searched holds what it should: ids that are no secret, and lines of the lowest level.
     assert CLIENT_ID in during
     assert CLIENT_ID in "".join(canaries.responses)
