@@ -17,6 +17,8 @@ from tests.support.paths import ROOT
 from tests.support.postgres import for_asyncpg
 
 SCHEMA_AT_0001 = Path(__file__).with_name("schema_at_0001.txt")
+# Ends the wait of a migration that waits for a lock without end.
+FAR_TOO_LONG_SECONDS = 60
 
 # One line per column, constraint, index, trigger and function. Every version of PostgreSQL from 15 to 18 writes these
 # alike; NOT NULL is left out of the constraints because only 18 lists it there.
@@ -140,7 +142,8 @@ async def test_a_migration_that_cannot_get_a_lock_ends_soon_and_changes_nothing(
     async with reader.transaction():
         await reader.execute("SELECT FROM webhook_signature_failures")
         with pytest.raises(DatabaseUnavailable, match="changed nothing"):
-            await asyncio.to_thread(migrate, dsn)
+            async with asyncio.timeout(FAR_TOO_LONG_SECONDS):
+                await asyncio.to_thread(migrate, dsn)
         # The service goes on: nothing waits for the table any more, and it is as the service knows it.
         await other.execute("SET lock_timeout = '5s'")
         await other.execute("UPDATE webhook_signature_failures SET failures = failures")
