@@ -38,6 +38,7 @@ programs: ## Install Chromium and PgBouncer for the tests that use them, as root
 
 SOAK = SOAK_KILLS=$(or $(SOAK_KILLS),100) SOAK_STOPS=$(or $(SOAK_STOPS),50) SOAK_RESTARTS=$(or $(SOAK_RESTARTS),20) \
   SOAK_TOKEN_ROUNDS=$(or $(SOAK_TOKEN_ROUNDS),200) SOAK_TOKEN_KILLS=$(or $(SOAK_TOKEN_KILLS),50) \
+  SOAK_WEBHOOK_KILLS=$(or $(SOAK_WEBHOOK_KILLS),50) \
   SOAK_MINUTES=$(or $(SOAK_MINUTES),10) SOAK_ORGANISATIONS=$(or $(SOAK_ORGANISATIONS),20) SOAK_SYNCS=$(or $(SOAK_SYNCS),240)
 
 soak: $(STAMP) programs ## Run the long tests on two replicas, then again behind PgBouncer (SOAK_… set the repetitions)

@@ -30,8 +30,13 @@ MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # SQLSTATE prefixes of a server that lets nobody in, or not us: connection exceptions (08), operator intervention (57P),
 # insufficient resources (53), a user or password it refuses (28), a database it does not have (3D).
 UNUSABLE_SQLSTATES = ("08", "57P", "53", "28", "3D")
+LOCK_NOT_AVAILABLE = "55P03"
 # Those, and lock and statement timeouts, transaction timeouts, and deadlocks: the same work may succeed later.
-TRANSIENT_SQLSTATES = (*UNUSABLE_SQLSTATES, "55P03", "57014", "25P03", "25P04", "40P01")
+TRANSIENT_SQLSTATES = (*UNUSABLE_SQLSTATES, LOCK_NOT_AVAILABLE, "57014", "25P03", "25P04", "40P01")
+MIGRATION_LOCKED_OUT = (
+    "The migration changed nothing, because a table it changes was in use by a transaction that did not end; the "
+    "service goes on as before. Migrate again, when no long transaction such as a backup is under way."
+)
 
 # What the role that the service connects as may do; it neither owns nor creates anything. Identity columns need no
 # privilege on their sequences, and functions need one only where a database was hardened to give none to everybody.
@@ -208,7 +213,8 @@ def migrate(dsn: str, revision: str = "head", pooler: Pooler = Pooler.NONE) -> N
         pooler: what stands between the service and PostgreSQL.
 
     Raises:
-        DatabaseUnavailable: the server cannot be reached, or refuses the user or the database.
+        DatabaseUnavailable: the server cannot be reached, or refuses the user or the database; or a table was in use
+            for too long. Nothing was changed then.
     """
     config = alembic_config(dsn, pooler)
     change_schema = command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade
@@ -216,6 +222,8 @@ def migrate(dsn: str, revision: str = "head", pooler: Pooler = Pooler.NONE) -> N
         change_schema(config, revision)
     except (OSError, sqlalchemy.exc.DBAPIError) as error:
         cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+        if _sqlstate(cause) == LOCK_NOT_AVAILABLE:
+            raise DatabaseUnavailable(MIGRATION_LOCKED_OUT) from error
         if not isinstance(cause, OSError) and not _sqlstate(cause).startswith(UNUSABLE_SQLSTATES):
             raise
         raise DatabaseUnavailable(f"PostgreSQL cannot be used; check DATABASE_URL and the server: {cause}.") from error

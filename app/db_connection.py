@@ -30,6 +30,8 @@ SESSION_SETTINGS = {
     "plan_cache_mode": "force_custom_plan",
 }
 TRANSACTION_SETTINGS = "".join(f" SET LOCAL {name} = '{value}';" for name, value in SESSION_SETTINGS.items())
+# A migration that cannot get a lock for so long fails: while it waits, everybody who needs the table queues behind it.
+MIGRATION_LOCK_MILLISECONDS = 4000
 CONNECT_SECONDS, POOL_SECONDS, COMMAND_SECONDS = 3, 3, 20
 # A server that does not even answer to a rollback or a goodbye is not waited for: the connection is dropped.
 ROLLBACK_SECONDS, CLOSE_SECONDS = 1.0, 0.3

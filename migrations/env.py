@@ -10,8 +10,8 @@ import app.billing.tables
 import app.connections.tables
 import app.idempotency
 import app.sync.tables  # noqa: F401 - the import registers the tables
+from app import db_connection
 from app.db import Table
-from app.db_connection import make_migration_engine
 
 
 def run_migrations(connection: Connection) -> None:
@@ -19,14 +19,13 @@ def run_migrations(connection: Connection) -> None:
     with context.begin_transaction():
         # Two replicas may start at once: the second waits here and then finds no migration left to run.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing migrations'))"))
-        # A migration that cannot get a lock within seconds fails: while it waited, every reader would queue behind it.
-        connection.execute(text("SET LOCAL lock_timeout = '4s'"))
+        connection.execute(text(f"SET LOCAL lock_timeout = {db_connection.MIGRATION_LOCK_MILLISECONDS}"))
         context.run_migrations()
 
 
 async def connect_and_run() -> None:
     attributes = context.config.attributes
-    engine = make_migration_engine(attributes["dsn"], attributes["pooler"])
+    engine = db_connection.make_migration_engine(attributes["dsn"], attributes["pooler"])
     async with engine.connect() as connection:
         await connection.run_sync(run_migrations)
         await connection.commit()

@@ -127,7 +127,7 @@ class ConcurrencyLimits:
 
     reads: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(10, 3, 20))
     writes: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(6, 3, 20))
-    deliveries: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(2, 1, 2))
+    deliveries: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(2, 1.5, 3))
     other: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(10, 3, 20))
     _refusing: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -11,11 +11,14 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from app.db import Database, alembic_config, migrate
+from app import db_connection
+from app.db import Database, DatabaseUnavailable, alembic_config, migrate
 from tests.support.paths import ROOT
 from tests.support.postgres import for_asyncpg
 
 SCHEMA_AT_0001 = Path(__file__).with_name("schema_at_0001.txt")
+# Ends the wait of a migration that waits for a lock without end.
+FAR_TOO_LONG_SECONDS = 60
 
 # One line per column, constraint, index, trigger and function. Every version of PostgreSQL from 15 to 18 writes these
 # alike; NOT NULL is left out of the constraints because only 18 lists it there.
@@ -129,6 +132,26 @@ async def wait_until_blocked(observer, connection):
     blocked = "SELECT cardinality(pg_blocking_pids($1)) > 0"
     while not await observer.fetchval(blocked, connection.get_server_pid()):  # noqa: ASYNC110 - only the server knows
         await asyncio.sleep(0.01)
+
+
+async def test_a_migration_that_cannot_get_a_lock_ends_soon_and_changes_nothing(dsn, db, monkeypatch):
+    monkeypatch.setattr(db_connection, "MIGRATION_LOCK_MILLISECONDS", 50)
+    in_thread(lambda: command.downgrade(alembic_config(dsn), "0008"))
+    before = await schema_text(dsn)
+    reader, other = [await asyncpg.connect(for_asyncpg(dsn)) for _ in range(2)]
+    async with reader.transaction():
+        await reader.execute("SELECT FROM webhook_signature_failures")
+        with pytest.raises(DatabaseUnavailable, match="changed nothing"):
+            async with asyncio.timeout(FAR_TOO_LONG_SECONDS):
+                await asyncio.to_thread(migrate, dsn)
+        # The service goes on: nothing waits for the table any more, and it is as the service knows it.
+        await other.execute("SET lock_timeout = '5s'")
+        await other.execute("UPDATE webhook_signature_failures SET failures = failures")
+    assert await schema_text(dsn) == before
+    await asyncio.to_thread(migrate, dsn)
+    assert await db.is_ready()
+    for connection in (reader, other):
+        await connection.close()
 
 
 async def test_a_replica_is_given_permits_before_while_and_after_the_rate_limiters_function_is_replaced(empty_dsn):
