@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import json
-import os
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -38,6 +36,7 @@ from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
 from app.db import POOL_SIZE, Database, DatabaseUnavailable, migrate
 from app.embedded_postgres import EmbeddedPostgres
+from app.generated_secrets import generate_secrets
 from app.log import configure_logging
 from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
@@ -97,7 +96,7 @@ def prepare_settings(settings: Settings) -> PreparedSettings:
     if settings.database_url is None:
         server = EmbeddedPostgres(settings.data_dir)
         dsn = server.start()
-        return PreparedSettings(_generate_secrets(settings, dsn), server.stop)
+        return PreparedSettings(generate_secrets(settings, dsn), server.stop)
     if settings.encryption_keys is None:
         raise SettingsError("ENCRYPTION_KEYS is not set; with a DATABASE_URL of your own it is required.")
     if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
@@ -301,6 +300,7 @@ def _xero_config(settings: Settings) -> VendorConfig:
         client_id=settings.xero_client_id,
         client_secret=_reveal(settings.xero_client_secret) or None,
         webhook_key=_reveal(settings.xero_webhook_key) or None,
+        previous_webhook_key=_reveal(settings.xero_webhook_key_previous) or None,
     )
 
 
@@ -345,6 +345,7 @@ def make_vendor_settings(
         alerts=alerts,
         is_scheduled=settings.scheduler_enabled,
         is_acknowledged_empty=is_acknowledged_empty,
+        webhook_event_lifetime=timedelta(days=settings.webhook_event_days),
     )
 
 
@@ -360,38 +361,6 @@ def _make_verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) ->
 
     keys = KeySet(settings.auth_jwks_url, fetch_json, clock) if settings.auth_jwks_url else None
     return TokenVerifier(_reveal(settings.auth_jwt_secret) or None, keys, settings.auth_jwt_audience, clock)
-
-
-def _generate_secrets(settings: Settings, dsn: str) -> Settings:
-    def make_key() -> str:
-        return f"dev:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
-
-    made: dict[str, Any] = {"database_url": SecretStr(dsn)}
-    if settings.encryption_keys is None:
-        made["encryption_keys"] = SecretStr(_read_or_generate(settings.data_dir / "encryption_keys", make_key))
-    if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
-        made["auth_jwt_secret"] = SecretStr(generated_jwt_secret(settings.data_dir))
-    return settings.model_copy(update=made)
-
-
-def generated_jwt_secret(data_dir: Path) -> str:
-    """Return the secret that a trial's tokens are signed with, generating it at the first call."""
-    return _read_or_generate(data_dir / "auth_jwt_secret", lambda: secrets.token_urlsafe(KEY_BYTES))
-
-
-def _read_or_generate(path: Path, make: Callable[[], str]) -> str:
-    """Return the file's content, generating the file when it does not exist; of simultaneous processes, one does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600)
-    draft.write_text(make(), encoding="utf-8")
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    return path.read_text(encoding="utf-8")
 
 
 def _reveal(value: SecretStr | None) -> str:

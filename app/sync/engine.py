@@ -34,7 +34,18 @@ RECONCILE_EVERY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class VendorSettings:
-    """The settings of one vendor's sync; `is_acknowledged_empty`: webhook deliveries are answered without a body."""
+    """The settings of one vendor's sync.
+
+    Attributes:
+        interval: the time between two ticks.
+        page_size: rows asked for at a time.
+        limits: how often the vendor may be called.
+        alerts: when an alert is opened.
+        is_scheduled: whether this replica runs scheduled syncs.
+        is_acknowledged_empty: whether webhook deliveries are answered without a body.
+        webhook_event_lifetime: how long closed webhook events are kept.
+        timings: of the leases.
+    """
 
     interval: timedelta
     page_size: int
@@ -42,6 +53,7 @@ class VendorSettings:
     alerts: AlertPolicy
     is_scheduled: bool
     is_acknowledged_empty: bool = False
+    webhook_event_lifetime: timedelta = timedelta(days=90)
     timings: LeaseTimings = DEFAULT_TIMINGS
 
 
@@ -86,7 +98,9 @@ class Engine:
         self._db = db
         self.tokens = AccessTokens(db, sealer, connector, config, clock)
         self._reach_reader = ReachReader(db, connector, self.tokens)
-        self.maintenance = Maintenance(db, clock, sealer, connector, config, self.tokens, settings.alerts)
+        self.maintenance = Maintenance(
+            db, clock, sealer, connector, config, self.tokens, settings.alerts, settings.webhook_event_lifetime
+        )
         self._dependencies = self._runner_dependencies(clock)
         self.worker = Worker(self._dependencies, settings.timings)
         is_empty = settings.is_acknowledged_empty

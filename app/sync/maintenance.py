@@ -1,5 +1,7 @@
 """Maintenance: what each replica does for one vendor now and then, beside the runs."""
 
+from datetime import timedelta
+
 from app import idempotency
 from app.billing.alerts import AlertPolicy
 from app.billing.maintenance import refresh_derived
@@ -29,6 +31,7 @@ class Maintenance:
         config: the vendor app as the environment has it.
         tokens: refreshes grants.
         alerts: when an alert is opened.
+        webhook_event_lifetime: how long closed webhook events are kept.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the tasks of maintenance have little in common
@@ -40,6 +43,7 @@ class Maintenance:
         config: VendorConfig,
         tokens: AccessTokens,
         alerts: AlertPolicy,
+        webhook_event_lifetime: timedelta,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -48,6 +52,7 @@ class Maintenance:
         self._config = config
         self._tokens = tokens
         self._alerts = alerts
+        self._webhook_event_lifetime = webhook_event_lifetime
 
     async def run(self) -> None:
         """End stuck transactions, delete expired rows, refresh idle grants and finish revocations."""
@@ -56,7 +61,7 @@ class Maintenance:
             await progress.delete_expired(session)
             await runs.delete_expired(session)
             await idempotency.delete_expired(session)
-            await inbox.delete_expired(session)
+            await inbox.delete_expired(session, self._webhook_event_lifetime)
         await self._tokens.refresh_idle_grants()
         await disconnect.revoke_pending(self._db, self._sealer, self._connector, self._config)
 

@@ -28,7 +28,8 @@ from app.sync.tables import WAITING, EventStatus, SignatureFailure, WebhookEvent
 from app.sync.webhooks.refusals import RefusalCounts
 
 MAX_UNREADABLE_BYTES = 16_384
-RETENTION = timedelta(days=90)
+# How long the counts of refused deliveries are kept.
+REFUSALS_LIFETIME = timedelta(days=90)
 MAX_DELETED_ROWS = 10_000
 NO_TENANT = ""
 # The reason of events that name a row which is not mirrored, such as a bill to pay.
@@ -185,12 +186,12 @@ async def ignore_waiting(session: Session, vendor: str, tenant_id: str) -> None:
     )
 
 
-async def delete_expired(session: Session) -> None:
-    """Delete closed events older than 90 days; the vendor delivers an event again for 31 days at most."""
-    old = (WebhookEvent.received_at < func.wall_clock() - RETENTION, WebhookEvent.status.not_in(WAITING))
+async def delete_expired(session: Session, lifetime: timedelta) -> None:
+    """Delete closed events older than their lifetime, and old counts of refused deliveries."""
+    old = (WebhookEvent.received_at < func.wall_clock() - lifetime, WebhookEvent.status.not_in(WAITING))
     some = select(WebhookEvent.id).where(*old).limit(MAX_DELETED_ROWS)
     await session.execute(delete(WebhookEvent).where(WebhookEvent.id.in_(some)))
-    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - RETENTION))
+    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - REFUSALS_LIFETIME))
 
 
 async def inbox_state(session: Session, vendor: str) -> InboxState:
