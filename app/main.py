@@ -23,7 +23,7 @@ from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
 from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
-from app.api.integrations import audit_log, connection, runs, status, tenants, webhooks
+from app.api.integrations import audit_log, connection, notifications, runs, status, tenants, webhooks
 from app.api.metrics import Metrics
 from app.api.openapi import include_vendor
 from app.api.pagination import CursorSigner
@@ -43,6 +43,8 @@ from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, pars
 from app.sync.client.rate_limiter import RateLimits
 from app.sync.engine import Engine, VendorSettings
 from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
+from app.sync.notifications.addresses import AddressUnusable, NotifyAddress, parse_addresses
+from app.sync.notifications.sender import Sender
 from app.xero.connector import XeroConnector
 from app.xero.profile import XERO_PROFILE
 
@@ -57,7 +59,7 @@ DELIVERY_CONNECTIONS = 2
 START_CHECK_SECONDS = 5.0
 CONSOLE = Path(__file__).parent / "console"
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
-INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, audit_log)
+INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, notifications, audit_log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def prepare_settings(settings: Settings) -> PreparedSettings:
         SettingsError: a setting exceeds what a vendor allows, or a database is configured without the secrets it needs.
     """
     check_xero_settings(settings)
+    read_addresses(settings)
     if settings.database_url is None:
         server = EmbeddedPostgres(settings.data_dir)
         dsn = server.start()
@@ -204,6 +207,18 @@ def check_xero_settings(settings: Settings, profile: VendorProfile = XERO_PROFIL
         raise SettingsError(f"XERO_PAGE_SIZE: Input should be less than or equal to {profile.largest_page}.")
 
 
+def read_addresses(settings: Settings) -> list[NotifyAddress]:
+    """Return the addresses at which people are told.
+
+    Raises:
+        SettingsError: one of them cannot be used; the message names its position and scheme.
+    """
+    try:
+        return parse_addresses(_reveal(settings.notify_urls))
+    except AddressUnusable as error:
+        raise SettingsError(f"NOTIFY_URLS: {error}.") from None
+
+
 def open_database(settings: Settings, pool_size: int = POOL_SIZE) -> Database:
     """Return a connection pool of complete settings; it opens no connection before it is used."""
     return Database(_reveal(settings.database_url), pool_size, settings.database_pooler)
@@ -228,6 +243,7 @@ def make_services(
     """Make what routes, scheduled jobs and commands share."""
     db = open_database(settings)
     deliveries_db = open_database(settings, DELIVERY_CONNECTIONS)
+    sender = Sender(read_addresses(settings))
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
@@ -239,6 +255,7 @@ def make_services(
             vendor.config,
             replace(vendor.settings, timings=timings),
             deliveries_db,
+            sender,
         )
         for vendor in vendors(settings, http)
     ]

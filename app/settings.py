@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     # A vendor delivers an event again for up to 31 days; by its row it is known to have come before.
     webhook_event_days: int = Field(90, ge=45)
     scheduler_enabled: bool = True
+    notify_urls: SecretStr | None = None
     max_connections: int = Field(1000, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] | None = None

@@ -49,6 +49,9 @@ class Metrics:
             "Webhook deliveries with a wrong signature in the last 24 hours.",
             "source",
         )
+        self._notifications = self._gauge(
+            "billing_notifications", "Messages to people that are not sent yet: waiting, or failing.", "status"
+        )
 
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(name, help_text, labels, registry=self.registry)
@@ -56,7 +59,7 @@ class Metrics:
     def clear_sync_gauges(self) -> None:
         """Remove the values of the sync's gauges: a value that is out of date could hide a problem from an alert."""
         self._is_ready.set(0)
-        for gauge in (self._organisations, self._data_age, self._events, self._signatures):
+        for gauge in (self._organisations, self._data_age, self._events, self._signatures, self._notifications):
             gauge.clear()
 
     def set_sync_gauges(self, found: Mapping[str, SyncMetrics]) -> None:
@@ -74,6 +77,8 @@ class Metrics:
             self._events.labels(source, "waiting").set(sync.events_waiting)
             self._events.labels(source, "failed").set(sync.events_failed)
             self._signatures.labels(source).set(sync.signature_failures)
+            for status, count in sync.notifications.items():
+                self._notifications.labels(status).inc(count)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -22,6 +22,9 @@ from app.sync import preflight, runs
 from app.sync.client.rate_limiter import RateLimiter, RateLimits
 from app.sync.leases import DEFAULT_TIMINGS, MAX_CONCURRENT_WRITES, LeaseTimings
 from app.sync.maintenance import Maintenance
+from app.sync.notifications.messages import Texts
+from app.sync.notifications.notifier import Notifier
+from app.sync.notifications.sender import Sender
 from app.sync.pull import reconcile
 from app.sync.status.overview import StatusReader
 from app.sync.tables import RunTrigger
@@ -69,6 +72,7 @@ class Engine:
         settings: the settings of the sync.
         deliveries_db: the database as webhook deliveries use it, with connections that nothing else takes; `db` unless
             given.
+        sender: sends messages to people; to nobody unless given.
 
     Attributes:
         vendor: the vendor's word in `source` and in URLs.
@@ -77,6 +81,7 @@ class Engine:
         receiver: takes webhook deliveries.
         status: reads how connection and sync stand.
         maintenance: what is done now and then.
+        notifier: tells people what is wrong.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - everything one vendor needs meets here, once
@@ -88,6 +93,7 @@ class Engine:
         config: VendorConfig,
         settings: VendorSettings,
         deliveries_db: Database | None = None,
+        sender: Sender | None = None,
     ) -> None:
         self.vendor = connector.vendor
         self.profile = connector.profile
@@ -107,6 +113,7 @@ class Engine:
         self.receiver = WebhookReceiver(
             deliveries_db or db, sealer, connector, config, self.worker.wake, answers_empty=is_empty
         )
+        sender = sender or Sender()
         self.status = StatusReader(
             clock,
             sealer,
@@ -114,8 +121,11 @@ class Engine:
             config,
             settings.limits.per_day,
             settings.interval,
+            sender.addresses,
             is_scheduled=settings.is_scheduled,
         )
+        texts = Texts(connector.profile.name, config.return_url)
+        self.notifier = Notifier(db, self.vendor, sender, texts, self.status.read_banners)
 
     def _runner_dependencies(self, clock: Clock) -> RunnerDependencies:
         return RunnerDependencies(

@@ -14,6 +14,7 @@ from app.crypto import Sealer
 from app.db import Database, terminate_stuck_transactions
 from app.db_connection import APPLICATION_NAME
 from app.sync import progress, runs
+from app.sync.notifications import outbox
 from app.sync.webhooks import inbox
 
 # No transaction of this service lasts so long unless its process is suspended.
@@ -62,6 +63,7 @@ class Maintenance:
             await runs.delete_expired(session)
             await idempotency.delete_expired(session)
             await inbox.delete_expired(session, self._webhook_event_lifetime)
+            await outbox.delete_expired(session)
         await self._tokens.refresh_idle_grants()
         await disconnect.revoke_pending(self._db, self._sealer, self._connector, self._config)
 

@@ -18,6 +18,7 @@ from app.connections.errors import (
     UnknownTenant,
 )
 from app.db import DatabaseUnavailable
+from app.sync.notifications.notifier import NoAddress
 
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 RETRY_SECONDS = "5"
@@ -33,6 +34,7 @@ PROBLEM_CODES: dict[type[Exception], str] = {
     ManagedByEnvironment: "managed_by_environment",
     NoTenantSelected: "no_tenant_selected",
     NotConfigured: "not_configured",
+    NoAddress: "not_configured",
     ReconnectRequired: "reconnect_required",
     UnknownAlert: "not_found",
     UnknownCustomer: "unknown_customer",

@@ -1,6 +1,6 @@
 """The metrics of one vendor's sync over all replicas, which Prometheus collects for an operator's alarms."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,6 +10,7 @@ from app.connections.reach import is_unreached
 from app.connections.states import TenantHealth
 from app.connections.tables import Tenant
 from app.db import Session
+from app.sync.notifications.outbox import count_unsent
 from app.sync.status.tenants import STALE_AFTER_INTERVALS
 from app.sync.webhooks.inbox import inbox_state
 
@@ -24,6 +25,7 @@ class SyncMetrics:
         events_waiting: webhook events stored and not yet processed.
         events_failed: webhook events that failed, dead letters included.
         signature_failures: deliveries of the last 24 hours whose signature was wrong.
+        notifications: number of unsent messages to people by status.
     """
 
     organisations: Mapping[str, int]
@@ -31,10 +33,20 @@ class SyncMetrics:
     events_waiting: int
     events_failed: int
     signature_failures: int
+    notifications: Mapping[str, int]
 
 
-async def read_sync_metrics(session: Session, vendor: str, interval: timedelta) -> SyncMetrics:
-    """Read the metrics from the tables; `interval` is the time between two ticks."""
+async def read_sync_metrics(
+    session: Session, vendor: str, interval: timedelta, addresses: Sequence[str] = ()
+) -> SyncMetrics:
+    """Read the metrics from the tables.
+
+    Args:
+        session: a transaction.
+        vendor: the vendor's word.
+        interval: the time between two ticks.
+        addresses: the fingerprints of the addresses at which people are told.
+    """
     selected = (Tenant.vendor == vendor, Tenant.is_selected)
     is_stale = and_(
         Tenant.health.in_([TenantHealth.HEALTHY, TenantHealth.PARTIAL]),
@@ -57,4 +69,5 @@ async def read_sync_metrics(session: Session, vendor: str, interval: timedelta) 
         events_waiting=state.pending,
         events_failed=state.failed,
         signature_failures=state.signature_failures,
+        notifications=await count_unsent(session, vendor, addresses),
     )

@@ -74,9 +74,12 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class InboxState:
-    """What the integration's status shows of the inbox; `failed` counts dead letters too.
+    """What the integration's status shows of the inbox.
 
     Attributes:
+        failed: events that failed, those that were given up included.
+        given_up: those of them that were given up.
+        first_given_up_at: when the first of these was.
         signature_failures: the deliveries refused in the last 24 hours.
         signature_mismatches: those of them whose signature is well formed but fits no key.
         last_mismatch_at: when the last of these came.
@@ -88,6 +91,8 @@ class InboxState:
     signature_failures: int
     signature_mismatches: int
     last_mismatch_at: datetime | None
+    given_up: int = 0
+    first_given_up_at: datetime | None = None
 
 
 async def store_events(session: Session, vendor: str, notices: Sequence[Notice]) -> int:
@@ -202,7 +207,10 @@ async def inbox_state(session: Session, vendor: str) -> InboxState:
     )
     newest = select(WebhookEvent.received_at).where(WebhookEvent.vendor == vendor)
     last = newest.order_by(WebhookEvent.received_at.desc()).limit(1).scalar_subquery()
-    waiting, unread, last_event_at = (await session.execute(select(pending, failed + dead, last))).one()
+    given_up = (WebhookEvent.vendor == vendor, WebhookEvent.status == EventStatus.DEAD)
+    first = select(func.min(WebhookEvent.processed_at)).where(*given_up).scalar_subquery()
+    found = (await session.execute(select(pending, failed, dead, last, first))).one()
+    waiting, failing, dead_count, last_event_at, first_given_up_at = found
     since = func.wall_clock() - timedelta(hours=24)
     failures = select(
         func.coalesce(func.sum(SignatureFailure.failures), 0),
@@ -211,7 +219,16 @@ async def inbox_state(session: Session, vendor: str) -> InboxState:
     )
     recent = failures.where(SignatureFailure.vendor == vendor, SignatureFailure.last_at > since)
     refused, mismatches, last_mismatch_at = (await session.execute(recent)).one()
-    return InboxState(waiting, unread, last_event_at, int(refused), int(mismatches), last_mismatch_at)
+    return InboxState(
+        waiting,
+        failing + dead_count,
+        last_event_at,
+        int(refused),
+        int(mismatches),
+        last_mismatch_at,
+        dead_count,
+        first_given_up_at,
+    )
 
 
 def _count(vendor: str, status: EventStatus) -> ScalarSelect[int]:

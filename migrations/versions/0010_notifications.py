@@ -1,0 +1,80 @@
+"""Adds the incidents that people are told of, and the messages about them, one per address.
+
+Both tables are new, and replicas of the older code do not use them.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    _create_incidents()
+    _create_notifications()
+
+
+def downgrade() -> None:
+    op.drop_table("notifications")
+    op.drop_table("incidents")
+
+
+def _create_incidents() -> None:
+    op.create_table(
+        "incidents",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("vendor", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("subjects", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("opened_at", sa.DateTime(timezone=True), server_default=sa.text("wall_clock()"), nullable=False),
+        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
+    )
+    op.create_index(
+        "ix_incidents_open", "incidents", ["vendor"], unique=False, postgresql_where=sa.text("resolved_at IS NULL")
+    )
+
+
+def _create_notifications() -> None:
+    op.create_table(
+        "notifications",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("incident_id", sa.Uuid(), nullable=False),
+        sa.Column("change", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), server_default="waiting", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), server_default=sa.text("wall_clock()"), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("wall_clock()"), nullable=False),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "status IN ('waiting', 'failing', 'sent', 'abandoned')", name=op.f("ck_notifications_status")
+        ),
+        sa.CheckConstraint("change IN ('opened', 'resolved')", name=op.f("ck_notifications_change")),
+        sa.ForeignKeyConstraint(
+            ["incident_id"],
+            ["incidents.id"],
+            name=op.f("fk_notifications_incident_id_incidents"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
+        sa.UniqueConstraint(
+            "incident_id", "change", "address", name=op.f("uq_notifications_incident_id_change_address")
+        ),
+    )
+    op.create_index(
+        "ix_notifications_unsent",
+        "notifications",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('waiting', 'failing')"),
+    )
