@@ -58,13 +58,18 @@ class ResourceStatus(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """How a webhook event stands. `failed` is tried again; `dead` is a dead letter, tried again only by a replay."""
+    """How a webhook event stands.
+
+    `failed` is tried again; `dead` is a dead letter, tried again only by a replay; `dismissed` is one that a person has
+    looked at and that no longer counts as failed.
+    """
 
     PENDING = "pending"
     PROCESSED = "processed"
     IGNORED = "ignored"
     FAILED = "failed"
     DEAD = "dead"
+    DISMISSED = "dismissed"
 
 
 UNFINISHED = (ResourceStatus.PENDING, ResourceStatus.RUNNING)
