@@ -76,5 +76,8 @@ class Scheduler:
                 await job()
             except DatabaseUnavailable as error:
                 log.warning("job_deferred", job=name, error=str(error))
+            except asyncio.CancelledError:
+                # Only `stop` cancels a job. APScheduler would log its traceback as an error.
+                log.info("job_stopped", job=name)
 
         self._jobs.add_job(run_job, "interval", seconds=interval.total_seconds(), name=name)

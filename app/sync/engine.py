@@ -125,7 +125,7 @@ class Engine:
             is_scheduled=settings.is_scheduled,
         )
         texts = Texts(connector.profile.name, config.return_url)
-        self.notifier = Notifier(db, self.vendor, sender, texts, self.status.read_banners)
+        self.notifier = Notifier(db, self.vendor, sender, texts, self.status.read_connection)
 
     def _runner_dependencies(self, clock: Clock) -> RunnerDependencies:
         return RunnerDependencies(

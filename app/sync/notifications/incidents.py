@@ -14,9 +14,11 @@ from sqlalchemy.dialects.postgresql import insert
 from app.connections.snapshot import Banner
 from app.connections.states import BannerCode
 from app.db import Session
-from app.sync.notifications.messages import Texts
+from app.sync.notifications.messages import Message, Texts
 from app.sync.notifications.tables import UNSENT, Change, Incident, Notification, NotificationStatus
 
+# The subject of what is about no tenant and no grant.
+WHOLE_VENDOR = ""
 TOLD = frozenset(
     {
         BannerCode.RECONNECT_REQUIRED,
@@ -45,14 +47,35 @@ WORSE: Mapping[str, frozenset[BannerCode]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionView:
+    """A vendor's connection as the set-up page shows it.
+
+    Attributes:
+        banners: what is wrong.
+        is_connected: whether there is a connection that nobody has ended here.
+        left_out: the ids of the tenants that are not selected.
+    """
+
+    banners: Sequence[Banner]
+    is_connected: bool = True
+    left_out: frozenset[str] = frozenset()
+
+    def is_watched(self, subject: str) -> bool:
+        """Return whether something about this subject would still be told: what is not watched is not well either."""
+        return subject == WHOLE_VENDOR or (self.is_connected and subject not in self.left_out)
+
+
+@dataclass(frozen=True, slots=True)
 class Present:
     """What is wrong now.
 
     Attributes:
+        seen: the connection.
         by_subject: the banners that people are told of, by code and subject.
         concerns: the code of each banner with everything it is about or stops.
     """
 
+    seen: ConnectionView
     by_subject: Mapping[tuple[str, str], Banner]
     concerns: frozenset[tuple[str, str]]
 
@@ -65,29 +88,28 @@ class Present:
         return any((worse, subject) in self.concerns for worse in WORSE.get(code, ()))
 
 
-def find_present(banners: Sequence[Banner]) -> Present:
-    told = [banner for banner in banners if banner.code in TOLD]
+def find_present(seen: ConnectionView) -> Present:
+    told = [banner for banner in seen.banners if banner.code in TOLD]
     return Present(
+        seen,
         {(banner.code, _subject_of(banner)): banner for banner in told},
         frozenset((banner.code, one) for banner in told for one in (_subject_of(banner), *banner.concerned)),
     )
 
 
 async def update_incidents(
-    session: Session, vendor: str, banners: Sequence[Banner], texts: Texts, addresses: Sequence[str]
+    session: Session, vendor: str, seen: ConnectionView, texts: Texts, addresses: Sequence[str]
 ) -> None:
     """Open and resolve incidents, and write the messages about them.
 
-    Does nothing where another replica is doing it: of those that see the same change, one writes the messages.
-
     Args:
-        session: the transaction in which the banners were read, after `lock_incidents`.
+        session: the transaction in which the connection was read, after `lock_incidents`.
         vendor: the vendor's word.
-        banners: the banners of the vendor's connection.
+        seen: the vendor's connection.
         texts: writes the messages.
         addresses: the fingerprints of the addresses. One that is new is told of what is open.
     """
-    present = find_present(banners)
+    present = find_present(seen)
     open_now = (Incident.vendor == vendor, Incident.resolved_at.is_(None))
     known = (await session.scalars(select(Incident).where(*open_now).order_by(Incident.opened_at))).all()
     left = [incident for incident in known if await _is_left(session, incident, present, texts)]
@@ -108,7 +130,7 @@ async def lock_incidents(session: Session, vendor: str) -> bool:
 
 
 def _subject_of(banner: Banner) -> str:
-    return banner.tenant_id or (str(banner.grant_id) if banner.grant_id else "")
+    return banner.tenant_id or (str(banner.grant_id) if banner.grant_id else WHOLE_VENDOR)
 
 
 async def _is_left(session: Session, incident: Incident, present: Present, texts: Texts) -> bool:
@@ -122,7 +144,8 @@ async def _is_left(session: Session, incident: Incident, present: Present, texts
     if all(present.is_worse(incident.code, subject) for subject in ended):
         await _abandon(session, incident)
     else:
-        await _tell_resolved(session, incident, texts)
+        is_well = any(present.seen.is_watched(subject) for subject in ended)
+        await _tell_resolved(session, incident, texts.resolved(incident.title, incident.opened_at, is_well=is_well))
     return False
 
 
@@ -171,9 +194,8 @@ async def _tell_opened(
     await session.flush()
 
 
-async def _tell_resolved(session: Session, incident: Incident, texts: Texts) -> None:
-    """Write the message that an incident is well again, to every address that was told of it."""
-    message = texts.resolved(incident.title, incident.opened_at)
+async def _tell_resolved(session: Session, incident: Incident, message: Message) -> None:
+    """Write the message that an incident is over, to every address that was told of it."""
     told = select(Notification.address).where(
         Notification.incident_id == incident.id, Notification.change == Change.OPENED
     )

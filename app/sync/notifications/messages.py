@@ -71,10 +71,19 @@ class Texts:
         names = f"\n\nOrganisations: {_list_names(banners)}." if len(banners) > 1 else ""
         return Message(title, f"{texts.body.format(**values)}{names}\n\n{self._link}", first.severity)
 
-    def resolved(self, title: str, opened_at: datetime) -> Message:
-        """Return the message that an incident with this title is well again."""
-        told = f'"{title}" was told on {opened_at:%d %b %Y, %H:%M} UTC. It is well again; nothing has to be done.'
-        return Message(f"Well again: {title}", f"{told}\n\n{self._link}", None)
+    def resolved(self, title: str, opened_at: datetime, *, is_well: bool) -> Message:
+        """Return the message that an incident with this title is over.
+
+        Args:
+            title: what happened.
+            opened_at: when people were told.
+            is_well: whether it was put right, and does not only concern nobody any more.
+        """
+        told = f'"{title}" was told on {opened_at:%d %b %Y, %H:%M} UTC.'
+        if is_well:
+            return Message(f"Well again: {title}", f"{told} Nothing has to be done.\n\n{self._link}", None)
+        reason = "The organisation was left out of the selection, or the connection was ended here."
+        return Message(f"No longer applies: {title}", f"{told} {reason} Nothing has to be done.\n\n{self._link}", None)
 
     def test(self) -> Message:
         """Return the message that shows that an address works."""

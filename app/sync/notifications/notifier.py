@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import structlog
 
 from app.audit import append_audit_entry
-from app.connections.snapshot import Banner
 from app.db import Database, Session
 from app.sync.notifications import outbox
 from app.sync.notifications.addresses import NotifyAddress, names_of
-from app.sync.notifications.incidents import lock_incidents, update_incidents
+from app.sync.notifications.incidents import ConnectionView, lock_incidents, update_incidents
 from app.sync.notifications.messages import Texts
 from app.sync.notifications.outbox import ClaimedMessage
 from app.sync.notifications.sender import Sender
@@ -39,7 +38,7 @@ class Notifier:
         vendor: the vendor's word.
         sender: sends to the addresses of this installation.
         texts: writes the messages.
-        read_banners: reads the banners of the connection.
+        read_connection: reads the connection as the set-up page shows it.
     """
 
     def __init__(
@@ -48,13 +47,13 @@ class Notifier:
         vendor: str,
         sender: Sender,
         texts: Texts,
-        read_banners: Callable[[Session], Awaitable[Sequence[Banner]]],
+        read_connection: Callable[[Session], Awaitable[ConnectionView]],
     ) -> None:
         self._db = db
         self._vendor = vendor
         self._sender = sender
         self._texts = texts
-        self._read_banners = read_banners
+        self._read_connection = read_connection
 
     @property
     def addresses(self) -> list[str]:
@@ -93,8 +92,8 @@ class Notifier:
         fingerprints = [address.fingerprint for address in addresses]
         async with self._db.transaction() as session:
             if await lock_incidents(session, self._vendor):
-                banners = await self._read_banners(session)
-                await update_incidents(session, self._vendor, banners, self._texts, fingerprints)
+                seen = await self._read_connection(session)
+                await update_incidents(session, self._vendor, seen, self._texts, fingerprints)
 
     async def _send_due(self, address: NotifyAddress) -> None:
         """Send the messages to one address, the oldest first, until one fails or none is due."""

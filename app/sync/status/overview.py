@@ -18,6 +18,7 @@ from app.sync import runs
 from app.sync.client import usage
 from app.sync.notifications import outbox
 from app.sync.notifications.addresses import NotifyAddress
+from app.sync.notifications.incidents import ConnectionView
 from app.sync.status.metrics import SyncMetrics, read_sync_metrics
 from app.sync.status.tenants import STALE_BANNER_INTERVALS, TenantView, read_tenant_views
 from app.sync.tables import Usage
@@ -126,9 +127,12 @@ class StatusReader:
             banners=status.list_banners(snapshot, self._clock.now()),
         )
 
-    async def read_banners(self, session: Session) -> Sequence[Banner]:
-        """Return the banners of the connection."""
-        return (await self.read_overview(session)).banners
+    async def read_connection(self, session: Session) -> ConnectionView:
+        """Return the connection as people are told of it."""
+        overview = await self.read_overview(session)
+        left_out = frozenset(tenant.tenant_id for tenant in overview.tenants if not tenant.is_selected)
+        is_connected = overview.state not in {ConnectionState.NOT_CONFIGURED, ConnectionState.NOT_CONNECTED}
+        return ConnectionView(overview.banners, is_connected, left_out)
 
     async def read_tenants(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:
         """Return how the sync of each of these tenants stands."""
