@@ -9,6 +9,9 @@ from app.api.server.refusals import RefusalLog
 
 # From the end of the drain on, requests under way have this long to end, in seconds.
 END_REQUESTS_SECONDS = 2
+# A worker process that has not answered its parent for so long is replaced. It does not answer while it imports the
+# service, which takes several seconds on a busy machine: with uvicorn's 5 it would be replaced again and again.
+WORKER_START_SECONDS = 60
 
 
 def server_options(max_connections: int) -> dict[str, Any]:
@@ -29,4 +32,5 @@ def server_options(max_connections: int) -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,
         "timeout_graceful_shutdown": END_REQUESTS_SECONDS,
+        "timeout_worker_healthcheck": WORKER_START_SECONDS,
     }
