@@ -3,13 +3,10 @@
 import asyncio
 import base64
 import json
-import os
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -23,7 +20,7 @@ from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
 from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
-from app.api.integrations import audit_log, connection, runs, status, tenants, webhooks
+from app.api.integrations import audit_log, connection, notifications, runs, status, tenants, webhooks
 from app.api.metrics import Metrics, find_shared_folder
 from app.api.openapi import include_vendor
 from app.api.pages import include_pages
@@ -37,12 +34,15 @@ from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
 from app.db import POOL_SIZE, Database, DatabaseUnavailable, migrate
 from app.embedded_postgres import EmbeddedPostgres
+from app.generated_secrets import generate_secrets
 from app.log import configure_logging
 from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
 from app.sync.client.rate_limiter import RateLimits
 from app.sync.engine import Engine, VendorSettings
 from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
+from app.sync.notifications.addresses import AddressUnusable, NotifyAddress, parse_addresses
+from app.sync.notifications.sender import Sender
 from app.xero.connector import XeroConnector
 from app.xero.profile import XERO_PROFILE
 
@@ -56,7 +56,7 @@ DELIVERY_CONNECTIONS = 2
 # How long a start waits for the database to tell whether every secret can be decrypted.
 START_CHECK_SECONDS = 5.0
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
-INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, audit_log)
+INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, notifications, audit_log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,11 @@ def prepare_settings(settings: Settings) -> PreparedSettings:
         SettingsError: a setting exceeds what a vendor allows, or a database is configured without the secrets it needs.
     """
     check_xero_settings(settings)
+    read_addresses(settings)
     if settings.database_url is None:
         server = EmbeddedPostgres(settings.data_dir)
         dsn = server.start()
-        return PreparedSettings(_generate_secrets(settings, dsn), server.stop)
+        return PreparedSettings(generate_secrets(settings, dsn), server.stop)
     if settings.encryption_keys is None:
         raise SettingsError("ENCRYPTION_KEYS is not set; with a DATABASE_URL of your own it is required.")
     if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
@@ -205,6 +206,18 @@ def check_xero_settings(settings: Settings, profile: VendorProfile = XERO_PROFIL
         raise SettingsError(f"XERO_PAGE_SIZE: Input should be less than or equal to {profile.largest_page}.")
 
 
+def read_addresses(settings: Settings) -> list[NotifyAddress]:
+    """Return the addresses at which people are told.
+
+    Raises:
+        SettingsError: one of them cannot be used; the message names its position and scheme.
+    """
+    try:
+        return parse_addresses(_reveal(settings.notify_urls))
+    except AddressUnusable as error:
+        raise SettingsError(f"NOTIFY_URLS: {error}.") from None
+
+
 def open_database(settings: Settings, pool_size: int = POOL_SIZE) -> Database:
     """Return a connection pool of complete settings; it opens no connection before it is used."""
     return Database(_reveal(settings.database_url), pool_size, settings.database_pooler)
@@ -230,6 +243,7 @@ def make_services(
     db = open_database(settings)
     deliveries_db = open_database(settings, DELIVERY_CONNECTIONS)
     own_metrics = Metrics({"api": db, "deliveries": deliveries_db}, find_shared_folder())
+    sender = Sender(read_addresses(settings))
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
@@ -242,6 +256,7 @@ def make_services(
             replace(vendor.settings, timings=timings),
             deliveries_db,
             own_metrics.observe_run,
+            sender,
         )
         for vendor in vendors(settings, http)
     ]
@@ -293,6 +308,7 @@ def _xero_config(settings: Settings) -> VendorConfig:
         client_id=settings.xero_client_id,
         client_secret=_reveal(settings.xero_client_secret) or None,
         webhook_key=_reveal(settings.xero_webhook_key) or None,
+        previous_webhook_key=_reveal(settings.xero_webhook_key_previous) or None,
     )
 
 
@@ -337,6 +353,7 @@ def make_vendor_settings(
         alerts=alerts,
         is_scheduled=settings.scheduler_enabled,
         is_acknowledged_empty=is_acknowledged_empty,
+        webhook_event_lifetime=timedelta(days=settings.webhook_event_days),
     )
 
 
@@ -352,38 +369,6 @@ def _make_verifier(settings: Settings, clock: Clock, http: httpx.AsyncClient) ->
 
     keys = KeySet(settings.auth_jwks_url, fetch_json, clock) if settings.auth_jwks_url else None
     return TokenVerifier(_reveal(settings.auth_jwt_secret) or None, keys, settings.auth_jwt_audience, clock)
-
-
-def _generate_secrets(settings: Settings, dsn: str) -> Settings:
-    def make_key() -> str:
-        return f"dev:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
-
-    made: dict[str, Any] = {"database_url": SecretStr(dsn)}
-    if settings.encryption_keys is None:
-        made["encryption_keys"] = SecretStr(_read_or_generate(settings.data_dir / "encryption_keys", make_key))
-    if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
-        made["auth_jwt_secret"] = SecretStr(generated_jwt_secret(settings.data_dir))
-    return settings.model_copy(update=made)
-
-
-def generated_jwt_secret(data_dir: Path) -> str:
-    """Return the secret that a trial's tokens are signed with, generating it at the first call."""
-    return _read_or_generate(data_dir / "auth_jwt_secret", lambda: secrets.token_urlsafe(KEY_BYTES))
-
-
-def _read_or_generate(path: Path, make: Callable[[], str]) -> str:
-    """Return the file's content, generating the file when it does not exist; of simultaneous processes, one does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600)
-    draft.write_text(make(), encoding="utf-8")
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    return path.read_text(encoding="utf-8")
 
 
 def _reveal(value: SecretStr | None) -> str:

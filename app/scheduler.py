@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 
 MAX_TICK_CHECK = timedelta(seconds=2)
 REFRESH_DERIVED_EVERY = timedelta(hours=1)
+NOTIFY_EVERY = timedelta(seconds=15)
 MAINTENANCE_EVERY = timedelta(minutes=10)
 RESTART_WORKERS_EVERY = timedelta(seconds=5)
 MAX_POLL_AGE_SECONDS = 90
@@ -38,6 +39,7 @@ class Scheduler:
         for engine in self._engines:
             self._start_worker(engine)
             self._schedule(min(MAX_TICK_CHECK, engine.interval), engine.tick, "tick")
+            self._schedule(min(NOTIFY_EVERY, engine.interval), engine.notifier.run, "notify")
             self._schedule(MAINTENANCE_EVERY, engine.maintenance.run, "maintenance")
             self._schedule(MAINTENANCE_EVERY, engine.reconcile_nightly, "reconcile_nightly")
         if self._engines:
@@ -74,5 +76,8 @@ class Scheduler:
                 await job()
             except DatabaseUnavailable as error:
                 log.warning("job_deferred", job=name, error=str(error))
+            except asyncio.CancelledError:
+                # Only `stop` cancels a job. APScheduler would log its traceback as an error.
+                log.info("job_stopped", job=name)
 
         self._jobs.add_job(run_job, "interval", seconds=interval.total_seconds(), name=name)

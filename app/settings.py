@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     xero_client_id: str | None = None
     xero_client_secret: SecretStr | None = None
     xero_webhook_key: SecretStr | None = None
+    xero_webhook_key_previous: SecretStr | None = None
     xero_scope_set: str = "broad"
     xero_login_url: Url = "https://login.xero.com"
     xero_identity_url: Url = "https://identity.xero.com"
@@ -83,7 +84,10 @@ class Settings(BaseSettings):
     service_gap_days: int = Field(35, ge=1)
     overdue_grace_days: int = Field(0, ge=0)
     overdue_critical_days: int = Field(30, ge=1)
+    # A vendor delivers an event again for up to 31 days; by its row it is known to have come before.
+    webhook_event_days: int = Field(90, ge=45)
     scheduler_enabled: bool = True
+    notify_urls: SecretStr | None = None
     max_connections: int = Field(1000, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] | None = None

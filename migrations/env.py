@@ -9,6 +9,7 @@ import app.audit
 import app.billing.tables
 import app.connections.tables
 import app.idempotency
+import app.sync.notifications.tables
 import app.sync.tables  # noqa: F401 - the import registers the tables
 from app import db_connection
 from app.db import Table

@@ -95,6 +95,12 @@ SYNC_GAUGES = (
         lambda sync: {"waiting": sync.events_waiting, "failed": sync.events_failed},
     ),
     SyncGauge(
+        "billing_notifications",
+        "Messages to people that are not sent yet: waiting, or failing.",
+        "status",
+        lambda sync: sync.notifications,
+    ),
+    SyncGauge(
         "billing_webhook_signature_failures",
         "Webhook deliveries with a wrong signature in the last 24 hours.",
         None,

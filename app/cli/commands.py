@@ -24,6 +24,7 @@ from app.connections.key_rotation import RotationResult, rotate
 from app.crypto import Sealer
 from app.db import DatabaseUnavailable, UnusableRole, grant_to_service
 from app.embedded_postgres import EmbeddedPostgresError
+from app.generated_secrets import generated_jwt_secret
 from app.log import configure_logging
 from app.settings import Settings, SettingsError, load_settings, parse_keys
 
@@ -108,7 +109,7 @@ def token(
     if settings.auth_jwt_secret:
         secret = settings.auth_jwt_secret.get_secret_value()
     elif settings.database_url is None:
-        secret = composition.generated_jwt_secret(settings.data_dir)
+        secret = generated_jwt_secret(settings.data_dir)
     else:
         raise SettingsError("AUTH_JWT_SECRET is not set; tokens of an identity provider cannot be minted here.")
     now = SystemClock().now()

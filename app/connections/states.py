@@ -93,6 +93,9 @@ class BannerCode(StrEnum):
     PARTIAL_SYNC = "partial_sync"
     ENCRYPTION_KEY_MISSING = "encryption_key_missing"
     SECRETS_UNREADABLE = "secrets_unreadable"
+    DATA_STALE = "data_stale"
+    WEBHOOK_EVENTS_GIVEN_UP = "webhook_events_given_up"
+    NOTIFICATIONS_FAILING = "notifications_failing"
 
 
 class Severity(StrEnum):

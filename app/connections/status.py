@@ -1,7 +1,7 @@
 """The status of a vendor's connection: its state and the banners that say what is wrong and what to do."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from sqlalchemy import and_, func, select
 from app.connections.grant_choice import Candidate, TenantReach, find_last_to_expire
 from app.connections.reach import candidate_of, is_connected
 from app.connections.sealed_columns import SecretKind
+from app.connections.snapshot import Action, Banner, ConnectionSnapshot
 from app.connections.states import BannerCode, ConnectionState, GrantState, Severity
 from app.connections.tables import Grant, Tenant
 from app.connections.unreadable_secrets import UnreadableSecrets
-from app.connections.vendor_app import App
 from app.db import Session
 
 # How long before a refresh token expires its banner appears; the most urgent comes first.
@@ -35,73 +35,6 @@ REMOVED_MESSAGE = (
 )
 # Xero sends wrongly signed probes on purpose, so failures alone mean nothing while correctly signed deliveries arrive.
 SIGNATURE_FAILURE_DELAY = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """The request that helps with a banner, and the label of its button."""
-
-    label: str
-    method: str
-    href: str
-
-
-@dataclass(frozen=True, slots=True)
-class Banner:
-    """One message to a person about the connection.
-
-    Attributes:
-        code: what it is about.
-        severity: how urgent it is.
-        title: what happened.
-        body: what it means and what to do.
-        tenant_id: the organisation it is about; None for the whole connection.
-        since: when it began.
-        until: when it ends by itself, or when a token expires.
-        action: the request that helps, if one does.
-    """
-
-    code: BannerCode
-    severity: Severity
-    title: str
-    body: str
-    tenant_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    action: Action | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSnapshot:
-    """What the status of a connection is determined from, read in one transaction.
-
-    Attributes:
-        app: the app registered at the vendor.
-        grants: every grant of the vendor.
-        tenants: every tenant of the vendor.
-        signature_mismatches: webhook deliveries of the last 24 hours whose signature is well formed but fits no key.
-        last_good_delivery_at: when the last correctly signed delivery or probe came.
-        last_mismatch_at: when the last of these came.
-        base_path: the path of the vendor's routes, for the banners' actions.
-        vendor_name: the vendor's name for people.
-        reach: the grants that reach each tenant, by tenant id.
-        unreadable: the stored secrets that cannot be decrypted.
-    """
-
-    app: App
-    grants: Sequence[Grant]
-    tenants: Sequence[Tenant]
-    signature_mismatches: int
-    last_good_delivery_at: datetime | None
-    last_mismatch_at: datetime | None
-    base_path: str
-    vendor_name: str
-    reach: Mapping[str, TenantReach] = field(default_factory=dict)
-    unreadable: UnreadableSecrets = field(default_factory=UnreadableSecrets)
-
-    @property
-    def reconnect_action(self) -> Action:
-        return Action(f"Reconnect {self.vendor_name}", "POST", f"{self.base_path}/connect")
 
 
 def determine_state(snapshot: ConnectionSnapshot) -> ConnectionState:
@@ -133,6 +66,7 @@ def list_banners(snapshot: ConnectionSnapshot, now: datetime) -> list[Banner]:
         *_grant_banners(snapshot, now),
         *_tenant_banners(snapshot, now),
         *_webhook_banners(snapshot),
+        *_notification_banners(snapshot),
     ]
     rank = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
     return sorted(banners, key=lambda banner: rank[banner.severity])
@@ -227,6 +161,8 @@ def _grant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Bann
             f"Connect {name} again. {reason} Your data is safe and stays readable.",
             since=None if is_unreadable else grant.state_since,
             action=snapshot.reconnect_action,
+            grant_id=grant.id,
+            concerned=_tenants_to_renew(snapshot, grant),
         )
     for grant in _grants_in_use(snapshot):
         if grant.missing_scopes:
@@ -237,13 +173,23 @@ def _grant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Bann
                 f"The connection lacks: {', '.join(grant.missing_scopes)}. Access stays read-only.",
                 since=grant.connected_at,
                 action=Action("Review permissions", "POST", f"{snapshot.base_path}/connect"),
+                grant_id=grant.id,
             )
     for grant in _grants_to_expire(snapshot):
         if grant.refresh_expires_at:
-            yield from _expiry_banner(snapshot, grant.refresh_expires_at, now)
+            yield from _expiry_banner(snapshot, grant, grant.refresh_expires_at, now)
 
 
-def _expiry_banner(snapshot: ConnectionSnapshot, expires_at: datetime, now: datetime) -> Iterable[Banner]:
+def _tenants_to_renew(snapshot: ConnectionSnapshot, grant: Grant) -> frozenset[str]:
+    """Return the ids of the selected tenants that cannot be read until this grant is renewed."""
+    to_renew = {tenant_id: reach.choose_to_renew() for tenant_id, reach in snapshot.reach.items()}
+    selected = {tenant.tenant_id for tenant in snapshot.tenants if tenant.is_selected}
+    return frozenset(
+        tenant_id for tenant_id in selected if (one := to_renew.get(tenant_id)) and one.grant_id == grant.id
+    )
+
+
+def _expiry_banner(snapshot: ConnectionSnapshot, grant: Grant, expires_at: datetime, now: datetime) -> Iterable[Banner]:
     for remaining, code, severity in EXPIRY_BANNERS:
         if expires_at - now <= remaining:
             yield Banner(
@@ -253,12 +199,13 @@ def _expiry_banner(snapshot: ConnectionSnapshot, expires_at: datetime, now: date
                 "Reconnect before then and nothing is interrupted. Takes about 10 seconds.",
                 until=expires_at,
                 action=snapshot.reconnect_action,
+                grant_id=grant.id,
             )
             return
 
 
 def _tenant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Banner]:
-    """Yield at most one banner for each selected tenant."""
+    """Yield the banners of each selected tenant: what holds its sync up, and that its data are old."""
     for tenant in snapshot.tenants:
         if not tenant.is_selected:
             continue
@@ -266,6 +213,33 @@ def _tenant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Ban
             yield banner
         elif tenant.data_as_of is None:
             yield _first_sync_banner(tenant)
+        if _is_stale(snapshot, tenant, now) and not (banner and banner.code in RECONNECT_CODES):
+            yield _stale_banner(tenant)
+
+
+def _is_stale(snapshot: ConnectionSnapshot, tenant: Tenant, now: datetime) -> bool:
+    """Return whether a tenant that can be read was not synced whole for too long.
+
+    After a reconnect the time counts from there, so that nobody is told of old data while they are being read.
+    """
+    best = snapshot.reach.get(tenant.tenant_id, TenantReach()).choose()
+    if snapshot.stale_after is None or tenant.data_as_of is None or best is None:
+        return False
+    return now - max(tenant.data_as_of, best.connected_at) > snapshot.stale_after
+
+
+def _stale_banner(tenant: Tenant) -> Banner:
+    return Banner(
+        BannerCode.DATA_STALE,
+        Severity.WARNING,
+        f"{tenant.name}: the figures are of {tenant.data_as_of:%d %b %Y, %H:%M} UTC",
+        "No sync has come to its end for a while, so the newest invoices and payments are missing. Press Sync now; if"
+        " that does not help, Recent runs show what stops it.",
+        tenant_id=tenant.tenant_id,
+        since=tenant.data_as_of,
+        tenant_name=tenant.name,
+        grant_id=tenant.grant_id,
+    )
 
 
 def _problem_banner(snapshot: ConnectionSnapshot, tenant: Tenant, now: datetime) -> Banner | None:
@@ -286,6 +260,8 @@ def _problem_banner(snapshot: ConnectionSnapshot, tenant: Tenant, now: datetime)
         since=tenant.removed_at or tenant.reason_since,
         until=until,
         action=snapshot.reconnect_action if code in RECONNECT_CODES else None,
+        tenant_name=tenant.name,
+        grant_id=tenant.grant_id,
     )
 
 
@@ -300,6 +276,20 @@ def _first_sync_banner(tenant: Tenant) -> Banner:
     )
 
 
+def _notification_banners(snapshot: ConnectionSnapshot) -> Iterable[Banner]:
+    if not snapshot.failing_addresses:
+        return
+    failures = " ".join(f"{one.name}: {one.reason}" for one in snapshot.failing_addresses)
+    yield Banner(
+        BannerCode.NOTIFICATIONS_FAILING,
+        Severity.WARNING,
+        "Messages to people cannot be delivered",
+        f"{failures} They are tried again for three days. Correct the address in NOTIFY_URLS and restart, or wait where"
+        " the server is only away.",
+        since=min(one.since for one in snapshot.failing_addresses),
+    )
+
+
 def _webhook_banners(snapshot: ConnectionSnapshot) -> Iterable[Banner]:
     good, bad = snapshot.last_good_delivery_at, snapshot.last_mismatch_at
     if bad and (good is None or bad > good + SIGNATURE_FAILURE_DELAY):
@@ -311,6 +301,15 @@ def _webhook_banners(snapshot: ConnectionSnapshot) -> Iterable[Banner]:
             f"{snapshot.vendor_name} signs with: copy it again. The scheduled sync goes on meanwhile.",
             since=bad,
             action=Action("Set webhook key", "PUT", f"{snapshot.base_path}/webhook-key"),
+        )
+    if snapshot.events_given_up:
+        yield Banner(
+            BannerCode.WEBHOOK_EVENTS_GIVEN_UP,
+            Severity.WARNING,
+            f"Webhook events that were given up: {snapshot.events_given_up}",
+            f"The records that they name could not be read from {snapshot.vendor_name}. The scheduled sync reads the"
+            " same changes, so the figures are most likely complete. Look at the events, and replay or dismiss them.",
+            since=snapshot.first_given_up_at,
         )
 
 

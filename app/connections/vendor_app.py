@@ -34,6 +34,7 @@ class VendorConfig:
         client_id: the app's client id, if the environment sets it.
         client_secret: the app's client secret, if the environment sets it.
         webhook_key: the key webhooks are signed with, if the environment sets it.
+        previous_webhook_key: the key before it, which is accepted as long as the environment sets it.
     """
 
     vendor: str
@@ -44,11 +45,17 @@ class VendorConfig:
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     webhook_key: str | None = field(default=None, repr=False)
+    previous_webhook_key: str | None = field(default=None, repr=False)
 
     @property
     def is_https(self) -> bool:
         """Whether the vendor sends the browser back over https."""
         return self.redirect_uri.startswith("https:")
+
+    @property
+    def webhook_keys(self) -> list[str]:
+        """The keys of the environment that a delivery may be signed with, the present one first."""
+        return [key for key in (self.webhook_key, self.previous_webhook_key) if key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ async def signing_keys(session: Session, sealer: Sealer, config: VendorConfig) -
     rows = (await session.scalars(statement.order_by(WebhookKey.created_at.desc()))).all()
     opened = [sealer.try_open(row.key_sealed, signing_key_associated_data(row.vendor)) for row in rows]
     stored = [key for key in opened if key is not None]
-    return [config.webhook_key, *stored] if config.webhook_key else stored
+    return [*config.webhook_keys, *stored]
 
 
 async def save_signing_key(session: Session, sealer: Sealer, config: VendorConfig, key: str) -> None:

@@ -22,6 +22,9 @@ from app.sync import preflight, runs
 from app.sync.client.rate_limiter import RateLimiter, RateLimits
 from app.sync.leases import DEFAULT_TIMINGS, MAX_CONCURRENT_WRITES, LeaseTimings
 from app.sync.maintenance import Maintenance
+from app.sync.notifications.messages import Texts
+from app.sync.notifications.notifier import Notifier
+from app.sync.notifications.sender import Sender
 from app.sync.pull import reconcile
 from app.sync.runs import FinishedRun
 from app.sync.status.overview import StatusReader
@@ -35,7 +38,18 @@ RECONCILE_EVERY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class VendorSettings:
-    """The settings of one vendor's sync; `is_acknowledged_empty`: webhook deliveries are answered without a body."""
+    """The settings of one vendor's sync.
+
+    Attributes:
+        interval: the time between two ticks.
+        page_size: rows asked for at a time.
+        limits: how often the vendor may be called.
+        alerts: when an alert is opened.
+        is_scheduled: whether this replica runs scheduled syncs.
+        is_acknowledged_empty: whether webhook deliveries are answered without a body.
+        webhook_event_lifetime: how long closed webhook events are kept.
+        timings: of the leases.
+    """
 
     interval: timedelta
     page_size: int
@@ -43,6 +57,7 @@ class VendorSettings:
     alerts: AlertPolicy
     is_scheduled: bool
     is_acknowledged_empty: bool = False
+    webhook_event_lifetime: timedelta = timedelta(days=90)
     timings: LeaseTimings = DEFAULT_TIMINGS
 
 
@@ -63,6 +78,7 @@ class Engine:
         deliveries_db: the database as webhook deliveries use it, with connections that nothing else takes; `db` unless
             given.
         on_run_finished: called with each run that this replica has closed.
+        sender: sends messages to people; to nobody unless given.
 
     Attributes:
         vendor: the vendor's word in `source` and in URLs.
@@ -71,6 +87,7 @@ class Engine:
         receiver: takes webhook deliveries.
         status: reads how connection and sync stand.
         maintenance: what is done now and then.
+        notifier: tells people what is wrong.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - everything one vendor needs meets here, once
@@ -83,6 +100,7 @@ class Engine:
         settings: VendorSettings,
         deliveries_db: Database | None = None,
         on_run_finished: Callable[[FinishedRun], None] = ignore_run,
+        sender: Sender | None = None,
     ) -> None:
         self.vendor = connector.vendor
         self.profile = connector.profile
@@ -94,13 +112,16 @@ class Engine:
         self._on_run_finished = on_run_finished
         self.tokens = AccessTokens(db, sealer, connector, config, clock)
         self._reach_reader = ReachReader(db, connector, self.tokens)
-        self.maintenance = Maintenance(db, clock, sealer, connector, config, self.tokens, settings.alerts)
+        self.maintenance = Maintenance(
+            db, clock, sealer, connector, config, self.tokens, settings.alerts, settings.webhook_event_lifetime
+        )
         self._dependencies = self._runner_dependencies(clock)
         self.worker = Worker(self._dependencies, settings.timings)
         is_empty = settings.is_acknowledged_empty
         self.receiver = WebhookReceiver(
             deliveries_db or db, sealer, connector, config, self.worker.wake, answers_empty=is_empty
         )
+        sender = sender or Sender()
         self.status = StatusReader(
             clock,
             sealer,
@@ -108,8 +129,11 @@ class Engine:
             config,
             settings.limits.per_day,
             settings.interval,
+            sender.addresses,
             is_scheduled=settings.is_scheduled,
         )
+        texts = Texts(connector.profile.name, config.return_url)
+        self.notifier = Notifier(db, self.vendor, sender, texts, self.status.read_connection)
 
     def _runner_dependencies(self, clock: Clock) -> RunnerDependencies:
         return RunnerDependencies(

@@ -1,5 +1,7 @@
 """Maintenance: what each replica does for one vendor now and then, beside the runs."""
 
+from datetime import timedelta
+
 from app import idempotency
 from app.billing.alerts import AlertPolicy
 from app.billing.maintenance import refresh_derived
@@ -12,6 +14,7 @@ from app.crypto import Sealer
 from app.db import Database, terminate_stuck_transactions
 from app.db_connection import APPLICATION_NAME
 from app.sync import progress, runs
+from app.sync.notifications import outbox
 from app.sync.webhooks import inbox
 
 # No transaction of this service lasts so long unless its process is suspended.
@@ -29,6 +32,7 @@ class Maintenance:
         config: the vendor app as the environment has it.
         tokens: refreshes grants.
         alerts: when an alert is opened.
+        webhook_event_lifetime: how long closed webhook events are kept.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the tasks of maintenance have little in common
@@ -40,6 +44,7 @@ class Maintenance:
         config: VendorConfig,
         tokens: AccessTokens,
         alerts: AlertPolicy,
+        webhook_event_lifetime: timedelta,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -48,6 +53,7 @@ class Maintenance:
         self._config = config
         self._tokens = tokens
         self._alerts = alerts
+        self._webhook_event_lifetime = webhook_event_lifetime
 
     async def run(self) -> None:
         """End stuck transactions, delete expired rows, refresh idle grants and finish revocations."""
@@ -56,7 +62,8 @@ class Maintenance:
             await progress.delete_expired(session)
             await runs.delete_expired(session)
             await idempotency.delete_expired(session)
-            await inbox.delete_expired(session)
+            await inbox.delete_expired(session, self._webhook_event_lifetime)
+            await outbox.delete_expired(session)
         await self._tokens.refresh_idle_grants()
         await disconnect.revoke_pending(self._db, self._sealer, self._connector, self._config)
 

@@ -58,20 +58,25 @@ class ResourceStatus(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """How a webhook event stands. `failed` is tried again; `dead` is a dead letter, tried again only by a replay."""
+    """How a webhook event stands.
+
+    `failed` is tried again; `dead` is a dead letter, tried again only by a replay; `dismissed` is one that a person has
+    looked at and that no longer counts as failed.
+    """
 
     PENDING = "pending"
     PROCESSED = "processed"
     IGNORED = "ignored"
     FAILED = "failed"
     DEAD = "dead"
+    DISMISSED = "dismissed"
 
 
 UNFINISHED = (ResourceStatus.PENDING, ResourceStatus.RUNNING)
 WAITING = (EventStatus.PENDING, EventStatus.FAILED)
 
 
-def _is_one_of(column: str, values: Iterable[StrEnum]) -> str:
+def is_one_of(column: str, values: Iterable[StrEnum]) -> str:
     """Return the SQL condition that a column holds one of these values."""
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
@@ -188,7 +193,7 @@ class Run(Table):
     error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
-        CheckConstraint(_is_one_of("status", RunStatus), name="status"),
+        CheckConstraint(is_one_of("status", RunStatus), name="status"),
         Index("ix_sync_runs_started_at", text("started_at DESC"), "id"),
         Index("ix_sync_runs_running", "vendor", postgresql_where=text(f"status = '{RunStatus.RUNNING}'")),
     )
@@ -214,8 +219,8 @@ class RunResource(Table):
     error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
-        CheckConstraint(_is_one_of("status", ResourceStatus), name="status"),
-        Index("ix_sync_run_resources_unfinished", "tenant_id", postgresql_where=text(_is_one_of("status", UNFINISHED))),
+        CheckConstraint(is_one_of("status", ResourceStatus), name="status"),
+        Index("ix_sync_run_resources_unfinished", "tenant_id", postgresql_where=text(is_one_of("status", UNFINISHED))),
     )
 
 
@@ -272,8 +277,8 @@ class WebhookEvent(Table):
 
     __table_args__ = (
         UniqueConstraint("vendor", "tenant_id", "resource_id", "category", "event_type", "event_at"),
-        CheckConstraint(_is_one_of("status", EventStatus), name="status"),
-        Index("ix_xero_webhook_events_due", "due_at", postgresql_where=text(_is_one_of("status", WAITING))),
+        CheckConstraint(is_one_of("status", EventStatus), name="status"),
+        Index("ix_xero_webhook_events_due", "due_at", postgresql_where=text(is_one_of("status", WAITING))),
         Index("ix_xero_webhook_events_dead", "received_at", postgresql_where=text(f"status = '{EventStatus.DEAD}'")),
         Index("ix_xero_webhook_events_received_at", text("received_at DESC"), "id"),
     )

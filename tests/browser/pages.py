@@ -66,10 +66,17 @@ class Site:
         ids = {"tenantId": tenant_id, "resourceId": resource_id, "eventCategory": category, "eventType": "UPDATE"}
         event = {**ids, "tenantType": "ORGANISATION", "resourceUrl": "", "eventDateUtc": "2026-11-23T10:00:00.000"}
         body = json.dumps({"events": [event], "firstEventSequence": 1, "lastEventSequence": 1, "entropy": "x"}).encode()
+        assert await self._post_signed(body) == {"stored": 1}
+        return resource_id
+
+    async def deliver_unreadable(self) -> None:
+        """Deliver something signed that is no delivery, which is stored as an event that was given up."""
+        assert await self._post_signed(b"not json") == {"stored": 0}
+
+    async def _post_signed(self, body: bytes) -> Any:
         signature = base64.b64encode(hmac.digest(WEBHOOK_KEY, body, "sha256")).decode()
         response = await self.client.post("/api/webhooks/xero", content=body, headers={"x-xero-signature": signature})
-        assert response.json() == {"stored": 1}, response.text
-        return resource_id
+        return response.json()
 
     async def sync(self) -> None:
         """Connect, select every organisation, and wait for the end of the first run."""

@@ -5,10 +5,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import expect
+from pydantic import SecretStr
 
 from app.db import Database
 from tests.browser.pages import SIMULATOR_OPTIONS, open_site, token
 from tests.support.api import add_customer
+from tests.support.message_server import message_server
 from tests.support.service import INTEGRATION
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -252,6 +254,29 @@ async def test_a_selected_event_is_replayed_with_a_reason(page, synced):
     await replay.click()
 
     await expect(notice(page, "1 event will be processed again")).to_be_visible()
+
+
+async def test_events_that_were_given_up_are_dismissed_and_a_test_message_is_sent(page, dsn):
+    async with message_server() as people:
+        people.status = 403
+        async with open_site(dsn, notify_urls=SecretStr(people.url())) as site:
+            await site.deliver_unreadable()
+            await page.goto(site.link())
+            await expect(page.locator("[data-banner=webhook_events_given_up]")).to_be_visible()
+            await page.get_by_role("button", name="Send a test message").click()
+            await expect(page.get_by_text("status 403")).to_be_visible()
+            people.status = 200
+            await page.get_by_role("button", name="Send a test message").click()
+            await expect(page.get_by_text("Delivered", exact=True)).to_be_visible()
+            assert "Test message from Vectis" in people.titles()
+
+            await page.goto(f"{site.url}/console#/events")
+            await page.get_by_label("Select UNREADABLE").check()
+            await page.get_by_label("Reason for a replay or a dismissal").fill("Nothing is missing")
+            await page.get_by_role("button", name="Dismiss 1 selected event").click()
+            await expect(notice(page, "1 event dismissed")).to_be_visible()
+            assert (await site.read(INTEGRATION))["webhook"]["failed"] == 0
+            await page.goto("about:blank")
 
 
 async def test_a_name_is_shown_as_text_and_not_interpreted_as_markup(page, synced, module_dsn):

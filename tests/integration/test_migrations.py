@@ -255,3 +255,18 @@ async def test_the_audit_trail_refuses_every_change(dsn):
             async with db.engine.begin() as connection:
                 await connection.exec_driver_sql(change)
     await db.close()
+
+
+async def test_taking_back_the_tenth_migration_gives_dismissed_events_back_as_given_up(empty_dsn):
+    in_thread(lambda: migrate(empty_dsn, "0010"))
+    db = Database(empty_dsn)
+    async with db.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "INSERT INTO xero_webhook_events (tenant_id, resource_id, category, event_type, event_at, payload, status)"
+            " VALUES ('t', 'r', 'INVOICE', 'UPDATE', now(), '{}', 'dismissed')"
+        )
+    in_thread(lambda: migrate(empty_dsn, "-1"))
+    async with db.engine.connect() as connection:
+        found = await connection.exec_driver_sql("SELECT status FROM xero_webhook_events")
+        assert found.scalar_one() == "dead"
+    await db.close()

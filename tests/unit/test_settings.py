@@ -35,6 +35,7 @@ def _empty_working_directory(tmp_path, monkeypatch):
         ("SYNC_INTERVAL_SECONDS", "-1"),
         ("BILLING_TIMEZONE", "Mars/Olympus"),
         ("BILLING_TIMEZONE", "../etc/passwd"),
+        ("WEBHOOK_EVENT_DAYS", "44"),
         ("SCHEDULER_ENABLED", "perhaps"),
         ("LOG_LEVEL", "loud"),
     ],

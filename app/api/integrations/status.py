@@ -76,6 +76,9 @@ class IntegrationStatus(ResponseModel):
     sync: SyncResponse
     tenants: TenantCounts
     data_as_of: datetime | None
+    notify_addresses: Annotated[
+        list[str], Field(description="Where people are told: the scheme and, where it is no secret, the host of each.")
+    ]
     banners: list[BannerResponse]
 
 
@@ -142,5 +145,6 @@ def _status_of(engine: Engine, overview: Overview) -> IntegrationStatus:
             selected=sum(tenant.is_selected for tenant in overview.tenants),
         ),
         data_as_of=overview.data_as_of,
+        notify_addresses=engine.notifier.addresses,
         banners=[BannerResponse.model_validate(banner) for banner in overview.banners],
     )

@@ -13,11 +13,14 @@ from app.api.errors import Problem, document_problems
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import GivenInstant
 from app.sync.tables import EventStatus
-from app.sync.webhooks import inbox
+from app.sync.webhooks import dismissal, inbox
 from app.sync.webhooks.inbox import EventFilter
 
 deliveries = APIRouter(tags=["webhooks"])
 router = APIRouter(tags=["webhooks"])
+
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
 class DeliveryResponse(BaseModel):
@@ -60,7 +63,7 @@ class ReplayRequest(BaseModel):
 
     ids: Annotated[list[UUID] | None, Field(max_length=1000)] = None
     filter: ReplayFilter | None = None
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    reason: Reason
 
     @model_validator(mode="after")
     def _require_ids_or_filter(self) -> "ReplayRequest":
@@ -71,6 +74,24 @@ class ReplayRequest(BaseModel):
 
 class ReplayResponse(BaseModel):
     replayed: int
+
+
+class DismissRequest(BaseModel):
+    """Why an event is dismissed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason
+
+
+class DismissAllRequest(DismissRequest):
+    """Why every event that was given up is dismissed; `before` leaves out those received at that instant or later."""
+
+    before: GivenInstant | None = None
+
+
+class DismissResponse(BaseModel):
+    dismissed: int
 
 
 @deliveries.post(
@@ -116,3 +137,21 @@ async def replay_webhook_events(
     filters: dict[str, Any] = wanted.filter.model_dump() if wanted.filter else {"ids": wanted.ids}
     replayed = await inbox.replay(session, engine.vendor, EventFilter(**filters), admin.subject, wanted.reason)
     return ReplayResponse(replayed=replayed)
+
+
+@router.post("/webhook-events/dismiss", responses=document_problems())
+async def dismiss_webhook_events(
+    engine: EngineDep, session: SessionDep, admin: Admin, wanted: DismissAllRequest
+) -> DismissResponse:
+    """Dismiss every event that was given up: none of them counts as failed any more; a replay stays possible."""
+    dismissed = await dismissal.dismiss_all(session, engine.vendor, wanted.before, admin.subject, wanted.reason)
+    return DismissResponse(dismissed=dismissed)
+
+
+@router.post("/webhook-events/{event_id}/dismiss", responses=document_problems("not_found", "conflict"))
+async def dismiss_webhook_event(
+    engine: EngineDep, session: SessionDep, admin: Admin, event_id: UUID, wanted: DismissRequest
+) -> WebhookEventResponse:
+    """Dismiss one event that was given up: it no longer counts as failed; a replay stays possible."""
+    event = await dismissal.dismiss(session, engine.vendor, event_id, admin.subject, wanted.reason)
+    return WebhookEventResponse.model_validate(event)

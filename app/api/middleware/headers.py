@@ -53,12 +53,14 @@ class HeadersMiddleware:
             await self.app(scope, receive, send)
             return
         added = [*_headers(scope["path"]), *self._optional]
-        if scope["app"].state.services.drain.has_begun:
-            # The next request of this client has to go to another process.
-            added.append(CLOSE)
+        drain = scope["app"].state.services.drain
 
         async def add_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
+                # The next request of this client has to go to another process. Asked only now: the drain may have begun
+                # while the request was being worked on.
+                if drain.has_begun:
+                    added.append(CLOSE)
                 present = {name.lower() for name, _ in message["headers"]}
                 missing = [header for header in added if header[0] not in present]
                 message = {**message, "headers": [*message["headers"], *missing]}

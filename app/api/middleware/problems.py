@@ -18,6 +18,8 @@ from app.connections.errors import (
     UnknownTenant,
 )
 from app.db import DatabaseUnavailable
+from app.sync.notifications.notifier import NoAddress
+from app.sync.webhooks.dismissal import EventNotGivenUp, UnknownEvent
 
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 RETRY_SECONDS = "5"
@@ -29,13 +31,16 @@ log = structlog.get_logger(__name__)
 PROBLEM_CODES: dict[type[Exception], str] = {
     AlertIsResolved: "conflict",
     DatabaseUnavailable: "database_unavailable",
+    EventNotGivenUp: "conflict",
     InvalidReturnPath: "invalid_return_path",
     ManagedByEnvironment: "managed_by_environment",
     NoTenantSelected: "no_tenant_selected",
     NotConfigured: "not_configured",
+    NoAddress: "not_configured",
     ReconnectRequired: "reconnect_required",
     UnknownAlert: "not_found",
     UnknownCustomer: "unknown_customer",
+    UnknownEvent: "not_found",
     UnknownLink: "not_found",
     UnknownTenant: "unknown_tenant",
 }

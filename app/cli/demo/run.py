@@ -60,6 +60,8 @@ def _settings(port: int, xero_url: str) -> Settings:
             "xero_client_id": None,
             "xero_client_secret": None,
             "xero_webhook_key": None,
+            # Nobody is to be told of what is made up.
+            "notify_urls": None,
             "xero_login_url": xero_url,
             "xero_identity_url": xero_url,
             "xero_api_url": xero_url,

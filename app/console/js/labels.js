@@ -73,6 +73,7 @@ export const EVENT_STATUS = {
   ignored: ["Ignored", "neutral"],
   failed: ["Failed, will be retried", "warning"],
   dead: ["Given up", "critical"],
+  dismissed: ["Dismissed", "neutral"],
 };
 
 export const SOURCES = { xero: "Xero", quickbooks: "QuickBooks", psa: "PSA", rmm: "RMM" };

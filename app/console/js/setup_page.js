@@ -7,6 +7,7 @@ import { disconnectDialog } from "/console/js/disconnect_dialog.js";
 import { element, fill, whileBusy } from "/console/js/dom.js";
 import { consentOutcome } from "/console/js/labels.js";
 import { notice, problemNotice, resultArea } from "/console/js/notices.js";
+import { notificationsCard } from "/console/js/notifications_card.js";
 import { preflightCheck } from "/console/js/preflight_check.js";
 import { statusCard } from "/console/js/status_card.js";
 import { syncCard } from "/console/js/sync_card.js";
@@ -23,7 +24,7 @@ export function showSetup(page, session) {
   let isClosed = false;
   let timer;
 
-  for (const [name, create] of Object.entries({ status: statusCard, health: tenantHealth, picker: tenantPicker, sync: syncCard, credentials: credentialsForm, webhook: webhookCard, check: preflightCheck, disconnect: disconnectDialog })) {
+  for (const [name, create] of Object.entries({ status: statusCard, health: tenantHealth, picker: tenantPicker, sync: syncCard, credentials: credentialsForm, webhook: webhookCard, notifications: notificationsCard, check: preflightCheck, disconnect: disconnectDialog })) {
     cards[name] = create({ session, refresh, cards });
   }
 
@@ -73,7 +74,7 @@ export function showSetup(page, session) {
 
 /** The cards in the order in which they are needed: the next step of the set-up first. */
 function cardOrder(state, isAdmin) {
-  const rest = isAdmin ? ["webhook", "check"] : ["webhook"];
+  const rest = isAdmin ? ["webhook", "notifications", "check"] : ["webhook", "notifications"];
   if (state === "not_configured" || state === "not_connected") return ["status", "credentials", ...rest];
   const middle = state === "choose_tenants" ? ["picker", "sync", "health"] : ["sync", "health", "picker"];
   return ["status", ...middle, "credentials", ...rest, ...(isAdmin ? ["disconnect"] : [])];

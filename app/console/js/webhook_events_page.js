@@ -13,7 +13,7 @@ export function showWebhookEvents(page, session) {
   const status = select("All", Object.entries(EVENT_STATUS).map(([code, [label]]) => [code, label]));
   const category = select("All", Object.entries(CATEGORIES));
   const selectedIds = new Set();
-  const replay = session.isAdmin ? replayForm({ selectedIds, filters, onReplayed: () => show() }) : null;
+  const replay = session.isAdmin ? replayForm({ selectedIds, filters, onChanged: () => show() }) : null;
   let names = new Map();
   const namesLoaded = getAll(`${INTEGRATION_PATH}/tenants`).then((tenants) => { names = new Map(tenants.map((tenant) => [tenant.tenant_id, tenant.name])); }, () => undefined);
   const list = pagedList(`${INTEGRATION_PATH}/webhook-events`, {
@@ -38,7 +38,7 @@ export function showWebhookEvents(page, session) {
     element("h1", { tabindex: "-1" }, "Webhook events"),
     element("p", { class: "lead" }, "Every event that Xero delivered with a valid signature, and its processing status. A replay reads the record from Xero again; replaying an event twice does no harm."),
     element("div", { class: "filters" }, field("Status", status), field("About", category)),
-    replay ? replay.node : element("p", { class: "hint" }, "An administrator can replay events."),
+    replay ? replay.node : element("p", { class: "hint" }, "An administrator can replay and dismiss events."),
     element("div", { class: "panel" }, list.node),
   );
   show();
@@ -68,11 +68,15 @@ function selectionBox(event, selectedIds, replay) {
   return box;
 }
 
-function replayForm({ selectedIds, filters, onReplayed }) {
+function replayForm({ selectedIds, filters, onChanged }) {
   const result = resultArea();
   const reason = element("input", { type: "text", required: true, maxlength: "500", autocomplete: "off" });
   const button = element("button", null, "Replay");
-  const node = element("form", { class: "panel" }, field("Reason for a replay", reason, "Kept in the audit trail with your name."), element("p", null, button), result.node);
+  const dismiss = element("button", { type: "button", class: "plain" }, "Dismiss");
+  const node = element("form", { class: "panel" },
+    field("Reason for a replay or a dismissal", reason, "Kept in the audit trail with your name."),
+    element("p", { class: "actions" }, button, dismiss, element("span", { class: "hint" }, "A dismissed event no longer counts as failed; only those that were given up can be dismissed.")),
+    result.node);
 
   const selection = () => (selectedIds.size ? { ids: [...selectedIds] } : { filter: Object.fromEntries(Object.entries(filters()).filter(([, value]) => value)) });
 
@@ -80,7 +84,27 @@ function replayForm({ selectedIds, filters, onReplayed }) {
     const { status, category } = filters();
     const allLabel = status || category ? "Replay all events that match the filters" : "Replay every event";
     button.textContent = selectedIds.size ? `Replay ${plural(selectedIds.size, "selected event")}` : allLabel;
+    dismiss.textContent = selectedIds.size ? `Dismiss ${plural(selectedIds.size, "selected event")}` : "Dismiss every event that was given up";
   }
+
+  async function sendDismissals() {
+    const body = { reason: reason.value };
+    if (!selectedIds.size) return (await call("POST", `${INTEGRATION_PATH}/webhook-events/dismiss`, { body })).dismissed;
+    for (const id of selectedIds) await call("POST", `${INTEGRATION_PATH}/webhook-events/${id}/dismiss`, { body });
+    return selectedIds.size;
+  }
+
+  dismiss.addEventListener("click", () => {
+    if (!node.reportValidity()) return;
+    if (!selectedIds.size && !window.confirm(`${dismiss.textContent}? They can still be replayed.`)) return;
+    whileBusy(dismiss, "Dismissing…", async () => {
+      const dismissed = await result.attempt(sendDismissals);
+      if (dismissed === null) return;
+      reason.value = "";
+      await onChanged();
+      result.showSuccess(`${plural(dismissed, "event")} dismissed`, "They no longer count as failed.");
+    }).then(updateButton);
+  });
 
   node.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -89,7 +113,7 @@ function replayForm({ selectedIds, filters, onReplayed }) {
       const done = await result.attempt(() => call("POST", `${INTEGRATION_PATH}/webhook-events/replay`, { body: { ...selection(), reason: reason.value } }));
       if (!done) return;
       reason.value = "";
-      await onReplayed();
+      await onChanged();
       result.showSuccess(`${plural(done.replayed, "event")} will be processed again`, "The list shows their status.");
     }).then(updateButton);
   });

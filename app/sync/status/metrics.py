@@ -1,6 +1,6 @@
 """The metrics of one vendor's sync over all replicas, which Prometheus collects for an operator's alarms."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from app.connections.reach import is_unreached, read_reach
 from app.connections.states import TenantHealth
 from app.connections.tables import Tenant
 from app.db import Session
+from app.sync.notifications.outbox import count_unsent
 from app.sync.status.tenants import STALE_AFTER_INTERVALS
 from app.sync.tables import RateLimitBudget
 from app.sync.webhooks.inbox import inbox_state
@@ -34,6 +35,7 @@ class SyncMetrics:
         events_waiting: webhook events stored and not yet processed.
         events_failed: webhook events that failed, dead letters included.
         signature_failures: deliveries of the last 24 hours whose signature was wrong.
+        notifications: number of unsent messages to people by status.
     """
 
     organisations: Mapping[str, int]
@@ -44,9 +46,12 @@ class SyncMetrics:
     events_waiting: int
     events_failed: int
     signature_failures: int
+    notifications: Mapping[str, int]
 
 
-async def read_sync_metrics(session: Session, vendor: str, interval: timedelta, daily_cap: int) -> SyncMetrics:
+async def read_sync_metrics(
+    session: Session, vendor: str, interval: timedelta, daily_cap: int, addresses: Sequence[str] = ()
+) -> SyncMetrics:
     """Read the metrics from the tables.
 
     Args:
@@ -54,6 +59,7 @@ async def read_sync_metrics(session: Session, vendor: str, interval: timedelta, 
         vendor: the vendor's word in `source`.
         interval: the time between two ticks.
         daily_cap: calls per tenant and day.
+        addresses: the fingerprints of the addresses at which people are told.
     """
     extremes = await _read_extremes(session, vendor, daily_cap)
     state = await inbox_state(session, vendor)
@@ -66,6 +72,7 @@ async def read_sync_metrics(session: Session, vendor: str, interval: timedelta, 
         events_waiting=state.pending,
         events_failed=state.failed,
         signature_failures=state.signature_failures,
+        notifications=await count_unsent(session, vendor, addresses),
     )
 
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from app.clock import Clock
 from app.connections import grants, reach, status, tenants, vendor_app
+from app.connections.snapshot import Banner, ConnectionSnapshot
 from app.connections.states import ConnectionState
-from app.connections.status import Banner, ConnectionSnapshot
 from app.connections.tables import Grant, Tenant
 from app.connections.unreadable_secrets import find_unreadable
 from app.connections.vendor_app import VendorConfig
@@ -16,8 +16,11 @@ from app.crypto import Sealer
 from app.db import Session
 from app.sync import runs
 from app.sync.client import usage
+from app.sync.notifications import outbox
+from app.sync.notifications.addresses import NotifyAddress
+from app.sync.notifications.incidents import ConnectionView
 from app.sync.status.metrics import SyncMetrics, read_sync_metrics
-from app.sync.status.tenants import TenantView, read_tenant_views
+from app.sync.status.tenants import STALE_BANNER_INTERVALS, TenantView, read_tenant_views
 from app.sync.tables import Usage
 from app.sync.webhooks import inbox
 from app.sync.webhooks.inbox import InboxState
@@ -58,6 +61,7 @@ class StatusReader:
         config: the vendor app as the environment has it.
         daily_cap: calls per tenant and day.
         interval: the time between two ticks.
+        addresses: where people are told.
         is_scheduled: whether this replica's scheduler runs, so that a next tick can be told.
     """
 
@@ -69,6 +73,7 @@ class StatusReader:
         config: VendorConfig,
         daily_cap: int,
         interval: timedelta,
+        addresses: Sequence[NotifyAddress] = (),
         *,
         is_scheduled: bool,
     ) -> None:
@@ -79,6 +84,7 @@ class StatusReader:
         self._vendor = connector.vendor
         self._daily_cap = daily_cap
         self._interval = interval
+        self._addresses = addresses
         self._is_scheduled = is_scheduled
 
     async def read_overview(self, session: Session) -> Overview:
@@ -101,6 +107,10 @@ class StatusReader:
             vendor_name=self._connector.profile.name,
             reach=await reach.read_reach(session, self._vendor, unreadable=unreadable.grant_ids),
             unreadable=unreadable,
+            stale_after=STALE_BANNER_INTERVALS * self._interval,
+            events_given_up=inbox_state.given_up,
+            first_given_up_at=inbox_state.first_given_up_at,
+            failing_addresses=await outbox.list_failing(session, self._vendor, self._addresses),
         )
         return Overview(
             state=status.determine_state(snapshot),
@@ -117,13 +127,21 @@ class StatusReader:
             banners=status.list_banners(snapshot, self._clock.now()),
         )
 
+    async def read_connection(self, session: Session) -> ConnectionView:
+        """Return the connection as people are told of it."""
+        overview = await self.read_overview(session)
+        left_out = frozenset(tenant.tenant_id for tenant in overview.tenants if not tenant.is_selected)
+        is_connected = overview.state not in {ConnectionState.NOT_CONFIGURED, ConnectionState.NOT_CONNECTED}
+        return ConnectionView(overview.banners, is_connected, left_out)
+
     async def read_tenants(self, session: Session, rows: Sequence[Tenant]) -> list[TenantView]:
         """Return how the sync of each of these tenants stands."""
         return await read_tenant_views(session, self._vendor, self._clock, self._daily_cap, self._interval, rows)
 
     async def read_metrics(self, session: Session) -> SyncMetrics:
         """Return the metrics of this vendor's sync."""
-        return await read_sync_metrics(session, self._vendor, self._interval, self._daily_cap)
+        fingerprints = [address.fingerprint for address in self._addresses]
+        return await read_sync_metrics(session, self._vendor, self._interval, self._daily_cap, fingerprints)
 
     async def read_usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
         """Return the usage of the last days, and the bytes of the current month by tenant."""

@@ -17,6 +17,8 @@ from app.sync.tables import Cursor, RateLimitBudget, ResourceStatus, RunResource
 
 # Data are stale when they are older than so many intervals between two ticks: more than one sync has come to no end.
 STALE_AFTER_INTERVALS = 3
+# A person is told a little later, so that one slow sync after another that failed disturbs nobody.
+STALE_BANNER_INTERVALS = 4
 
 
 @dataclass(frozen=True, slots=True)

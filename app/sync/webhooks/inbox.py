@@ -28,7 +28,8 @@ from app.sync.tables import WAITING, EventStatus, SignatureFailure, WebhookEvent
 from app.sync.webhooks.refusals import RefusalCounts
 
 MAX_UNREADABLE_BYTES = 16_384
-RETENTION = timedelta(days=90)
+# How long the counts of refused deliveries are kept.
+REFUSALS_LIFETIME = timedelta(days=90)
 MAX_DELETED_ROWS = 10_000
 NO_TENANT = ""
 # The reason of events that name a row which is not mirrored, such as a bill to pay.
@@ -73,9 +74,12 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class InboxState:
-    """What the integration's status shows of the inbox; `failed` counts dead letters too.
+    """What the integration's status shows of the inbox.
 
     Attributes:
+        failed: events that failed, those that were given up included.
+        given_up: those of them that were given up.
+        first_given_up_at: when the first of these was.
         signature_failures: the deliveries refused in the last 24 hours.
         signature_mismatches: those of them whose signature is well formed but fits no key.
         last_mismatch_at: when the last of these came.
@@ -87,6 +91,8 @@ class InboxState:
     signature_failures: int
     signature_mismatches: int
     last_mismatch_at: datetime | None
+    given_up: int = 0
+    first_given_up_at: datetime | None = None
 
 
 async def store_events(session: Session, vendor: str, notices: Sequence[Notice]) -> int:
@@ -185,12 +191,12 @@ async def ignore_waiting(session: Session, vendor: str, tenant_id: str) -> None:
     )
 
 
-async def delete_expired(session: Session) -> None:
-    """Delete closed events older than 90 days; the vendor delivers an event again for 31 days at most."""
-    old = (WebhookEvent.received_at < func.wall_clock() - RETENTION, WebhookEvent.status.not_in(WAITING))
+async def delete_expired(session: Session, lifetime: timedelta) -> None:
+    """Delete closed events older than their lifetime, and old counts of refused deliveries."""
+    old = (WebhookEvent.received_at < func.wall_clock() - lifetime, WebhookEvent.status.not_in(WAITING))
     some = select(WebhookEvent.id).where(*old).limit(MAX_DELETED_ROWS)
     await session.execute(delete(WebhookEvent).where(WebhookEvent.id.in_(some)))
-    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - RETENTION))
+    await session.execute(delete(SignatureFailure).where(SignatureFailure.hour < func.wall_clock() - REFUSALS_LIFETIME))
 
 
 async def inbox_state(session: Session, vendor: str) -> InboxState:
@@ -201,7 +207,10 @@ async def inbox_state(session: Session, vendor: str) -> InboxState:
     )
     newest = select(WebhookEvent.received_at).where(WebhookEvent.vendor == vendor)
     last = newest.order_by(WebhookEvent.received_at.desc()).limit(1).scalar_subquery()
-    waiting, unread, last_event_at = (await session.execute(select(pending, failed + dead, last))).one()
+    given_up = (WebhookEvent.vendor == vendor, WebhookEvent.status == EventStatus.DEAD)
+    first = select(func.min(WebhookEvent.processed_at)).where(*given_up).scalar_subquery()
+    found = (await session.execute(select(pending, failed, dead, last, first))).one()
+    waiting, failing, dead_count, last_event_at, first_given_up_at = found
     since = func.wall_clock() - timedelta(hours=24)
     failures = select(
         func.coalesce(func.sum(SignatureFailure.failures), 0),
@@ -210,7 +219,16 @@ async def inbox_state(session: Session, vendor: str) -> InboxState:
     )
     recent = failures.where(SignatureFailure.vendor == vendor, SignatureFailure.last_at > since)
     refused, mismatches, last_mismatch_at = (await session.execute(recent)).one()
-    return InboxState(waiting, unread, last_event_at, int(refused), int(mismatches), last_mismatch_at)
+    return InboxState(
+        waiting,
+        failing + dead_count,
+        last_event_at,
+        int(refused),
+        int(mismatches),
+        last_mismatch_at,
+        dead_count,
+        first_given_up_at,
+    )
 
 
 def _count(vendor: str, status: EventStatus) -> ScalarSelect[int]:

@@ -71,7 +71,7 @@ class WebhookReceiver:
         self._connector = connector
         self._config = config
         self._wake = wake
-        self._keys: Sequence[str] = [config.webhook_key] if config.webhook_key else []
+        self._keys: Sequence[str] = config.webhook_keys
         self._keys_due_at = self._read_again_at = -math.inf
         self._reading_keys = asyncio.Lock()
         self._refusals = RefusalCounter(self._write_refusals)

@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import event
 
 from app.db import DatabaseUnavailable
@@ -134,6 +135,17 @@ async def test_without_a_key_everything_is_401(dsn):
 
         assert (await harness.call("DELETE", f"{INTEGRATION}/webhook-key")).status_code == 204
         assert (await post(harness, PROBE, sign(PROBE, "second"))).status_code == 401
+
+
+async def test_the_previous_key_of_the_environment_is_good_as_long_as_it_is_set(dsn):
+    new, old = SecretStr("new"), SecretStr("old")
+    async with open_harness(dsn, xero_webhook_key=new, xero_webhook_key_previous=old) as harness:
+        for key, status in (("new", 200), ("old", 200), ("older", 401)):
+            assert (await post(harness, PROBE, sign(PROBE, key))).status_code == status
+        changed = await harness.call("PUT", f"{INTEGRATION}/webhook-key", json={"signing_key": "other"})
+        assert changed.status_code == 409
+    async with open_harness(dsn, xero_webhook_key=new) as harness:
+        assert (await post(harness, PROBE, sign(PROBE, "old"))).status_code == 401
 
 
 async def test_a_key_set_on_another_replica_is_valid_at_once(dsn):

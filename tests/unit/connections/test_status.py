@@ -7,8 +7,9 @@ import pytest
 
 from app.connections.grant_choice import TenantReach
 from app.connections.reach import candidate_of
+from app.connections.snapshot import ConnectionSnapshot
 from app.connections.states import CredentialsSource, GrantState
-from app.connections.status import ConnectionSnapshot, determine_state, find_main_grant, list_banners
+from app.connections.status import determine_state, find_main_grant, list_banners
 from app.connections.tables import Grant, Tenant, TenantGrant
 from app.connections.vendor_app import App
 

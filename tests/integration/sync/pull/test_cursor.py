@@ -241,3 +241,7 @@ async def test_old_runs_progress_events_and_webhook_events_are_deleted(dsn):
         assert not await harness.query("SELECT 1 FROM progress_events")
         left = await harness.query("SELECT status FROM xero_webhook_events ORDER BY status")
         assert [row["status"] for row in left] == ["pending", "processed"]
+    async with open_harness(dsn, webhook_event_days=88) as harness:
+        await harness.engine.maintenance.run()
+        left = await harness.query("SELECT status FROM xero_webhook_events")
+        assert [row["status"] for row in left] == ["pending"]
