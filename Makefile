@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test programs soak check quick format lint types contracts migrations openapi dockerfile bench hardening lock clean .install-program
+.PHONY: help install demo test programs soak check quick format lint types contracts migrations openapi dockerfile bench hardening lock sbom clean .install-program
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -78,6 +78,16 @@ hardening: $(STAMP) ## Measure what hostile and heavy clients do to a served pro
 lock: $(STAMP) ## Resolve both lock files again
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements-dev.lock
+
+# The program is installed into an environment of its own: with what it needs it would add twenty packages to .venv.
+# Its warning is about dependencies between packages, which the lock file does not tell.
+sbom: $(STAMP) ## Write sbom.json: the packages of the image, with their hashes, as CycloneDX
+	PYTHONWARNINGS=ignore::UserWarning $(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock \
+	  --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file sbom.json
+	@$(BIN)/python -c 'import json, re, sys; \
+	  listed = {part["name"] for part in json.load(open("sbom.json"))["components"]}; \
+	  locked = set(re.findall(r"^([a-z0-9-]+)", open("requirements.lock").read(), re.MULTILINE)); \
+	  sys.exit(f"sbom.json and requirements.lock differ in {sorted(listed ^ locked)}" if listed != locked else None)'
 
 clean: ## Remove .venv and .data
 	rm -rf $(VENV) .data

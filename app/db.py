@@ -1,15 +1,18 @@
 """The database: connection pool and transactions, the base class and column types of the tables, and migrations."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import asyncpg
 import sqlalchemy.exc
 import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import DateTime, MetaData, event, func, text
+from sqlalchemy import AsyncAdaptedQueuePool, DateTime, MetaData, event, func, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
@@ -69,6 +72,14 @@ class Table(DeclarativeBase):
     )
 
 
+class PoolConnections(NamedTuple):
+    """The number of a pool's connections: those in use, all that are open, and the most there may be."""
+
+    in_use: int
+    open: int
+    limit: int
+
+
 class Database:
     """A pool of connections and the transactions opened on them.
 
@@ -80,6 +91,7 @@ class Database:
 
     def __init__(self, dsn: str, pool_size: int = POOL_SIZE, pooler: Pooler = Pooler.NONE) -> None:
         self.engine = make_engine(dsn, pooler, pool_size)
+        self._limit = 2 * pool_size
         event.listen(self.engine.sync_engine, "handle_error", _mark_as_disconnect)
         event.listen(self.engine.sync_engine, "after_cursor_execute", _record_answer)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
@@ -110,6 +122,23 @@ class Database:
                 return False
             revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
         return revision is not None and revision >= newest_revision()
+
+    def count_connections(self) -> PoolConnections:
+        """Return how many connections the pool has; one that is being opened counts as in use."""
+        pool = cast("AsyncAdaptedQueuePool", self.engine.pool)
+        return PoolConnections(pool.checkedout(), pool.checkedin() + pool.checkedout(), self._limit)
+
+    def watch_connections(self, notice: Callable[[], None]) -> None:
+        """Call a function whenever the number of the pool's connections may have changed."""
+
+        def notice_soon(*_: object) -> None:
+            # The pool counts a connection that is given back only after its event. One that is collected as garbage
+            # may be given back when no event loop runs any more, and then nobody asks for the number either.
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().call_soon(notice)
+
+        for name in ("checkout", "checkin", "close"):
+            event.listen(self.engine.sync_engine, name, notice_soon)
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -20,6 +20,7 @@ class AnswerDeadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._silent_seconds = 0.0
         self._is_silent = False
 
     @asynccontextmanager
@@ -30,7 +31,7 @@ class AnswerDeadline:
             TimeoutError: no answer came in time.
         """
         try:
-            async with asyncio.timeout(SECONDS_AFTER_SILENCE if self._is_silent else self._seconds) as timeout:
+            async with asyncio.timeout(self._seconds_left()) as timeout:
                 token = _timeout.set((self, timeout))
                 try:
                     yield
@@ -40,10 +41,18 @@ class AnswerDeadline:
             self._is_silent = True
             raise
 
+    def count_silence(self, seconds: float) -> None:
+        """Take so many seconds, in which the database answered nobody, from the time until its first answer."""
+        self._silent_seconds = seconds
+
     def extend(self, timeout: asyncio.Timeout) -> None:
-        self._is_silent = False
+        """Begin the time anew, because the database has answered."""
+        self._is_silent, self._silent_seconds = False, 0.0
         if not timeout.expired():
             timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    def _seconds_left(self) -> float:
+        return SECONDS_AFTER_SILENCE if self._is_silent else self._seconds - self._silent_seconds
 
 
 _deadline: ContextVar[AnswerDeadline | None] = ContextVar("deadline", default=None)
@@ -58,6 +67,12 @@ def answers_within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+def count_silence(seconds: float) -> None:
+    """Count so many seconds, in which this task waited and the database answered nobody, towards its deadline."""
+    if deadline := _deadline.get():
+        deadline.count_silence(seconds)
 
 
 @asynccontextmanager

@@ -16,8 +16,6 @@ import asyncpg
 import httpx
 import structlog
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, RedirectResponse
-from fastapi.staticfiles import StaticFiles
 from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
 
@@ -26,8 +24,9 @@ from app.api.auth import KeySet, TokenVerifier
 from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
 from app.api.deps import Services
 from app.api.integrations import audit_log, connection, runs, status, tenants, webhooks
-from app.api.metrics import Metrics
+from app.api.metrics import Metrics, find_shared_folder
 from app.api.openapi import include_vendor
+from app.api.pages import include_pages
 from app.api.pagination import CursorSigner
 from app.api.server.draining import DrainingSignals
 from app.billing.alerts import AlertPolicy
@@ -56,7 +55,6 @@ STOP_SECONDS = 1.0
 DELIVERY_CONNECTIONS = 2
 # How long a start waits for the database to tell whether every secret can be decrypted.
 START_CHECK_SECONDS = 5.0
-CONSOLE = Path(__file__).parent / "console"
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, audit_log)
 
@@ -168,6 +166,8 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         description="Connects Xero organisations and answers what they bill. Read-only towards Xero.",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.services = services
     setup.configure_api(app, is_https=settings.public_url.startswith("https:"))
@@ -229,6 +229,7 @@ def make_services(
     """Make what routes, scheduled jobs and commands share."""
     db = open_database(settings)
     deliveries_db = open_database(settings, DELIVERY_CONNECTIONS)
+    own_metrics = Metrics({"api": db, "deliveries": deliveries_db}, find_shared_folder())
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
@@ -240,6 +241,7 @@ def make_services(
             vendor.config,
             replace(vendor.settings, timings=timings),
             deliveries_db,
+            own_metrics.observe_run,
         )
         for vendor in vendors(settings, http)
     ]
@@ -251,7 +253,7 @@ def make_services(
         sealer=sealer,
         verifier=_make_verifier(settings, clock, http),
         cursors=CursorSigner(next(reversed(keys.values()))),
-        metrics=Metrics(),
+        metrics=own_metrics,
         engines={engine.vendor: engine for engine in engines},
     )
 
@@ -278,17 +280,7 @@ def _include_routers(app: FastAPI, services: Services) -> None:
         include_vendor(app, engine, [module.router for module in INTEGRATION_MODULES], webhooks.deliveries)
     for module in BILLING_MODULES:
         app.include_router(module.router)
-    app.mount("/console", StaticFiles(directory=CONSOLE, html=True), name="console")
-
-    @app.get("/", include_in_schema=False)
-    async def show_console() -> RedirectResponse:
-        return RedirectResponse("/console/")
-
-    # The callback sends the browser to `/console?xero=<outcome>`. The mount matches no path without a slash at its
-    # end, and a redirect would drop the query.
-    @app.get("/console", include_in_schema=False)
-    async def show_console_without_slash() -> FileResponse:
-        return FileResponse(CONSOLE / "index.html")
+    include_pages(app)
 
 
 def _xero_config(settings: Settings) -> VendorConfig:

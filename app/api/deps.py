@@ -1,13 +1,19 @@
-"""Dependencies of routes: the services, the vendor's engine, one transaction per request, and the caller's role."""
+"""Dependencies of routes: the services, the vendor's engine, one transaction per request, and the caller's role.
 
+All of them are coroutines: FastAPI calls anything else in a thread, and waiting for a thread's turn takes longer than
+everything they do.
+"""
+
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, get_args
+from typing import Annotated, TypeVar, get_args
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from app.api.auth import Actor, Role, TokenVerifier
+from app.api.concurrency_limits import ConcurrencyLimits
 from app.api.errors import Problem
 from app.api.metrics import Metrics
 from app.api.pagination import CursorSigner
@@ -17,6 +23,8 @@ from app.crypto import Sealer
 from app.db import Database, Session
 from app.settings import Settings
 from app.sync.engine import Engine
+
+Model = TypeVar("Model")
 
 
 def always_alive() -> bool:
@@ -32,6 +40,7 @@ class Services:
         metrics: this application's own metrics.
         is_alive: returns whether the workers of this replica poll for work.
         deliveries_db: the database as webhook deliveries use it, with connections of their own.
+        concurrency_limits: how many requests of each kind are processed at once.
         drain: tells whether this process has been asked to stop.
         engines: one per vendor, by the vendor's word in `source`, which its URLs carry too.
     """
@@ -45,6 +54,7 @@ class Services:
     metrics: Metrics
     is_alive: Callable[[], bool] = always_alive
     deliveries_db: Database | None = None
+    concurrency_limits: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     drain: Drain = field(default_factory=Drain)
     engines: Mapping[str, Engine] = field(default_factory=dict)
 
@@ -57,7 +67,7 @@ class Services:
             await self.deliveries_db.close()
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
@@ -86,10 +96,10 @@ SnapshotDep = Annotated[Session, Depends(open_snapshot)]
 BEARER = Security(HTTPBearer(auto_error=False, bearerFormat="JWT", description="Claim `role` says what it allows."))
 
 
-def require_role(*roles: Role) -> Callable[[Request], Actor]:
+def require_role(*roles: Role) -> Callable[[Request], Awaitable[Actor]]:
     """Return a dependency that returns the caller, or raises 403 when the caller's role is not among these."""
 
-    def authorise(request: Request, _token: Annotated[object, BEARER] = None) -> Actor:
+    async def authorise(request: Request, _token: Annotated[object, BEARER] = None) -> Actor:
         actor: Actor = request.state.actor
         if actor.role not in roles:
             raise Problem("not_allowed", f"This needs the role {' or '.join(roles)}; the token's is {actor.role}.")
@@ -102,6 +112,17 @@ Reader = Annotated[Actor, Depends(require_role(*get_args(Role)))]
 Analyst = Annotated[Actor, Depends(require_role("analyst", "admin"))]
 Admin = Annotated[Actor, Depends(require_role("admin"))]
 ServiceWriter = Annotated[Actor, Depends(require_role("service", "admin"))]
+
+
+def from_query(model: Callable[..., Model]) -> Callable[..., Awaitable[Model]]:
+    """Return a dependency that makes a model of query parameters, which are the parameters of its constructor."""
+
+    async def make(**parameters: object) -> Model:
+        return model(**parameters)
+
+    # Where FastAPI looks for the parameters.
+    make.__signature__ = inspect.signature(model)  # type: ignore[attr-defined]
+    return make
 
 
 def bind_engine(engine: Engine) -> Callable[[Request], Awaitable[None]]:

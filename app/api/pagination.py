@@ -90,7 +90,7 @@ class Paging:
         )
 
 
-def get_paging(
+async def get_paging(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=HIGHEST_LIMIT)] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,

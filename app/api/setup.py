@@ -8,6 +8,7 @@ from app.api.auth import is_protected
 from app.api.errors import FieldError, add_exception_handlers, json_pointer, validation_failed
 from app.api.middleware.authentication import AuthenticationMiddleware
 from app.api.middleware.body import BodyMiddleware
+from app.api.middleware.concurrency import ConcurrencyMiddleware
 from app.api.middleware.deadline import DeadlineMiddleware
 from app.api.middleware.headers import HeadersMiddleware
 from app.api.middleware.idempotency import IdempotencyMiddleware
@@ -30,6 +31,7 @@ def configure_api(app: FastAPI, *, is_https: bool) -> None:
     app.router.dependencies.append(Depends(refuse_unknown_parameters))
     # A request passes the middleware added last first.
     app.add_middleware(IdempotencyMiddleware)
+    app.add_middleware(ConcurrencyMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(AuthenticationMiddleware)
     app.add_middleware(DeadlineMiddleware)
@@ -38,7 +40,7 @@ def configure_api(app: FastAPI, *, is_https: bool) -> None:
     app.add_middleware(HeadersMiddleware, is_https=is_https)
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:
     """Refuse a query parameter the route does not declare, or one given twice: a misspelt filter is an error."""
     route = request.scope.get("route")
     if not is_protected(request.url.path) or not isinstance(route, APIRoute):

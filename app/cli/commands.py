@@ -14,6 +14,7 @@ from rich.console import Console
 
 from app import main as composition
 from app.api.auth import Role, mint_token
+from app.api.metrics import shared_metrics
 from app.api.server.options import server_options
 from app.audit import AuditEntry
 from app.cli.demo.run import run_demo
@@ -48,14 +49,15 @@ def serve(
         # embedded server is stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         # Each worker process reads the environment again and uses the same embedded server, if there is one.
-        uvicorn.run(
-            "app.main:build",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            **server_options(settings.max_connections),
-        )
+        with shared_metrics(workers):
+            uvicorn.run(
+                "app.main:build",
+                factory=True,
+                host=host,
+                port=port,
+                workers=workers,
+                **server_options(settings.max_connections),
+            )
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The engine: one vendor's connections and sync on this replica, composed, and the actions on them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -23,6 +23,7 @@ from app.sync.client.rate_limiter import RateLimiter, RateLimits
 from app.sync.leases import DEFAULT_TIMINGS, MAX_CONCURRENT_WRITES, LeaseTimings
 from app.sync.maintenance import Maintenance
 from app.sync.pull import reconcile
+from app.sync.runs import FinishedRun
 from app.sync.status.overview import StatusReader
 from app.sync.tables import RunTrigger
 from app.sync.tenant_runner import RunnerDependencies
@@ -45,6 +46,10 @@ class VendorSettings:
     timings: LeaseTimings = DEFAULT_TIMINGS
 
 
+def ignore_run(_run: FinishedRun) -> None:
+    """Do nothing with a finished run: nobody counts them."""
+
+
 class Engine:
     """One vendor, as routes, scheduled jobs and commands use it.
 
@@ -57,6 +62,7 @@ class Engine:
         settings: the settings of the sync.
         deliveries_db: the database as webhook deliveries use it, with connections that nothing else takes; `db` unless
             given.
+        on_run_finished: called with each run that this replica has closed.
 
     Attributes:
         vendor: the vendor's word in `source` and in URLs.
@@ -76,6 +82,7 @@ class Engine:
         config: VendorConfig,
         settings: VendorSettings,
         deliveries_db: Database | None = None,
+        on_run_finished: Callable[[FinishedRun], None] = ignore_run,
     ) -> None:
         self.vendor = connector.vendor
         self.profile = connector.profile
@@ -84,6 +91,7 @@ class Engine:
         self._settings = settings
         self._sealer = sealer
         self._db = db
+        self._on_run_finished = on_run_finished
         self.tokens = AccessTokens(db, sealer, connector, config, clock)
         self._reach_reader = ReachReader(db, connector, self.tokens)
         self.maintenance = Maintenance(db, clock, sealer, connector, config, self.tokens, settings.alerts)
@@ -114,6 +122,7 @@ class Engine:
             page_size=self._settings.page_size,
             write_slots=asyncio.Semaphore(MAX_CONCURRENT_WRITES),
             before_run_ends=self.maintenance.refresh_derived,
+            on_run_finished=self._on_run_finished,
         )
 
     async def tick(self) -> UUID | None:
@@ -123,9 +132,11 @@ class Engine:
         """
         await self._reach_reader.read_due(self._settings.interval)
         async with self._db.transaction() as session:
-            await runs.close_orphaned_runs(session, self.vendor)
+            closed = await runs.close_orphaned_runs(session, self.vendor)
             tenant_ids = await tenants.list_syncable_ids(session, self.vendor)
             run_id = await runs.open_tick(session, self.vendor, self._settings.interval, tenant_ids)
+        for run in closed:
+            self._on_run_finished(run)
         if run_id:
             self.worker.wake()
         return run_id

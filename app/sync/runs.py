@@ -209,23 +209,37 @@ async def is_done(session: Session, run_id: UUID) -> bool:
     return not await session.scalar(select(exists().where(*unfinished)))
 
 
-async def finish_if_done(session: Session, run_id: UUID) -> None:
-    """Close the run once nothing of it is left to do, if nobody else has."""
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that was just closed, and the seconds from its start to its end."""
+
+    vendor: str
+    trigger: str
+    status: RunStatus
+    seconds: float
+
+
+async def finish_if_done(session: Session, run_id: UUID) -> FinishedRun | None:
+    """Close the run once nothing of it is left to do, and return it; None if there is, or somebody else has."""
     run = await session.scalar(select(Run).where(Run.id == run_id, Run.status == RunStatus.RUNNING).with_for_update())
     if run is None:
-        return
+        return None
     rows = (await session.scalars(select(RunResource).where(RunResource.run_id == run_id))).all()
     if any(row.status in UNFINISHED for row in rows):
-        return
-    run.status = status_of({row.status for row in rows})
+        return None
+    run.status = status = status_of({row.status for row in rows})
     run.error = next((row.error for row in rows if row.error), None)
-    run.finished_at = (await session.scalars(select(func.wall_clock()))).one()
+    run.finished_at = finished_at = (await session.scalars(select(func.wall_clock()))).one()
     await session.flush()
     await progress.publish(session, "run_finished", {"run_id": str(run_id), "status": run.status})
+    return FinishedRun(run.vendor, run.trigger, status, (finished_at - run.started_at).total_seconds())
 
 
-async def close_orphaned_runs(session: Session, vendor: str) -> None:
-    """Close open runs that have no work left and whose tenants nobody owns: their owner died before it closed them."""
+async def close_orphaned_runs(session: Session, vendor: str) -> list[FinishedRun]:
+    """Close open runs that have no work left and whose tenants nobody owns: their owner died before it closed them.
+
+    Returns those that were closed.
+    """
     mine = RunResource.run_id == Run.id
     owned = exists().where(
         mine,
@@ -235,8 +249,8 @@ async def close_orphaned_runs(session: Session, vendor: str) -> None:
     )
     over = ~exists().where(mine, RunResource.status.in_(UNFINISHED))
     statement = select(Run.id).where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, over, ~owned)
-    for run_id in (await session.scalars(statement)).all():
-        await finish_if_done(session, run_id)
+    closed = [await finish_if_done(session, run_id) for run_id in (await session.scalars(statement)).all()]
+    return [run for run in closed if run]
 
 
 async def complete_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:

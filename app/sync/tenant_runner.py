@@ -31,7 +31,7 @@ from app.sync.leases import FencedDatabase, HeldLease, LeaseKeeper, LeaseLost
 from app.sync.pull import quarantine
 from app.sync.pull.incremental import IncrementalPull, PullJob, TenantDeselected, count_missing_rows
 from app.sync.pull.reconcile import Reconciler
-from app.sync.runs import PULL_TRIGGERS, WorkItem
+from app.sync.runs import PULL_TRIGGERS, FinishedRun, WorkItem
 from app.sync.tables import ResourceStatus, RunTrigger
 from app.sync.webhooks import inbox
 from app.sync.webhooks.drain import Drain
@@ -50,6 +50,7 @@ class RunnerDependencies:
         write_slots: limits how many pages this replica writes at the same time.
         before_run_ends: called when the last resource of a run is done and before the run is closed, so that whoever
             sees its end finds alerts and review up to date.
+        on_run_finished: called with each run that this replica has closed.
     """
 
     db: Database
@@ -61,6 +62,7 @@ class RunnerDependencies:
     page_size: int
     write_slots: asyncio.Semaphore
     before_run_ends: Callable[[], Awaitable[None]]
+    on_run_finished: Callable[[FinishedRun], None]
 
     def make_client(self, tenant_id: str, ensure_lease: Callable[[], None], *, is_patient: bool = True) -> TenantClient:
         """Return a client of one tenant; see `TenantClient` for the arguments."""
@@ -238,7 +240,12 @@ class TenantRunner:
         if is_done:
             await self._refresh_derived(run_id)
             async with self._db.transaction() as session:
-                await runs.finish_if_done(session, run_id)
+                finished = await runs.finish_if_done(session, run_id)
+            self._report(finished)
+
+    def _report(self, run: FinishedRun | None) -> None:
+        if run:
+            self._dependencies.on_run_finished(run)
 
     async def _describe_gaps(self, session: Session) -> str | None:
         """Return what a person reads about rows that are not mirrored although the run ended; None without any."""
@@ -279,4 +286,5 @@ class TenantRunner:
                     await runs.finish_resource(session, item.run_id, self._tenant_id, item.resource, reason)
                 if not work:
                     return
-                await runs.finish_if_done(session, work[0].run_id)
+                finished = await runs.finish_if_done(session, work[0].run_id)
+            self._report(finished)

@@ -32,6 +32,7 @@ class TokenIssuer:
         self._granted: dict[str, tuple[str, ...]] = {}
         self.access_tokens: dict[str, AccessToken] = {}
         self.refresh_tokens: dict[str, RefreshToken] = {}
+        self.id_tokens: list[str] = []
 
     def issue_authorization_code(self, consent: Consent, redirect_uri: str, code_challenge: str | None) -> str:
         """Return a new code, valid once and for five minutes."""
@@ -109,7 +110,8 @@ class TokenIssuer:
             "scope": " ".join(consent.scopes),
         }
         if consent.is_openid:
-            response = {"id_token": self._sign(_id_claims(consent, now)), **response}
+            self.id_tokens.append(self._sign(_id_claims(consent, now)))
+            response = {"id_token": self.id_tokens[-1], **response}
         if consent.is_offline:
             response["refresh_token"] = self._issue_refresh(consent, now)
         return response

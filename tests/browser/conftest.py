@@ -46,6 +46,13 @@ async def synced(module_dsn):
         yield opened
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unconnected(module_dsn):
+    """A site that is not connected to Xero; the tests of a module share it and change nothing."""
+    async with open_site(module_dsn) as opened:
+        yield opened
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(dsn, browser):
     """A site that has not been set up."""

@@ -92,7 +92,7 @@ def make_services(db, clock, **settings):
 
 
 def make_app(services, routers=ROUTERS):
-    app = FastAPI(redirect_slashes=False)
+    app = FastAPI(redirect_slashes=False, docs_url=None, redoc_url=None)
     app.state.services = services
     setup.configure_api(app, is_https=services.settings.public_url.startswith("https://"))
     for module in routers:

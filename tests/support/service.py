@@ -89,6 +89,7 @@ class ServiceHarness:
         simulator: the simulated Xero's application.
         xero: an HTTP client of the simulated Xero.
         transport: carries the service's requests to the simulated Xero.
+        jwt_secret: what the tokens of `call` are signed with.
     """
 
     def __init__(self, app, simulator_app, client, xero, transport):
@@ -99,11 +100,12 @@ class ServiceHarness:
         self.simulator = simulator_app
         self.xero = xero
         self.transport = transport
+        self.jwt_secret = JWT_SECRET
 
     async def call(self, method: str, path: str, *, role: Any = "admin", headers=None, **given: Any) -> httpx.Response:
         """Call the service with a token of this role; `given` goes to httpx."""
         now = self.services.clock.now()
-        token = mint_token(JWT_SECRET, role, "tester", hours=1, audience="vectis-billing", now=now)
+        token = mint_token(self.jwt_secret, role, "tester", hours=1, audience="vectis-billing", now=now)
         sent = {"Authorization": f"Bearer {token}", **(headers or {})}
         response: httpx.Response = await self.client.request(method, path, headers=sent, **given)
         return response

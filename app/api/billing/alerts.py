@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.deps import Analyst, Reader, ServicesDep, SessionDep, SnapshotDep
+from app.api.deps import Analyst, Reader, ServicesDep, SessionDep, SnapshotDep, from_query
 from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, Instant, ResponseModel
@@ -53,7 +53,10 @@ class Mute(BaseModel):
 
 @router.get("", responses=document_problems("invalid_cursor"))
 async def list_alerts(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.AlertFilter, Depends()]
+    _actor: Reader,
+    session: SnapshotDep,
+    paging: PagingDep,
+    filters: Annotated[queries.AlertFilter, Depends(from_query(queries.AlertFilter))],
 ) -> Page[Alert]:
     """List alerts, those seen first most lately first."""
     rows = await queries.list_alerts(session, filters, paging.after, paging.limit + 1)

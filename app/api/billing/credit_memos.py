@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from app.api.deps import Reader, SnapshotDep
+from app.api.deps import Reader, SnapshotDep, from_query
 from app.api.errors import document_problems
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Currency, Day, Id, Instant, Money, Rate, ResponseModel, Source, TenantId, WebLink
@@ -47,7 +47,10 @@ class CreditMemo(ResponseModel):
 
 @router.get("", responses=document_problems("invalid_cursor"))
 async def list_credit_memos(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.CreditMemoFilter, Depends()]
+    _actor: Reader,
+    session: SnapshotDep,
+    paging: PagingDep,
+    filters: Annotated[queries.CreditMemoFilter, Depends(from_query(queries.CreditMemoFilter))],
 ) -> Page[CreditMemo]:
     """List credit memos, newest first. `search` looks into numbers, references and customers' names."""
     rows = await queries.list_credit_memos(session, filters, paging.after, paging.limit + 1)

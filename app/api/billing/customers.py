@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from app.api.deps import Reader, SnapshotDep
+from app.api.deps import Reader, SnapshotDep, from_query
 from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Id, ResponseModel, Source, TenantId
@@ -43,7 +43,10 @@ class Customer(ResponseModel):
 
 @router.get("", responses=document_problems("invalid_cursor"))
 async def list_customers(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.CustomerFilter, Depends()]
+    _actor: Reader,
+    session: SnapshotDep,
+    paging: PagingDep,
+    filters: Annotated[queries.CustomerFilter, Depends(from_query(queries.CustomerFilter))],
 ) -> Page[Customer]:
     """List customers by name. `search` looks into their names and their contacts'; `linked` asks for a contact."""
     rows = await queries.list_customers(session, filters, paging.after, paging.limit + 1)

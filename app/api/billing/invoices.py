@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from app.api.billing.payments import Payment
-from app.api.deps import Reader, ServicesDep, SnapshotDep
+from app.api.deps import Reader, ServicesDep, SnapshotDep, from_query
 from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import (
@@ -81,7 +81,7 @@ async def list_invoices(
     session: SnapshotDep,
     services: ServicesDep,
     paging: PagingDep,
-    filters: Annotated[queries.InvoiceFilter, Depends()],
+    filters: Annotated[queries.InvoiceFilter, Depends(from_query(queries.InvoiceFilter))],
 ) -> Page[Invoice]:
     """List invoices, newest first. `search` looks into numbers, references and customers' names."""
     today = billing_day(services).today

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.api.deps import Reader, SnapshotDep
+from app.api.deps import Reader, SnapshotDep, from_query
 from app.api.errors import document_problems
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Currency, Day, Id, Instant, Money, Rate, ResponseModel, Source, TenantId
@@ -35,7 +35,10 @@ class Payment(ResponseModel):
 
 @router.get("", responses=document_problems("invalid_cursor"))
 async def list_payments(
-    _actor: Reader, session: SnapshotDep, paging: PagingDep, filters: Annotated[queries.PaymentFilter, Depends()]
+    _actor: Reader,
+    session: SnapshotDep,
+    paging: PagingDep,
+    filters: Annotated[queries.PaymentFilter, Depends(from_query(queries.PaymentFilter))],
 ) -> Page[Payment]:
     """List payments, newest first. `search` looks into references and customers' names."""
     rows = await queries.list_payments(session, filters, paging.after, paging.limit + 1)

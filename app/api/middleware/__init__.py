@@ -1,1 +1,4 @@
-"""The ASGI middlewares, outermost first: headers, metrics, problems, deadline, authentication, body, idempotency."""
+"""The ASGI middlewares, outermost first.
+
+Headers, metrics, problems, deadline, authentication, body, concurrency, idempotency.
+"""

@@ -4,6 +4,8 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.auth import is_protected, not_authenticated
+from app.api.deps import Services
+from app.api.errors import Problem
 
 
 class AuthenticationMiddleware:
@@ -18,7 +20,13 @@ class AuthenticationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and is_protected(scope["path"]):
-            actor = await scope["app"].state.services.verifier.verify(_read_bearer_token(scope))
+            services: Services = scope["app"].state.services
+            try:
+                actor = await services.verifier.verify(_read_bearer_token(scope))
+            except Problem:
+                # Many requests without a token must not slow down those that have one.
+                await services.concurrency_limits.take_turn_to_refuse()
+                raise
             scope["state"]["actor"] = actor
             structlog.contextvars.bind_contextvars(actor=actor.subject)
         await self.app(scope, receive, send)

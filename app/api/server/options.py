@@ -9,6 +9,10 @@ from app.api.server.refusals import RefusalLog
 
 # From the end of the drain on, requests under way have this long to end, in seconds.
 END_REQUESTS_SECONDS = 2
+# The parent of several worker processes kills one that does not answer it for so long, in seconds. A worker answers
+# only once it has imported everything, which on a busy machine takes longer than uvicorn's 5 seconds: each would be
+# killed before it served anything, and so would the next.
+WORKER_START_SECONDS = 60
 
 
 def server_options(max_connections: int) -> dict[str, Any]:
@@ -29,4 +33,5 @@ def server_options(max_connections: int) -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,
         "timeout_graceful_shutdown": END_REQUESTS_SECONDS,
+        "timeout_worker_healthcheck": WORKER_START_SECONDS,
     }

@@ -123,7 +123,7 @@ class StatusReader:
 
     async def read_metrics(self, session: Session) -> SyncMetrics:
         """Return the metrics of this vendor's sync."""
-        return await read_sync_metrics(session, self._vendor, self._interval)
+        return await read_sync_metrics(session, self._vendor, self._interval, self._daily_cap)
 
     async def read_usage(self, session: Session, days: int) -> tuple[Sequence[Usage], dict[str, int]]:
         """Return the usage of the last days, and the bytes of the current month by tenant."""

@@ -24,6 +24,15 @@ async def outcome(harness, **params):
     return response.headers["location"]
 
 
+async def consent_without(harness, scope, **wanted):
+    """Go through a consent that does not ask for one of its scopes; return how it ended."""
+    url, query = await begin(harness, **wanted)
+    assert scope in query["scope"][0].split()
+    page = await harness.xero.get(url.replace(scope, ""))
+    back = await harness.client.get(page.headers["location"])
+    return back.headers["location"].rpartition("=")[2]
+
+
 async def count_stored(harness):
     [row] = await harness.query(
         "SELECT (SELECT count(*) FROM grants) AS grants, (SELECT count(*) FROM tenants) AS tenants"
@@ -90,6 +99,16 @@ async def test_a_callback_without_a_started_consent_changes_nothing(harness, par
     assert await count_stored(harness) == (0, 0)
 
 
+@pytest.mark.parametrize("scheme", ["https", "http"])
+async def test_the_cookie_of_a_consent_is_for_the_callback_alone_and_for_no_script(dsn, scheme):
+    async with open_harness(dsn, public_url=f"{scheme}://localhost:8000") as harness:
+        started = await harness.call("POST", f"{INTEGRATION}/connect", json={})
+    [cookie] = started.headers.get_list("set-cookie")
+    _, *attributes = cookie.lower().split("; ")
+    expected = {"httponly", "samesite=lax", f"path={CALLBACK}", "max-age=600"}
+    assert set(attributes) == expected | ({"secure"} if scheme == "https" else set())
+
+
 async def test_a_callback_in_another_browser_is_refused_and_does_not_consume_the_state(harness):
     url, query = await begin(harness)
     address = (await harness.xero.get(url)).headers["location"]
@@ -139,6 +158,48 @@ async def test_a_code_that_cannot_be_exchanged_stores_nothing(harness):
 async def test_a_wrong_client_secret_ends_as_a_failed_exchange(dsn):
     async with open_harness(dsn, xero_client_secret="not the secret") as harness:
         assert (await harness.give_consent()).endswith("?xero=exchange_failed")
+
+
+@pytest.mark.parametrize(
+    ("scope_set", "scope", "unread"),
+    [
+        ("broad", "accounting.transactions.read", {"invoices", "credit_memos", "payments"}),
+        ("granular", "accounting.payments.read", {"payments"}),
+    ],
+)
+async def test_a_missing_scope_is_named_until_it_is_granted_and_the_rest_is_synced(harness, scope_set, scope, unread):
+    assert await consent_without(harness, scope, scope_set=scope_set) == "missing_scope"
+
+    card = await harness.integration_status()
+    assert (card["state"], card["missing_scopes"]) == ("needs_permission", [scope])
+    [banner] = [banner for banner in card["banners"] if banner["code"] == "needs_permission"]
+    assert scope in banner["body"]
+    assert banner["action"]["href"] == f"{INTEGRATION}/connect"
+    [tenant_id, *_] = [tenant["tenant_id"] for tenant in (await harness.read(f"{INTEGRATION}/tenants"))["items"]]
+    await harness.select_tenants(tenant_id)
+    run = await harness.sync()
+    assert run["status"] == "partial"
+    assert {each["resource"] for each in run["resources"] if each["status"] != "succeeded"} == unread
+
+    assert (await harness.give_consent(scope_set=scope_set)).endswith("?xero=connected")
+    card = await harness.integration_status()
+    assert (card["state"], card["missing_scopes"]) == ("connected", [])
+    assert (await harness.sync())["status"] == "succeeded"
+
+
+async def test_a_consent_without_offline_access_stores_nothing_and_ends_no_connection(harness):
+    assert await consent_without(harness, "offline_access") == "missing_offline_access"
+    assert await count_stored(harness) == (0, 0)
+    assert (await harness.integration_status())["state"] == "not_connected"
+
+    [tenant_id] = await harness.connect_and_sync()
+    grants = await harness.query("SELECT * FROM grants")
+    # Xero adds what a user grants to what the user granted before, so this has to be another user.
+    other = {"id": "11111111-2222-4333-8444-555555555555", "name": "Other", "tenants": [tenant_id]}
+    await harness.control("PUT", "/user", other)
+    assert await consent_without(harness, "offline_access") == "missing_offline_access"
+    assert await harness.query("SELECT * FROM grants") == grants
+    assert (await harness.sync())["status"] == "succeeded"
 
 
 async def test_tenants_without_billing_data_are_not_listed(dsn):
