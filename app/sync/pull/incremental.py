@@ -24,6 +24,7 @@ from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase, HeldLease
 from app.sync.pull import quarantine
 from app.sync.pull.cursor import MAX_SHORT_PULLS, CursorState, begin, restart_pages
+from app.sync.pull.order import FOLLOWING, StoreOrder
 from app.sync.pull.pages import PageStep, read_pages
 from app.sync.tables import Cursor
 
@@ -64,12 +65,14 @@ class IncrementalPull:
         db: the tenant's database, under its lease.
         client: reads the vendor's pages.
         job: what to read.
+        order: how far the invoices are stored that are pulled beside it.
     """
 
-    def __init__(self, db: FencedDatabase, client: TenantClient, job: PullJob) -> None:
+    def __init__(self, db: FencedDatabase, client: TenantClient, job: PullJob, order: StoreOrder) -> None:
         self._db = db
         self._client = client
         self._job = job
+        self._order = order
         self._vendor, self._tenant_id = db.lease.vendor, db.lease.tenant_id
 
     async def run(self) -> int:
@@ -89,12 +92,24 @@ class IncrementalPull:
             state = restart_pages(state)
         request = PageRequest(self._job.resource, page_size=page_size, is_filtered=row.is_filtered)
         priority = Priority.INTERACTIVE if self._job.is_waited_for and row.completed_at else Priority.SYNC
+        if self._job.resource is Resource.INVOICES and row.completed_at:
+            # Only a first pull is long enough to be waited for.
+            await self._order.finish()
         async with aclosing(read_pages(self._client, state, request, self._job.overlap, priority)) as steps:
             async for step in steps:
-                async with self._db.write_transaction() as session:
-                    await self._store_page(session, step)
+                await self._store_in_order(step)
                 state = step.next_state
         return state.missing_rows
+
+    async def _store_in_order(self, step: PageStep) -> None:
+        """Store a page once the invoices that it refers to are stored."""
+        reached = step.next_state.high_water
+        if self._job.resource in FOLLOWING:
+            await self._order.wait_for(reached)
+        async with self._db.write_transaction() as session:
+            await self._store_page(session, step)
+        if self._job.resource is Resource.INVOICES:
+            await self._order.advance(reached)
 
     async def _store_page(self, session: Session, step: PageStep) -> None:
         """Write a page, its cursor and its counts; the progress event comes last, because it takes a lock."""
