@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeAlias, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, tuple_
+from sqlalchemy import ColumnClause, ColumnElement, Row, Select, and_, func, or_, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 from typing_extensions import override
 
@@ -34,8 +34,8 @@ class KeysetOrder(ABC):
         key: a unique column, which orders rows of equal values.
     """
 
-    column: InstrumentedAttribute[Any]
-    key: InstrumentedAttribute[Any]
+    column: InstrumentedAttribute[Any] | ColumnClause[Any]
+    key: InstrumentedAttribute[Any] | ColumnClause[Any]
 
     @abstractmethod
     def position(self, row: Any) -> PagePosition:  # noqa: ANN401 - a row or an object of any list

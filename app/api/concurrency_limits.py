@@ -37,6 +37,7 @@ class ConcurrencyLimit:
         self._stalled_seconds = stalled_seconds
         self._longest_seconds = longest_seconds
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._beginning = asyncio.Lock()
         self._answered_at = float("-inf")
 
     async def enter(self, watch_client: Callable[[], Awaitable[NoReturn]]) -> float:
@@ -58,9 +59,10 @@ class ConcurrencyLimit:
         else:
             await self._wait(entered_at, watch_client)
         try:
-            # Many a request never waits for anything once it is let in. Without this step such requests would be
-            # processed one after the other before the event loop turns to another kind.
-            await asyncio.sleep(0)
+            # Many a request never waits for anything once it is let in. So one of a kind begins in each step of the
+            # event loop; otherwise all of them would be processed before the loop turns to another kind.
+            async with self._beginning:
+                await asyncio.sleep(0)
         except asyncio.CancelledError:
             self.leave(is_answered=False)
             raise
@@ -121,13 +123,14 @@ class ConcurrencyLimits:
     Attributes:
         reads: requests with a valid token that change nothing.
         writes: requests with a valid token that may; some wait for a vendor, which must not keep reads waiting.
-        deliveries: webhook deliveries. Their vendor waits a few seconds for the answer.
+        deliveries: webhook deliveries, of which many are stored in one transaction. Their vendor waits a few seconds
+            for the answer.
         other: the console's files, the documentation, metrics, and consents that come back.
     """
 
     reads: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(10, 3, 20))
     writes: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(6, 3, 20))
-    deliveries: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(2, 1.5, 3))
+    deliveries: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(64, 1.5, 3))
     other: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(10, 3, 20))
     _refusing: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.billing import alerts, timeline
+from app.billing import alerts
 from app.billing.matching import review
 from app.billing.mirror.base_currency import refresh_base_currencies
 from app.billing.sources import SourceDetails
@@ -13,9 +13,8 @@ from app.db import Session
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """What a refresh changed: timeline events written, links whose review state changed, and alerts."""
+    """What a refresh changed: links whose review state changed, and alerts."""
 
-    events: int
     changed_review_states: int
     alerts: alerts.AlertCounts
 
@@ -23,7 +22,7 @@ class RefreshResult:
 async def refresh_derived(
     session: Session, now: datetime, policy: alerts.AlertPolicy, sources: Collection[SourceDetails] = ()
 ) -> RefreshResult:
-    """Refresh the timeline of other services' rows, the base currencies, the match review queue, and the alerts.
+    """Refresh the base currencies, the match review queue, and the alerts.
 
     Args:
         session: a transaction of its own; writers of billing rows wait for its last part.
@@ -31,7 +30,6 @@ async def refresh_derived(
         policy: when an alert is due.
         sources: the organisations that are known, synced or not.
     """
-    events = await timeline.record_events_of_other_services(session)
     await refresh_base_currencies(session)
     changed_review_states = await review.refresh_review_states(session)
-    return RefreshResult(events, changed_review_states, await alerts.open_and_resolve(session, now, policy, sources))
+    return RefreshResult(changed_review_states, await alerts.open_and_resolve(session, now, policy, sources))

@@ -38,7 +38,7 @@ from app.billing.matching.automatic import WILDCARD, match_contacts, move_links_
 from app.billing.matching.name_key import name_key
 from app.billing.records import UpsertOutcome
 from app.billing.recordset import column_types, core_table, encode_rows, json_recordset
-from app.billing.tables import PSA_SOURCE, Customer, Service, TimelineEvent, TimelineEventKind
+from app.billing.tables import PSA_SOURCE, Customer, ExternalTimelineEvent, Service, TimelineEventKind
 from app.db import Session, Table
 from app.paging import AnySelect
 
@@ -228,7 +228,7 @@ def _services_upsert_statement() -> AnySelect:
 
 @cache
 def _events_upsert_statement() -> AnySelect:
-    columns = column_types(TimelineEvent, [field.name for field in fields(PsaEvent)])
+    columns = column_types(ExternalTimelineEvent, [field.name for field in fields(PsaEvent)])
     page = json_recordset("page", {**columns, "external_id": Text(), "customer_external_id": Text()})
     values = {
         "source": literal(PSA_SOURCE, Text()),
@@ -237,8 +237,8 @@ def _events_upsert_statement() -> AnySelect:
         **{name: page.c[name] for name in columns},
     }
     key = ("dedupe_key",)
-    compared = _compare_cte(_with_customer(page), TimelineEvent, values, key)
-    return _upsert_statement(compared, TimelineEvent, values, key)
+    compared = _compare_cte(_with_customer(page), ExternalTimelineEvent, values, key)
+    return _upsert_statement(compared, ExternalTimelineEvent, values, key)
 
 
 def _with_customer(page: TableValuedAlias) -> FromClause:

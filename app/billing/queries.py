@@ -21,8 +21,6 @@ from app.billing.tables import (
     Invoice,
     LinkState,
     Payment,
-    TimelineEvent,
-    TimelineEventKind,
 )
 from app.db import Session, Table
 from app.paging import AnyRow, AnySelect, ByName, NewestFirst, PagePosition, between, contains
@@ -34,7 +32,6 @@ MATCH_ORDER = ByName(CustomerLink.name, CustomerLink.id)
 INVOICE_ORDER = NewestFirst(Invoice.issued_on, Invoice.id)
 PAYMENT_ORDER = NewestFirst(Payment.paid_on, Payment.id)
 CREDIT_MEMO_ORDER = NewestFirst(CreditMemo.issued_on, CreditMemo.id)
-TIMELINE_ORDER = NewestFirst(TimelineEvent.at, TimelineEvent.id)
 # By `first_seen_at`, which never changes: `last_seen_at` moves with every evaluation, also between two pages.
 ALERT_ORDER = NewestFirst(Alert.first_seen_at, Alert.id)
 
@@ -210,16 +207,6 @@ async def list_allocations(session: Session, credit_memo_ids: Sequence[UUID]) ->
     statement = _columns_statement(CreditAllocation).where(CreditAllocation.credit_memo_id.in_(credit_memo_ids))
     rows = await _read(session, statement.order_by(CreditAllocation.applied_on, CreditAllocation.id))
     return _group_by("credit_memo_id", credit_memo_ids, rows)
-
-
-async def list_timeline(
-    session: Session, customer_id: UUID, kind: TimelineEventKind | None, after: PagePosition | None, limit: int
-) -> Sequence[AnyRow]:
-    """Return the customer's timeline events after a position, newest first."""
-    statement = _columns_statement(TimelineEvent).where(TimelineEvent.customer_id == customer_id)
-    if kind:
-        statement = statement.where(TimelineEvent.kind == kind)
-    return await _read(session, TIMELINE_ORDER.page_after(statement, after, limit))
 
 
 async def list_alerts(

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeVar
 
-from app.billing import timeline
 from app.billing.locks import lock_tenant
 from app.billing.mirror.allocations import (
     move_payments,
@@ -26,7 +25,7 @@ AllocatedRecord = TypeVar("AllocatedRecord", InvoiceRecord, CreditMemoRecord)
 async def upsert(
     session: Session, source: str, tenant_id: str, batch: Batch, read_at: datetime
 ) -> dict[Resource, Counts]:
-    """Write the records of one response, and what follows from them: customers, matches, allocations, timeline events.
+    """Write the records of one response, and what follows from them: customers, matches, and allocations.
 
     A record replaces the stored row when its `vendor_updated_at` is later, or equal and read no earlier, and when a
     value differs. A time stamp later than `read_at` is stored as `read_at`. An unchanged row is not written. Rows of
@@ -49,15 +48,10 @@ async def upsert(
     invoices = await write_invoices(session, context, batch.invoices)
     memos = await write_credit_memos(session, context, batch.credit_memos)
     payments = await write_payments(session, context, batch.payments)
-    resolved = await resolve_invoice_references(session, invoices.written_ids)
+    await resolve_invoice_references(session, invoices.written_ids)
     # A new invoice has no payments but those just resolved.
-    moved = await move_payments(session, invoices.written_ids) if invoices.counts.updated else ()
-    await timeline.record_events(
-        session,
-        invoice_ids=invoices.written_ids,
-        credit_memo_ids=memos.written_ids,
-        payment_ids=[*payments.written_ids, *resolved, *moved],
-    )
+    if invoices.counts.updated:
+        await move_payments(session, invoices.written_ids)
     created, updated = (
         _documents_with_outcome(outcome, batch, invoices, memos)
         for outcome in (UpsertOutcome.CREATED, UpsertOutcome.UPDATED)

@@ -154,7 +154,10 @@ class CustomerLink(Table):
 
 
 class Invoice(Table):
-    """A receivable of any vendor. `contact_external_id` names the contact whose link determines `customer_id`."""
+    """A receivable of any vendor. `contact_external_id` names the contact whose link determines `customer_id`.
+
+    `voided_at` is when the invoice was first seen voided; null where another service wrote it, or when it is not void.
+    """
 
     __tablename__ = "billing_invoices"
 
@@ -180,6 +183,7 @@ class Invoice(Table):
     due_on: Mapped[date | None] = mapped_column(Date)
     paid_on: Mapped[date | None] = mapped_column(Date)
     vendor_url: Mapped[str | None] = mapped_column(Text)
+    voided_at: Mapped[datetime | None] = mapped_column(Instant)
     vendor_updated_at: Mapped[datetime | None] = mapped_column(Instant)
     vendor_read_at: Mapped[datetime | None] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
@@ -209,7 +213,10 @@ class Invoice(Table):
 
 
 class Payment(Table):
-    """A payment of one invoice. `invoice_id` is null until that invoice is stored."""
+    """A payment of one invoice. `invoice_id` is null until that invoice is stored.
+
+    `deleted_at` is when the payment was first seen deleted; null where another service wrote it, or when it is not.
+    """
 
     __tablename__ = "billing_payments"
 
@@ -227,6 +234,7 @@ class Payment(Table):
     paid_on: Mapped[date | None] = mapped_column(Date)
     reference: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text, server_default=PaymentStatus.ACTIVE)
+    deleted_at: Mapped[datetime | None] = mapped_column(Instant)
     vendor_updated_at: Mapped[datetime | None] = mapped_column(Instant)
     vendor_read_at: Mapped[datetime | None] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
@@ -371,10 +379,14 @@ class Alert(Table):
     )
 
 
-class TimelineEvent(Table):
-    """An event in a customer's history. `dedupe_key` identifies it, so that writing it again changes nothing."""
+class ExternalTimelineEvent(Table):
+    """An event of the PSA or of another service, which no document or payment tells.
 
-    __tablename__ = "timeline_events"
+    `dedupe_key` identifies it, so that writing it again changes nothing. The view `timeline_events` shows these events
+    beside those of documents and payments; see `app.billing.timeline`.
+    """
+
+    __tablename__ = "external_timeline_events"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
     source: Mapped[str] = mapped_column(Text)
@@ -391,7 +403,7 @@ class TimelineEvent(Table):
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
 
     __table_args__ = (
-        Index("ix_timeline_events_customer_id_at", "customer_id", text("at DESC"), "id"),
+        Index("ix_external_timeline_events_customer_id_at", "customer_id", text("at DESC"), "id"),
         Index(None, "subject_id"),
     )
 

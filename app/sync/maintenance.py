@@ -68,7 +68,7 @@ class Maintenance:
         await disconnect.revoke_pending(self._db, self._sealer, self._connector, self._config)
 
     async def refresh_derived(self) -> None:
-        """Bring alerts, the match review and other vendors' timeline events up to date with the tables."""
+        """Bring alerts and the match review up to date with the tables."""
         async with self._db.transaction() as session:
             sources = await tenants.read_source_details(session)
             await refresh_derived(session, self._clock.now(), self._alerts, sources)

@@ -30,6 +30,7 @@ from app.sync.client.tenant_grants import TenantGrants
 from app.sync.leases import FencedDatabase, HeldLease, LeaseKeeper, LeaseLost
 from app.sync.pull import quarantine
 from app.sync.pull.incremental import IncrementalPull, PullJob, TenantDeselected, count_missing_rows
+from app.sync.pull.order import StoreOrder
 from app.sync.pull.reconcile import Reconciler
 from app.sync.runs import PULL_TRIGGERS, FinishedRun, WorkItem
 from app.sync.tables import ResourceStatus, RunTrigger
@@ -186,7 +187,8 @@ class TenantRunner:
         if work[0].trigger in PULL_TRIGGERS:
             async with self._db.transaction() as session:
                 await tenants.record_attempt(session, self._vendor, self._tenant_id)
-        pulls = [asyncio.create_task(self._pull(client, item)) for item in work]
+        order = StoreOrder(has_invoices=any(item.resource is Resource.INVOICES for item in work))
+        pulls = [asyncio.create_task(self._pull(client, item, order)) for item in work]
         try:
             outcomes = await asyncio.gather(*pulls)
         finally:
@@ -194,13 +196,13 @@ class TenantRunner:
             await cancel_and_wait(pulls)
         await self._finish_run(outcomes)
 
-    async def _pull(self, client: TenantClient, item: WorkItem) -> PullOutcome:
+    async def _pull(self, client: TenantClient, item: WorkItem, order: StoreOrder) -> PullOutcome:
         is_waited_for = item.trigger == RunTrigger.MANUAL
         job = PullJob(item.run_id, item.resource, self._dependencies.page_size, is_waited_for=is_waited_for)
         error: Exception | None = None
         missing_rows = 0
         try:
-            missing_rows = await self._operation_of(client, item, job).run()
+            missing_rows = await self._operation_of(client, item, job, order).run()
         except (LeaseLost, DatabaseUnavailable):
             raise
         except (Paused, TenantDeselected, ConnectorError) as expected:
@@ -209,12 +211,17 @@ class TenantRunner:
             # A defect ends this resource's pull and is shown. Raised, the same call would be made again at once.
             log.exception("pull_failed", tenant_id=self._tenant_id, resource=item.resource.value)
             error = defect
+        finally:
+            if item.resource is Resource.INVOICES:
+                await order.finish()
         return PullOutcome(item.run_id, item.resource, error, missing_rows)
 
-    def _operation_of(self, client: TenantClient, item: WorkItem, job: PullJob) -> IncrementalPull | Reconciler:
+    def _operation_of(
+        self, client: TenantClient, item: WorkItem, job: PullJob, order: StoreOrder
+    ) -> IncrementalPull | Reconciler:
         if item.is_reconciliation:
             return Reconciler(self._db, client, job, self._dependencies.connector.ids_per_read(item.resource))
-        return IncrementalPull(self._db, client, job)
+        return IncrementalPull(self._db, client, job, order)
 
     async def _finish_run(self, outcomes: Sequence[PullOutcome]) -> None:
         """Close this tenant's resources of a run and set its health; then close the run if nothing of it is left.

@@ -40,6 +40,9 @@ UNION ALL
 SELECT format('trigger %s', pg_get_triggerdef(pg_trigger.oid)), relname, 30000
   FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL
+SELECT format(E'view %s\n%s', relname, pg_get_viewdef(oid)), relname, 50000
+  FROM pg_class WHERE relkind = 'v' AND relnamespace = 'public'::regnamespace
+UNION ALL
 SELECT format(E'function %s(%s) returns %s %s %s\n%s', proname, pg_get_function_arguments(pg_proc.oid),
               pg_get_function_result(pg_proc.oid), lanname, provolatile, prosrc), '~', 40000
   FROM pg_proc JOIN pg_language ON pg_language.oid = prolang WHERE pronamespace = 'public'::regnamespace
@@ -270,3 +273,41 @@ async def test_taking_back_the_tenth_migration_gives_dismissed_events_back_as_gi
         found = await connection.exec_driver_sql("SELECT status FROM xero_webhook_events")
         assert found.scalar_one() == "dead"
     await db.close()
+
+
+OLD_EVENTS = """
+INSERT INTO customers (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'Acme');
+INSERT INTO billing_invoices (id, source, source_tenant_id, external_id, customer_id, number, status, currency, total,
+  paid, credited, balance, issued_on, vendor_updated_at)
+SELECT '00000000-0000-0000-0000-000000000002', 'xero', 't1', 'i1', id, '7', 'void', 'NZD', 5, 0, 0, 0, '2026-10-01',
+  '2026-10-09' FROM customers;
+INSERT INTO timeline_events (source, customer_id, at, kind, title, amount, currency, subject_id, dedupe_key)
+SELECT 'xero', customer_id, at::timestamptz, kind, title, total, currency, id, 'xero:t1:invoice:i1:' || kind
+FROM billing_invoices, (VALUES ('2026-10-01 00:00Z', 'invoice_issued', 'Invoice 7 issued'),
+  ('2026-10-05 08:00Z', 'invoice_voided', 'Invoice 7 voided')) AS event (at, kind, title);
+INSERT INTO timeline_events (source, customer_id, at, kind, title, dedupe_key)
+SELECT 'psa', id, '2026-10-03', 'ticket', 'Printer', 'psa:t-1' FROM customers;
+"""
+
+
+async def test_the_timeline_shows_the_same_events_once_it_is_read_from_the_documents(empty_dsn):
+    config, found = alembic_config(empty_dsn), []
+
+    async def read_events():
+        connection = await asyncpg.connect(for_asyncpg(empty_dsn))
+        columns = "source, customer_id, at, kind, title, subject_id, dedupe_key, amount, currency"
+        found.append(await connection.fetch(f"SELECT {columns} FROM timeline_events ORDER BY dedupe_key"))  # noqa: S608
+        await connection.close()
+
+    in_thread(lambda: command.upgrade(config, "0009"))
+    connection = await asyncpg.connect(for_asyncpg(empty_dsn))
+    await connection.execute(OLD_EVENTS)
+    await connection.close()
+    await read_events()
+    in_thread(lambda: command.upgrade(config, "0011"))
+    await read_events()
+    in_thread(lambda: command.downgrade(config, "-1"))
+    await read_events()
+    assert len(found[0]) == 3
+    assert found[1] == found[0]
+    assert found[2] == found[0]

@@ -64,7 +64,7 @@ async def test_twenty_thousand_rows_survive_kills_at_random_moments(dsn, tmp_pat
 
 
 async def assert_few_calls(cluster, kills):
-    """Each kill costs the page in flight of each of the four resources, and one last page, at most."""
+    """Each kill costs, of each of the four resources, the page being stored and the one being read, at most."""
     assert len(await cluster.xero_calls()) <= PAGES + 8 * kills
 
 

@@ -12,7 +12,7 @@ MIRROR_TABLES = (
     "billing_payments",
     "billing_credit_memos",
     "billing_credit_allocations",
-    "timeline_events",
+    "external_timeline_events",
     "billing_alerts",
     "billing_organisations",
     "quarantined_rows",

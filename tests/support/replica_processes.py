@@ -33,7 +33,7 @@ TERMINATE_TIMEOUT_SECONDS = 60
 COMMAND = Path(sys.executable).with_name("vectis-xero")
 SYNCED_TABLES = (
     "sync_cursors, sync_runs, customers, billing_invoices, billing_payments, billing_credit_memos,"
-    " billing_credit_allocations, customer_links, timeline_events, billing_alerts"
+    " billing_credit_allocations, customer_links, external_timeline_events, billing_alerts"
 )
 OPEN_TRANSACTIONS = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"

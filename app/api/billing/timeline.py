@@ -10,7 +10,7 @@ from app.api.deps import Reader, SnapshotDep
 from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, Source, WebLink
-from app.billing import queries
+from app.billing import queries, timeline
 from app.billing.tables import TimelineEventKind
 
 router = APIRouter(prefix="/api/customers", tags=["customers"])
@@ -37,5 +37,5 @@ async def list_timeline(
     """List a customer's events, newest first."""
     if await queries.find_customer(session, customer_id) is None:
         raise not_found("customer")
-    rows = await queries.list_timeline(session, customer_id, kind, paging.after, paging.limit + 1)
-    return paging.page(rows, queries.TIMELINE_ORDER.position, TimelineEvent.model_validate)
+    rows = await timeline.list_events(session, customer_id, kind, paging.after, paging.limit + 1)
+    return paging.page(rows, timeline.TIMELINE_ORDER.position, TimelineEvent.model_validate)

@@ -1,6 +1,6 @@
 """Moving a link to another customer, together with everything that belongs to the link.
 
-What belongs to a link: the documents of its contact, their timeline events and their alerts. Documents of another
+What belongs to a link: the documents of its contact, with their timeline events, and their alerts. Documents of another
 service that name no contact belong to the link when it is the only one of its tenant at its customer.
 """
 
@@ -36,12 +36,12 @@ from app.billing.tables import (
     CreditMemo,
     Customer,
     CustomerLink,
+    ExternalTimelineEvent,
     Invoice,
     LinkState,
     MatchedBy,
     Payment,
     Service,
-    TimelineEvent,
 )
 from app.db import Session
 from app.paging import AnySelect
@@ -50,7 +50,7 @@ INVOICES, PAYMENTS, CREDIT_MEMOS = DOCUMENTS = tuple(map(core_table, (Invoice, P
 LINKS = core_table(CustomerLink)
 CUSTOMERS = core_table(Customer)
 # Everything of a customer but its links: the other tables that have a `customer_id`.
-ROWS_OF_CUSTOMERS = (*DOCUMENTS, *map(core_table, (Service, Alert, TimelineEvent)))
+ROWS_OF_CUSTOMERS = (*DOCUMENTS, *map(core_table, (Service, Alert, ExternalTimelineEvent)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _move_links_statement() -> Update:
 
 @cache
 def _move_documents_statement() -> Update:
-    """Return one statement that moves the documents, and by their ids their timeline events and alerts."""
+    """Return one statement that moves the documents, and by their ids their alerts and the events that name them."""
     moved_links = _moved_links_cte()
     by_contact = {table: _move_by_contact_cte(table, moved_links) for table in DOCUMENTS}
     without_contact = [_move_without_contact_cte(table, moved_links) for table in DOCUMENTS]
@@ -143,7 +143,7 @@ def _move_documents_statement() -> Update:
     documents = union_all(*(select(moved.c.id, moved.c.customer_id) for moved in moves)).cte("documents")
     alerts, events = (
         update(table).where(table.c.subject_id == documents.c.id).values(customer_id=documents.c.customer_id)
-        for table in (core_table(Alert), core_table(TimelineEvent))
+        for table in (core_table(Alert), core_table(ExternalTimelineEvent))
     )
     return events.add_cte(alerts.cte("alerts"))
 

@@ -23,7 +23,7 @@ TABLES: Mapping[Resource, DocumentTable | type[CustomerLink]] = {
 DELETED_VALUES: Mapping[Resource, Mapping[str, object]] = {
     Resource.INVOICES: {"status": DocumentStatus.DELETED, "balance": 0},
     Resource.CREDIT_MEMOS: {"status": DocumentStatus.DELETED, "remaining": 0},
-    Resource.PAYMENTS: {"status": PaymentStatus.DELETED},
+    Resource.PAYMENTS: {"status": PaymentStatus.DELETED, "deleted_at": func.wall_clock()},
 }
 
 

@@ -69,28 +69,19 @@ async def replace_applied_credits(
     return await _replace(session, context, _applied_credits_statement(), "invoice_external_id", listed)
 
 
-async def resolve_invoice_references(session: Session, invoice_ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Set `invoice_id` on payments and allocations that were stored before these invoices.
-
-    Returns:
-        The ids of the payments that were changed.
-    """
-    if not invoice_ids:
-        return ()
-    payments = (await session.scalars(_resolve_payments_statement(), {"ids": list(invoice_ids)})).all()
-    await session.execute(_resolve_allocations_statement(), {"ids": list(invoice_ids)})
-    return payments
+async def resolve_invoice_references(session: Session, invoice_ids: Sequence[UUID]) -> None:
+    """Set `invoice_id` on payments and allocations that were stored before these invoices."""
+    if invoice_ids:
+        await session.execute(_resolve_payments_statement(), {"ids": list(invoice_ids)})
+        await session.execute(_resolve_allocations_statement(), {"ids": list(invoice_ids)})
 
 
-async def move_payments(session: Session, invoice_ids: Sequence[UUID]) -> Sequence[UUID]:
+async def move_payments(session: Session, invoice_ids: Sequence[UUID]) -> None:
     """Move the payments of these invoices to the contact and customer that their invoice has by now.
 
     An allocation names neither: it follows by its invoice.
-
-    Returns:
-        The ids of the payments that were changed.
     """
-    return (await session.scalars(_move_payments_statement(), {"ids": list(invoice_ids)})).all()
+    await session.execute(_move_payments_statement(), {"ids": list(invoice_ids)})
 
 
 async def _replace(

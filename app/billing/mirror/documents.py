@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
+    cast,
     func,
     select,
     true,
@@ -30,6 +31,7 @@ from app.billing.records import (
     DocumentStatus,
     InvoiceRecord,
     PaymentRecord,
+    PaymentStatus,
     UpsertOutcome,
 )
 from app.billing.recordset import ColumnTypes, column_types, core_table, encode_rows, json_recordset
@@ -39,6 +41,11 @@ from app.paging import AnySelect
 
 DocumentRecord = InvoiceRecord | CreditMemoRecord | PaymentRecord
 
+# The status whose first sight the vendor has no field for, and the column that keeps when it was.
+ENDS: Mapping[DocumentTable, tuple[str, str]] = {
+    Invoice: (DocumentStatus.VOID, "voided_at"),
+    Payment: (PaymentStatus.DELETED, "deleted_at"),
+}
 DOCUMENT_KEY = ("external_id",)
 PAYMENT_KEY = ("external_id", "invoice_external_id")
 
@@ -153,7 +160,7 @@ def _upsert_statement(model: DocumentTable, vendor_columns: ColumnTypes, key: tu
     """
     compared = _compare_cte(model, vendor_columns, key)
     invoice_reference = ["invoice_id"] if model is Payment else []
-    copied = ["contact_external_id", "customer_id", *vendor_columns, *invoice_reference]
+    copied = ["contact_external_id", "customer_id", *vendor_columns, *invoice_reference, *_end_columns(model)]
     written = _write_cte(model, compared, key, copied)
     ids = select(func.array_agg(written.c.id)).scalar_subquery()
     external_ids = func.array_agg(compared.c.external_id)
@@ -185,6 +192,7 @@ def _compare_cte(model: DocumentTable, vendor_columns: ColumnTypes, key: tuple[s
     page = json_recordset("page", {**dict.fromkeys(key, Text()), **vendor_columns, "contact": JSON()})
     stored = lateral_lookup(model, {name: page.c[name] for name in key})
     joined, references = _resolve_references(model, page, stored)
+    references |= _end_values(model, page, stored)
     compared_values = {**dict(page.c.items()), "vendor_updated_at": stamp_to_compare(page, stored)}
     incoming_values = (*(compared_values[name] for name in vendor_columns), *references.values())
     stored_values = (*(stored.c[name] for name in vendor_columns), *(stored.c[name] for name in references))
@@ -203,6 +211,20 @@ def _compare_cte(model: DocumentTable, vendor_columns: ColumnTypes, key: tuple[s
         *(value.label(name) for name, value in references.items()),
     )
     return select(*columns, outcome.label("outcome")).select_from(joined).cte("compared")
+
+
+def _end_columns(model: DocumentTable) -> Sequence[str]:
+    return [ENDS[model][1]] if model in ENDS else []
+
+
+def _end_values(model: DocumentTable, page: TableValuedAlias, stored: FromClause) -> dict[str, ColumnElement[Any]]:
+    """Return when the row was first seen voided or deleted, by column: what is stored of it, else its last change."""
+    if model not in ENDS:
+        return {}
+    status, name = ENDS[model]
+    read_at = cast(bindparam("answered_at"), Instant)
+    first_seen = func.coalesce(stored.c[name], page.c.vendor_updated_at, read_at)
+    return {name: case((page.c.status == status, first_seen))}
 
 
 def _resolve_references(

@@ -3,7 +3,8 @@
 Each page and its cursor are one transaction, so that a pull killed anywhere continues after its last whole page.
 """
 
-from dataclasses import dataclass, fields, replace
+from contextlib import aclosing
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from uuid import UUID
 
@@ -18,11 +19,13 @@ from app.db import Session
 from app.sync import progress, runs
 from app.sync.client.page_size import read_page_size, record_page_limit
 from app.sync.client.rate_limiter import Priority
-from app.sync.client.tenant_client import Fetched, TenantClient
+from app.sync.client.tenant_client import TenantClient
 from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase, HeldLease
 from app.sync.pull import quarantine
-from app.sync.pull.cursor import MAX_SHORT_PULLS, CursorState, advance, begin, follow_request, restart_pages
+from app.sync.pull.cursor import MAX_SHORT_PULLS, CursorState, begin, restart_pages
+from app.sync.pull.order import FOLLOWING, StoreOrder
+from app.sync.pull.pages import PageStep, read_pages
 from app.sync.tables import Cursor
 
 OVERLAP = timedelta(minutes=5)
@@ -62,12 +65,14 @@ class IncrementalPull:
         db: the tenant's database, under its lease.
         client: reads the vendor's pages.
         job: what to read.
+        order: how far the invoices are stored that are pulled beside it.
     """
 
-    def __init__(self, db: FencedDatabase, client: TenantClient, job: PullJob) -> None:
+    def __init__(self, db: FencedDatabase, client: TenantClient, job: PullJob, order: StoreOrder) -> None:
         self._db = db
         self._client = client
         self._job = job
+        self._order = order
         self._vendor, self._tenant_id = db.lease.vendor, db.lease.tenant_id
 
     async def run(self) -> int:
@@ -87,29 +92,36 @@ class IncrementalPull:
             state = restart_pages(state)
         request = PageRequest(self._job.resource, page_size=page_size, is_filtered=row.is_filtered)
         priority = Priority.INTERACTIVE if self._job.is_waited_for and row.completed_at else Priority.SYNC
-        while state.is_active:
-            request = replace(request, changed_since=state.since, page=state.page)
-            fetched = await self._client.fetch(request, priority)
-            state = follow_request(state, request, fetched.request)
-            next_state = advance(state, fetched.page, self._job.overlap)
-            request = fetched.request
-            async with self._db.write_transaction() as session:
-                await self._store_page(session, state, next_state, fetched)
-            state = next_state
+        if self._job.resource is Resource.INVOICES and row.completed_at:
+            # Only a first pull is long enough to be waited for.
+            await self._order.finish()
+        async with aclosing(read_pages(self._client, state, request, self._job.overlap, priority)) as steps:
+            async for step in steps:
+                await self._store_in_order(step)
+                state = step.next_state
         return state.missing_rows
 
-    async def _store_page(
-        self, session: Session, state: CursorState, next_state: CursorState, fetched: Fetched
-    ) -> None:
+    async def _store_in_order(self, step: PageStep) -> None:
+        """Store a page once the invoices that it refers to are stored."""
+        reached = step.next_state.high_water
+        if self._job.resource in FOLLOWING:
+            await self._order.wait_for(reached)
+        async with self._db.write_transaction() as session:
+            await self._store_page(session, step)
+        if self._job.resource is Resource.INVOICES:
+            await self._order.advance(reached)
+
+    async def _store_page(self, session: Session, step: PageStep) -> None:
         """Write a page, its cursor and its counts; the progress event comes last, because it takes a lock."""
         job, vendor, tenant_id = self._job, self._vendor, self._tenant_id
+        fetched = step.fetched
         if not await tenants.is_synced(session, vendor, tenant_id):
             raise TenantDeselected
         page = await quarantine.reject_incomplete(session, self._db.lease, fetched.page)
         counts = await upsert(session, vendor, tenant_id, page.batch, page.read_at)
         await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
         await record_traffic(session, vendor, tenant_id, page.traffic)
-        rows_read = await self._save_cursor(session, state, next_state, fetched)
+        rows_read = await self._save_cursor(session, step)
         if fetched.is_limited:
             await record_page_limit(session, self._db.lease, job.resource, fetched.request.page_size)
         # The contacts that a document brings along are not rows of this resource.
@@ -124,8 +136,8 @@ class IncrementalPull:
                 "resource": job.resource.value,
                 "rows": page.row_count,
                 "rows_read": rows_read,
-                "row_estimate": page.total_rows if state.since is None else None,
-                "is_complete": not next_state.is_active,
+                "row_estimate": page.total_rows if step.state.since is None else None,
+                "is_complete": not step.next_state.is_active,
             },
         )
 
@@ -135,19 +147,18 @@ class IncrementalPull:
         await session.execute(insert(Cursor).values(**key).on_conflict_do_nothing())
         return (await session.scalars(select(Cursor).where(self._is_row()))).one()
 
-    async def _save_cursor(
-        self, session: Session, state: CursorState, next_state: CursorState, fetched: Fetched
-    ) -> int:
+    async def _save_cursor(self, session: Session, step: PageStep) -> int:
         """Store the next state; return how many rows the first pull has read."""
-        page, is_first_pull = fetched.page, Cursor.completed_at.is_(None)
-        rows_read = Cursor.rows_read + _count_new_rows(state, page)
+        page, request = step.fetched.page, step.fetched.request
+        is_first_pull = Cursor.completed_at.is_(None)
+        rows_read = Cursor.rows_read + _count_new_rows(step.state, page)
         estimate = func.coalesce(Cursor.row_estimate, page.total_rows)
-        values = {name: getattr(next_state, name) for name in STORED_FIELDS} | {
-            "page_size": fetched.request.page_size,
-            "is_filtered": fetched.request.is_filtered,
+        values = {name: getattr(step.next_state, name) for name in STORED_FIELDS} | {
+            "page_size": request.page_size,
+            "is_filtered": request.is_filtered,
             "rows_read": case((is_first_pull, rows_read), else_=Cursor.rows_read),
             "row_estimate": case((is_first_pull, estimate), else_=Cursor.row_estimate),
-            "completed_at": Cursor.completed_at if next_state.is_active else func.wall_clock(),
+            "completed_at": Cursor.completed_at if step.next_state.is_active else func.wall_clock(),
         }
         statement = update(Cursor).where(self._is_row()).values(values).returning(Cursor.rows_read)
         return (await session.scalars(statement)).one()

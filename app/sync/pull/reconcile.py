@@ -6,7 +6,8 @@ first sync, which is the cheapest full comparison that Xero's lists allow: none 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -25,8 +26,9 @@ from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase
 from app.sync.pull import quarantine
-from app.sync.pull.cursor import CursorState, advance, begin, follow_request
+from app.sync.pull.cursor import CursorState, begin
 from app.sync.pull.incremental import PullJob, record_missing_rows
+from app.sync.pull.pages import read_pages
 from app.sync.tables import Cursor, Reconciliation, Run, RunTrigger
 
 # Missing rows are looked up by id, and where the vendor takes one id per read, one by one; this many reads at most.
@@ -88,14 +90,11 @@ class Reconciler:
     async def _read_pages(self, request: PageRequest) -> CursorState:
         """Read the list to its end and heal every page; return the state at the end."""
         state = begin(CursorState())
-        while state.is_active:
-            request = replace(request, changed_since=state.since, page=state.page)
-            fetched = await self._client.fetch(request)
-            state = follow_request(state, request, fetched.request)
-            request = fetched.request
-            async with self._db.write_transaction() as session:
-                await self._heal_page(session, fetched)
-            state = advance(state, fetched.page, timedelta(0))
+        async with aclosing(read_pages(self._client, state, request)) as steps:
+            async for step in steps:
+                async with self._db.write_transaction() as session:
+                    await self._heal_page(session, step.fetched)
+                state = step.next_state
         return state
 
     async def _first_request(self, session: Session) -> PageRequest:

@@ -1,9 +1,11 @@
 """The inbox: webhook events, stored before the vendor gets its answer, so that none of them can be lost."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -55,9 +57,19 @@ CROSS JOIN LATERAL (SELECT coalesce(n.why_ignored, CASE WHEN t.id IS NULL THEN :
 ORDER BY n.tenant_id, n.resource_id, n.category, n.event_type, n.event_at
 ON CONFLICT (vendor, tenant_id, resource_id, category, event_type, event_at)
   DO UPDATE SET deliveries = e.deliveries + excluded.deliveries
-RETURNING (xmax = 0)
+RETURNING tenant_id, resource_id, category, event_type, event_at, (xmax = 0) AS is_new
 """).bindparams(bindparam("notices", type_=Text))
 NOT_SELECTED = "Not an organisation that is selected here."
+
+
+class EventKey(NamedTuple):
+    """What an event is recognised by when it is delivered again."""
+
+    tenant_id: str
+    resource_id: str
+    category: str
+    event_type: str
+    event_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +107,32 @@ class InboxState:
     first_given_up_at: datetime | None = None
 
 
-async def store_events(session: Session, vendor: str, notices: Sequence[Notice]) -> int:
-    """Store the events of a delivery; return how many of them are new."""
-    if not notices:
-        return 0
-    counted: dict[tuple[object, ...], dict[str, object]] = {}
-    for notice in notices:
-        row = _row(notice)
-        key = (notice.tenant_id, notice.resource_id, notice.category, notice.event_type, notice.event_at)
-        row["deliveries"] = int(str(counted.get(key, {"deliveries": 0})["deliveries"])) + 1
-        counted[key] = row
-    values = {
-        "vendor": vendor,
-        "notices": msgspec.json.encode(list(counted.values())).decode(),
-        "not_selected": NOT_SELECTED,
-        "pending": EventStatus.PENDING,
-        "ignored": EventStatus.IGNORED,
-    }
-    return sum((await session.scalars(STORE_EVENTS, values)).all())
+async def store_deliveries(session: Session, vendor: str, deliveries: Sequence[Sequence[Notice]]) -> list[int]:
+    """Store the events of deliveries; return for each delivery how many of its events are new.
+
+    An event that several deliveries carry is new with the first of them.
+    """
+    rows: dict[EventKey, dict[str, object]] = {}
+    first_delivery: dict[EventKey, int] = {}
+    times: Counter[EventKey] = Counter()
+    for number, notices in enumerate(deliveries):
+        for notice in notices:
+            key = EventKey(*(getattr(notice, name) for name in EventKey._fields))
+            rows[key] = _row(notice)
+            first_delivery.setdefault(key, number)
+            times[key] += 1
+    counts = [0] * len(deliveries)
+    if rows:
+        values = {
+            "vendor": vendor,
+            "notices": msgspec.json.encode([{**row, "deliveries": times[key]} for key, row in rows.items()]).decode(),
+            "not_selected": NOT_SELECTED,
+            "pending": EventStatus.PENDING,
+            "ignored": EventStatus.IGNORED,
+        }
+        for *key_values, is_new in await session.execute(STORE_EVENTS, values):
+            counts[first_delivery[EventKey(*key_values)]] += is_new
+    return counts
 
 
 async def store_unreadable(session: Session, vendor: str, body: bytes, reason: str) -> None:

@@ -16,11 +16,14 @@ from app.connector import BadSignature, Connector, Notice, NoticeUnreadable, Sig
 from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, Session
 from app.sync.webhooks import inbox
+from app.sync.webhooks.event_writer import EventWriter
 from app.sync.webhooks.refusals import RefusalCounter, RefusalCounts
 
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
+
+TOO_LATE = "The events could not be stored in time; deliver them again."
 
 # The shares of the time the vendor waits for its answer in which the keys are read and the events are stored.
 READ_KEYS_SHARE = 0.3
@@ -75,6 +78,7 @@ class WebhookReceiver:
         self._keys_due_at = self._read_again_at = -math.inf
         self._reading_keys = asyncio.Lock()
         self._refusals = RefusalCounter(self._write_refusals)
+        self._writer = EventWriter(self._write_deliveries)
         self._read_keys_seconds = READ_KEYS_SHARE * connector.profile.delivery_seconds
         self._store_seconds = STORE_SHARE * connector.profile.delivery_seconds
 
@@ -103,7 +107,7 @@ class WebhookReceiver:
         if not notices:
             await self._record(vendor_app.record_probe)
             return Receipt(is_signed=True)
-        stored = await self._store(lambda session: inbox.store_events(session, self._connector.vendor, notices))
+        stored = await self._store_events(notices)
         self._wake()
         return Receipt(is_signed=True, stored=stored)
 
@@ -113,6 +117,7 @@ class WebhookReceiver:
 
     async def close(self) -> None:
         """Write what is still only counted in memory, when the process stops."""
+        await self._writer.close()
         await self._refusals.close()
 
     async def _read_notices(self, body: bytes, signatures: Sequence[bytes]) -> Sequence[Notice]:
@@ -162,13 +167,25 @@ class WebhookReceiver:
             self._keys_due_at = time.monotonic() + READ_AGAIN_SECONDS
             log.warning("signing_keys_not_read", error=str(error))
 
+    async def _store_events(self, notices: Sequence[Notice]) -> int:
+        """Store the events of one delivery, together with those that wait; return how many are new."""
+        try:
+            async with timeout(self._store_seconds):
+                return await self._writer.store(notices)
+        except TimeoutError as error:
+            raise DatabaseUnavailable(TOO_LATE) from error
+
+    async def _write_deliveries(self, deliveries: Sequence[Sequence[Notice]]) -> Sequence[int]:
+        vendor = self._connector.vendor
+        return await self._store(lambda session: inbox.store_deliveries(session, vendor, deliveries))
+
     async def _store(self, write: Callable[[Session], Awaitable[Result]]) -> Result:
         """Write while the vendor still waits for its answer; later than that it takes the delivery for lost."""
         try:
             async with timeout(self._store_seconds), self._db.transaction() as session:
                 return await write(session)
         except TimeoutError as error:
-            raise DatabaseUnavailable("The events could not be stored in time; deliver them again.") from error
+            raise DatabaseUnavailable(TOO_LATE) from error
 
     async def _record(self, write: Callable[[Session, str], Awaitable[None]]) -> None:
         """Write what the answer does not depend on; a database that is away is only logged."""

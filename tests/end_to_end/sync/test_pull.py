@@ -79,6 +79,21 @@ async def test_a_backfill_costs_a_call_per_thousand_rows_and_at_most_one_more(ds
         await assert_mirror_equals(harness, tenant_id)
 
 
+async def test_payments_of_a_first_sync_are_written_once_because_their_invoices_come_first(dsn):
+    options = {"contacts": 40, "invoices": 600, "payments": 400, "credit_notes": 10, "limits_enabled": False}
+    async with open_harness(dsn, xero_page_size=50, options=options) as harness:
+        [tenant_id, *_] = await harness.connect()
+        await harness.select_tenants(tenant_id)
+        await harness.run_until_idle()
+        await assert_mirror_equals(harness, tenant_id)
+        [written] = await harness.query(
+            "SELECT count(*) AS once, count(*) FILTER (WHERE updated_at > created_at) AS twice FROM billing_payments"
+        )
+        assert written["once"] > 200
+        # An invoice that was edited long after it was paid comes later than its payment.
+        assert written["twice"] * 10 < written["once"]
+
+
 async def test_a_tick_over_unchanged_data_is_four_calls_and_not_one_row_written(harness):
     tenant_ids = await harness.connect_and_sync(organisations=2)
     await harness.sync()

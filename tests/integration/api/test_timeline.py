@@ -2,14 +2,14 @@
 
 from datetime import timedelta
 
-from app.billing.tables import TimelineEvent
+from app.billing.tables import ExternalTimelineEvent
 from tests.support.api import NOON, add, add_customer
 
 
 async def add_event(session, customer, minutes, kind="ticket", **values):
     at = NOON + timedelta(minutes=minutes)
     row = {"source": "psa", "title": f"at {minutes}", **values}
-    return await add(session, TimelineEvent, customer_id=customer, at=at, kind=kind, **row)
+    return await add(session, ExternalTimelineEvent, customer_id=customer, at=at, kind=kind, **row)
 
 
 async def test_events_of_every_kind_come_newest_first(api, db):

@@ -65,8 +65,8 @@ async def written_versions(feed, table):
         (service, {"monthly_amount": Decimal(12)}, "billing_services"),
         (service, {"ends_on": date(2026, 12, 31)}, "billing_services"),
         (service, {"customer_id": "p2"}, "billing_services"),
-        (event, {"title": "Printer on fire"}, "timeline_events"),
-        (event, {"customer_id": "p2"}, "timeline_events"),
+        (event, {"title": "Printer on fire"}, "external_timeline_events"),
+        (event, {"customer_id": "p2"}, "external_timeline_events"),
     ],
 )
 async def test_the_same_again_is_unchanged_and_costs_no_write_and_a_change_is_an_update(feed, make, change, table):
@@ -91,7 +91,7 @@ async def test_an_item_of_an_unknown_customer_is_named_and_nothing_is_written(fe
         await feed.send(make("x1"), make("x2", "nobody"), make("x3", "nobody else"))
 
     assert (caught.value.position, caught.value.external_id) == (1, "nobody")
-    assert await feed.count("billing_services") == await feed.count("timeline_events") == 0
+    assert await feed.count("billing_services") == await feed.count("external_timeline_events") == 0
 
 
 @pytest.mark.parametrize("make", [customer, service, event])

@@ -26,7 +26,7 @@ TABLES = (
     "billing_credit_memos",
     "billing_credit_allocations",
     "billing_organisations",
-    "timeline_events",
+    "external_timeline_events",
 )
 
 QUICKBOOKS = """

@@ -37,7 +37,8 @@ def notices(count, tenant_id=TENANT):
 
 async def accept(db, delivered):
     async with db.transaction() as session:
-        return await inbox.store_events(session, "xero", delivered)
+        [stored] = await inbox.store_deliveries(session, "xero", [delivered])
+        return stored
 
 
 async def events(db):
@@ -54,6 +55,21 @@ async def test_two_deliveries_of_the_same_events_at_once_store_each_once(db, oth
     rows = await events(db)
     assert [row["deliveries"] for row in rows] == [8] * 60
     assert {row["status"] for row in rows} == {"pending"}
+
+
+@pytest.mark.usefixtures("selected_organisation")
+async def test_an_event_of_several_deliveries_stored_together_is_new_with_the_first(db):
+    one, two, three = notices(3)
+    deliveries = [[one, one], [one, two], [], [two], [three]]
+    async with db.transaction() as session:
+        assert await inbox.store_deliveries(session, "xero", deliveries) == [1, 1, 0, 0, 1]
+        assert await inbox.store_deliveries(session, "xero", deliveries) == [0] * 5
+        assert await inbox.store_deliveries(session, "xero", [[]]) == [0]
+    assert sorted((row["resource_id"], row["deliveries"]) for row in await events(db)) == [
+        ("row-0", 6),
+        ("row-1", 4),
+        ("row-2", 2),
+    ]
 
 
 @pytest.mark.usefixtures("selected_organisation")
