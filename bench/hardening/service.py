@@ -1,6 +1,7 @@
 """The service in a process of its own on its own PostgreSQL, with rows to read."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -99,15 +100,16 @@ async def serve(dsn: str, port: int, *arguments: str, open_files: int | None = N
     command = [sys.executable, "-m", "app.cli.commands", "serve", "--port", str(port), *arguments]
     if open_files:
         command = ["/bin/sh", "-c", f'ulimit -n {open_files}; exec "$@"', "serve", *command]
-    process = subprocess.Popen(command, env=environment)  # noqa: ASYNC220, S603 - our own program
+    process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: ASYNC220, S603 - our own program
     try:
         served = ServedProcess(process, port)
         await _wait_until_ready(served)
         yield served
     finally:
-        if process.poll() is None:
-            process.kill()
-            await asyncio.to_thread(process.wait)
+        # Its workers too, which a parent that is killed leaves behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
 
 
 def bearer() -> dict[str, str]:

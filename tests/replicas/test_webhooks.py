@@ -15,7 +15,7 @@ from tests.support.replica_processes import ONE_ORGANISATION, open_cluster
 from tests.support.waiting import wait_until
 from tests.support.webhooks import HOOK, delivery, sign
 
-KILLS = int(os.environ.get("SOAK_WEBHOOK_KILLS", "2"))
+KILLS = int(os.environ.get("SOAK_WEBHOOK_KILLS", "1"))
 # Of each kill, and how many of them are acknowledged before it.
 CHANGES, ACKNOWLEDGED = 40, 10
 AT_ONCE = 8

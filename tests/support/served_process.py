@@ -1,5 +1,8 @@
 """`vectis-xero serve` in a process of its own, as an operator starts it."""
 
+import contextlib
+import os
+import signal
 import subprocess
 
 import httpx
@@ -27,7 +30,9 @@ class ServedProcess:
         command = command_line("serve", "--port", str(port), *arguments)
         self.log_path = log_path
         with log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=log_path.parent)  # noqa: S603 - our own program
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                command, env=environment, stdout=log, stderr=log, cwd=log_path.parent, start_new_session=True
+            )
         token = mint_token(JWT_SECRET, "admin", "t", hours=1, audience="vectis-billing", now=SystemClock().now())
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}",
@@ -41,9 +46,10 @@ class ServedProcess:
 
     async def __aexit__(self, *_error):
         await self.client.aclose()
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        # Its workers too, which a parent that is killed leaves behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     async def readiness(self):
         """Return the answer to whether the process is ready, or None when it takes no connection."""

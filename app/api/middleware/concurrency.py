@@ -33,16 +33,16 @@ class ConcurrencyMiddleware:
             silent_seconds = await limit.enter(client.watch)
         except ClientDisconnected:
             return
-        slot = _Slot(limit, send)
+        place = _Place(limit, send)
         try:
             # The time in which the request waited for a database that answered nobody is part of its deadline.
             count_silence(silent_seconds)
-            await self.app(scope, client.receive, slot.leave_and_send)
+            await self.app(scope, client.receive, place.leave_and_send)
         finally:
-            slot.leave(is_answered=False)
+            place.leave(is_answered=False)
 
 
-class _Slot:
+class _Place:
     """The place of one request among those in progress, which it leaves once."""
 
     def __init__(self, limit: ConcurrencyLimit, send: Send) -> None:

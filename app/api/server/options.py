@@ -9,9 +9,11 @@ from app.api.server.refusals import RefusalLog
 
 # From the end of the drain on, requests under way have this long to end, in seconds.
 END_REQUESTS_SECONDS = 2
-# A worker process that has not answered its parent for so long is replaced. It does not answer while it imports the
-# service, which takes several seconds on a busy machine: with uvicorn's 5 it would be replaced again and again.
-WORKER_START_SECONDS = 60
+# The parent of several worker processes kills one that does not answer it for so long, in seconds. A worker answers
+# only once it has imported everything, which on a busy machine takes longer than uvicorn's 5 seconds: each would be
+# killed before it served anything, and so would the next. A worker that dies while the parent waits for its answer is
+# replaced after this time, so it must not be much longer.
+WORKER_START_SECONDS = 30
 
 
 def server_options(max_connections: int) -> dict[str, Any]:
