@@ -1,7 +1,7 @@
 """Adds the incidents that people are told of and the messages about them, and lets webhook events be dismissed.
 
 Both tables are new, and replicas of the older code do not use them. The new constraint of the events' status reads the
-table once; a million events take about a second. Replicas of the older code do not know the new status; they can list
+table once, under the lock. Replicas of the older code do not know the new status; they can list
 no page of events with a dismissed one.
 """
 

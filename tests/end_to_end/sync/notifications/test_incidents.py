@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
+from app.sync.notifications.incidents import lock_incidents
 from tests.support.service import INTEGRATION, PUBLIC_URL, open_harness
 from tests.support.waiting import wait_until
 from tests.support.webhooks import HOOK, PROBE, sign
@@ -41,6 +42,11 @@ async def test_a_dead_connection_is_told_once_by_all_replicas_and_once_when_it_i
         assert await told(harness, people) == []
 
         await end_grant(harness)
+        # While one replica looks at the connection, another one leaves it alone.
+        async with other.services.db.transaction() as session:
+            assert await lock_incidents(session, "xero")
+            await harness.engine.notifier.run()
+            assert people.messages == []
         await asyncio.gather(*(one.engine.notifier.run() for one in (harness, other, harness, other)))
         [message] = people.messages
         assert (message["title"], message["type"]) == ("Xero needs reconnecting", "failure")
