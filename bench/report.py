@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.result import Comparison, Relation, Samples, format_figure
+from bench.result import Comparison, Relation, Samples, format_figure, format_spread
 
 HEADINGS = ("what", "ours", "beside", "its figure", "judged", "must reach", "goal", "verdict")
 SEPARATOR = "  "
@@ -16,7 +16,7 @@ SEPARATOR = "  "
 
 def render_table(comparisons: Sequence[Comparison]) -> str:
     """Return the table: one line per comparison, a second one for processor time, and the notes below."""
-    lines = [HEADINGS]
+    lines: list[tuple[str, ...]] = [HEADINGS]
     notes: dict[str, int] = {}
     for each in comparisons:
         mark = f" [{notes.setdefault(each.note, len(notes) + 1)}]" if each.note else ""
@@ -71,10 +71,7 @@ def _format_judged(each: Comparison) -> str:
     """Return the figure of the medians with the spread of the repetitions."""
     if each.theirs is None or each.relation is Relation.ITSELF:
         return ""
-    spread = each.figures
-    middle = format_figure(each.figure, spread.unit)
-    low, high = (format_figure(value, spread.unit) for value in (min(spread.values), max(spread.values)))
-    return middle if low == high else f"{middle} ({low} to {high})"
+    return format_spread(each.figure, each.figures.values, each.figures.unit)
 
 
 def _targets(each: Comparison) -> tuple[str, str]:

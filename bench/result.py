@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median, quantiles
 
-MILLI = 1000
+MILLI = 1000.0
 WHOLE_NUMBERS_FROM = 100
 ONE_DECIMAL_FROM = 10
 
@@ -38,10 +38,8 @@ class Samples:
         return median(self.values)
 
     def __str__(self) -> str:
-        """Return the median and, where they differ, the least and the greatest, such as `9.1 ms (8.8 ms to 12 ms)`."""
-        middle = format_figure(self.median, self.unit)
-        low, high = (format_figure(value, self.unit) for value in (min(self.values), max(self.values)))
-        return middle if low == high else f"{middle} ({low} to {high})"
+        """Return the median, and where they differ the least and the greatest, such as `9.10 ms (8.80-12.0)`."""
+        return format_spread(self.median, self.values, self.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +143,29 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
+def format_spread(middle: float, values: Sequence[float], unit: str) -> str:
+    """Return a figure with its unit, and where the values differ the least and the greatest of them."""
+    scale, unit = _readable(middle, unit)
+    low, high = (_format_number(scale * value) for value in (min(values), max(values)))
+    text = _format_number(scale * middle) + _with_separator(unit)
+    return text if low == high else f"{text} ({low}-{high})"
+
+
 def format_figure(value: float, unit: str) -> str:
-    """Return a figure with its unit for people; seconds below one as milliseconds, a ratio with an x."""
-    if unit == "s" and abs(value) < 1:
-        value, unit = value * MILLI, "ms"
+    """Return a figure with its unit for people; seconds below one as milliseconds."""
+    return format_spread(value, [value], unit)
+
+
+def _readable(value: float, unit: str) -> tuple[float, str]:
+    """Return the factor and the unit in which a figure of this size is read easily."""
+    return (MILLI, "ms") if unit == "s" and abs(value) < 1 else (1, unit)
+
+
+def _format_number(value: float) -> str:
     if abs(value) >= WHOLE_NUMBERS_FROM or value == int(value):
-        number = f"{value:,.0f}"
-    else:
-        number = f"{value:.1f}" if abs(value) >= ONE_DECIMAL_FROM else f"{value:.2f}"
-    separator = "" if unit.startswith("/") or not unit else " "
-    return f"{number}{separator}{unit}"
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= ONE_DECIMAL_FROM else f"{value:.2f}"
+
+
+def _with_separator(unit: str) -> str:
+    return unit if unit.startswith("/") or not unit else f" {unit}"

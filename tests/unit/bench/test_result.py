@@ -92,8 +92,9 @@ def test_figures_are_formatted_with_their_unit(value, unit, text):
 
 
 def test_samples_show_their_median_and_their_spread():
-    assert str(rates(100, 300, 200)) == "200 rows/s (100 rows/s to 300 rows/s)"
+    assert str(rates(100, 300, 200)) == "200 rows/s (100-300)"
     assert str(rates(100)) == "100 rows/s"
+    assert str(seconds(0.9, 1.2, 0.5)) == "900 ms (500-1,200)"
 
 
 def test_percentiles_lie_within_the_values():
