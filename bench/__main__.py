@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from bench.context import Bench, tell
 from bench.database import run_postgres
 from bench.report import render_json, render_table, summarise_verdicts
 from bench.result import Comparison
-from bench.rows import capacity, first_load, paced_load, re_read, webhooks
+from bench.rows import alerts, capacity, first_load, paced_load, re_read, summaries, webhooks
 from bench.sizes import FULL, QUICK
 
 RESULTS = Path(".data/bench")
 Measure = Callable[[Bench], Awaitable[list[Comparison]]]
-MODULES = (first_load, paced_load, re_read, webhooks, capacity)
+MODULES = (first_load, paced_load, re_read, webhooks, summaries, alerts, capacity)
 ROWS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 
@@ -30,8 +31,7 @@ async def main(only: Sequence[str], *, is_quick: bool) -> int:
     """Measure the rows, print and store what was found; return 1 when one could not be measured, else 0."""
     comparisons: list[Comparison] = []
     failures: dict[str, str] = {}
-    async with run_postgres() as postgres:
-        bench = Bench(QUICK if is_quick else FULL, postgres)
+    async with run_postgres() as postgres, aclosing(Bench(QUICK if is_quick else FULL, postgres)) as bench:
         for name in only or ROWS:
             started = time.perf_counter()
             tell(f"{name} ...")

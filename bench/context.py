@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 
 from bench.database import DatabaseServer
 from bench.environment import LocalService, run_service
 from bench.pretend_xero import PretendXero
+from bench.seed import seed
 from bench.sizes import Sizes
 
 
@@ -17,6 +18,8 @@ class Bench:
 
     sizes: Sizes
     postgres: DatabaseServer
+    _seeded: dict[int, str] = field(default_factory=dict)
+    _resources: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @asynccontextmanager
     async def fresh_service(self, xero: PretendXero, **settings: object) -> AsyncIterator[tuple[LocalService, str]]:
@@ -27,6 +30,19 @@ class Bench:
     def service_on(self, dsn: str, xero: PretendXero, **settings: object) -> AbstractAsyncContextManager[LocalService]:
         """Return a service in this process on this database, as a context manager."""
         return run_service(dsn, xero.url, **settings)
+
+    async def seeded_database(self, invoices: int) -> str:
+        """Return the DSN of a database with so many invoices, which is made at the first call and kept for all rows."""
+        if invoices not in self._seeded:
+            tell(f"seeding {invoices:,} invoices")
+            dsn = await self._resources.enter_async_context(self.postgres.database())
+            await seed(dsn, invoices)
+            self._seeded[invoices] = dsn
+        return self._seeded[invoices]
+
+    async def aclose(self) -> None:
+        """Drop the databases that were kept."""
+        await self._resources.aclose()
 
 
 def tell(message: str) -> None:

@@ -122,10 +122,15 @@ class Comparison:
 
     @property
     def cpu_ratio(self) -> float | None:
-        """Our processor time by the peer's, of the medians; None where either was not measured."""
-        if not self.our_cpu or not self.their_cpu or not median(self.their_cpu):
+        """The ratio of processor times, of the medians, the same way round as that of the figures where it is inverted.
+
+        None where either was not measured.
+        """
+        if not self.our_cpu or not self.their_cpu:
             return None
-        return median(self.our_cpu) / median(self.their_cpu)
+        ours, theirs = median(self.our_cpu), median(self.their_cpu)
+        numerator, denominator = (theirs, ours) if self.is_inverted else (ours, theirs)
+        return numerator / denominator if denominator else None
 
     @property
     def _unit(self) -> str:

@@ -18,7 +18,7 @@ TARGET, P99_TARGET = Target(0.5, 0.8), Target(0.1, is_higher_better=False)
 FEW_ROWS = {"contacts": 5, "invoices": 10, "payments": 5, "credit_notes": 1}
 NOTE = (
     "One event a delivery, of a picked organisation. Both receivers are one process of uvicorn with uvloop and "
-    "httptools, and answer after the commit. The service's worker does not run, so that no event is processed meanwhile."
+    "httptools, and answer after the commit. The service's worker does not run, so no event is processed meanwhile."
 )
 
 

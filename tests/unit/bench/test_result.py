@@ -69,6 +69,7 @@ def test_without_a_target_a_figure_is_only_shown():
 def test_processor_time_is_compared_by_its_medians():
     assert compare(rates(1), rates(1), our_cpu=(3.0, 9.0, 6.0), their_cpu=(2.0,)).cpu_ratio == 3
     assert compare(rates(1), rates(1), our_cpu=(3.0,)).cpu_ratio is None
+    assert compare(seconds(1), seconds(1), our_cpu=(2.0,), their_cpu=(8.0,), is_inverted=True).cpu_ratio == 4
 
 
 def test_a_measurement_without_repetitions_is_refused():
