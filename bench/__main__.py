@@ -18,12 +18,38 @@ from bench.context import Bench, tell
 from bench.database import run_postgres
 from bench.report import render_json, render_table, summarise_verdicts
 from bench.result import Comparison
-from bench.rows import alerts, capacity, first_load, paced_load, re_read, summaries, webhooks
+from bench.rows import (
+    alerts,
+    capacity,
+    first_load,
+    freshness,
+    memory,
+    paced_load,
+    quiet_tick,
+    re_read,
+    replicas,
+    summaries,
+    tick_growth,
+    webhooks,
+)
 from bench.sizes import FULL, QUICK
 
 RESULTS = Path(".data/bench")
 Measure = Callable[[Bench], Awaitable[list[Comparison]]]
-MODULES = (first_load, paced_load, re_read, webhooks, summaries, alerts, capacity)
+MODULES = (
+    first_load,
+    paced_load,
+    re_read,
+    webhooks,
+    freshness,
+    summaries,
+    alerts,
+    quiet_tick,
+    tick_growth,
+    memory,
+    replicas,
+    capacity,
+)
 ROWS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 
