@@ -21,6 +21,8 @@ from bench.result import Comparison
 from bench.rows import (
     alerts,
     capacity,
+    decoding,
+    fairness,
     first_load,
     freshness,
     memory,
@@ -49,6 +51,8 @@ MODULES = (
     memory,
     replicas,
     capacity,
+    fairness,
+    decoding,
 )
 ROWS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 

@@ -16,6 +16,14 @@ from app.embedded_postgres import EmbeddedPostgres
 from bench.processes import parent_of
 
 TEMPLATE = "bench_template"
+END_SECONDS, POLL_SECONDS = 30.0, 0.01
+COUNT_OTHER_CONNECTIONS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+SUM_WRITTEN_ROWS = """
+    SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables WHERE relname ~ $1
+"""
 
 
 @dataclass
@@ -25,17 +33,19 @@ class DatabaseServer:
     Attributes:
         dsn: of a superuser, as the service takes it.
         postmaster: the id of its first process; None where the system does not tell.
+        template: the name of a database with every migration.
     """
 
     dsn: str
     postmaster: int | None
+    template: str = TEMPLATE
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
         """Yield the DSN of a new database with every migration, and drop it afterwards."""
         name = f"bench_{next(self._numbers)}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {self.template}")
         try:
             yield with_database(self.dsn, name)
         finally:
@@ -43,8 +53,8 @@ class DatabaseServer:
 
     async def make_template(self) -> None:
         """Make the database that all others are copies of."""
-        await self._execute(f"CREATE DATABASE {TEMPLATE}")
-        await asyncio.to_thread(migrate, with_database(self.dsn, TEMPLATE))
+        await self._execute(f"CREATE DATABASE {self.template}")
+        await asyncio.to_thread(migrate, with_database(self.dsn, self.template))
 
     async def _execute(self, statement: str) -> None:
         async with connect(self.dsn) as connection:
@@ -90,7 +100,11 @@ async def count_written_rows(dsn: str, name_pattern: str) -> int:
     """Return how many rows were inserted, updated or deleted in the tables whose names match a regular expression.
 
     PostgreSQL counts what a connection did when that has ended; close the service's connections before.
+
+    Raises:
+        TimeoutError: other connections did not end.
     """
-    statement = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables WHERE relname ~ $1"
-    async with connect(dsn) as connection:
-        return int(await connection.fetchval(statement, name_pattern))
+    async with connect(dsn) as connection, asyncio.timeout(END_SECONDS):
+        while await connection.fetchval(COUNT_OTHER_CONNECTIONS):  # noqa: ASYNC110 - a database has no event to wait for
+            await asyncio.sleep(POLL_SECONDS)
+        return int(await connection.fetchval(SUM_WRITTEN_ROWS, name_pattern))

@@ -116,4 +116,4 @@ def _request(tenant_id: str) -> bytes:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(*map(int, sys.argv[1:4]), sys.argv[4]))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

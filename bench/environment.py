@@ -102,12 +102,11 @@ class Service:
 
     async def _list_tenants(self) -> list[str]:
         found: list[str] = []
-        cursor = ""
-        while cursor is not None:
-            query = f"?limit=200&cursor={cursor}" if cursor else "?limit=200"
+        query = "?limit=200"
+        while query:
             page = (await self.call("GET", f"{INTEGRATION_PATH}/tenants{query}")).json()
             found += [row["tenant_id"] for row in page["items"]]
-            cursor = page["next_cursor"]
+            query = f"?limit=200&cursor={page['next_cursor']}" if page["next_cursor"] else ""
         return found
 
 

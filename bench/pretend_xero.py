@@ -52,14 +52,14 @@ class PretendXero:
 
 @contextmanager
 def run_pretend_xero(
-    *, is_cached: bool = True, generated_invoices: int = 0, **options: object
+    options: Mapping[str, object], *, is_cached: bool = True, generated_invoices: int = 0
 ) -> Iterator[PretendXero]:
     """Run one in a process of its own; it consents without a login page, and has no rate limits unless told to.
 
     Args:
+        options: the simulator's.
         is_cached: whether a list that was asked for before is answered from memory.
         generated_invoices: how many invoices each organisation has instead of the simulator's; 0 for the simulator's.
-        options: the simulator's.
     """
     simulated = {"auto_consent": True, "practices": 0, "limits_enabled": False, **options}
     given = {"is_cached": is_cached, "generated_invoices": generated_invoices, "options": simulated}

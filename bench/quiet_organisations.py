@@ -34,7 +34,7 @@ class Tick:
 @asynccontextmanager
 async def run_quiet(bench: Bench, organisations: int) -> AsyncIterator[tuple[LocalService, PretendXero, list[str]]]:
     """Yield a service that is connected to so many organisations, none of them picked yet, and their ids."""
-    with run_pretend_xero(is_cached=False, organisations=organisations, **SMALL) as xero:
+    with run_pretend_xero({"organisations": organisations, **SMALL}, is_cached=False) as xero:
         async with bench.fresh_service(xero) as (service, _):
             yield service, xero, await service.connect()
 

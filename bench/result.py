@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median, quantiles
 
+from typing_extensions import override
+
 MILLI = 1000.0
 WHOLE_NUMBERS_FROM = 100
 ONE_DECIMAL_FROM = 10
@@ -37,6 +39,7 @@ class Samples:
     def median(self) -> float:
         return median(self.values)
 
+    @override
     def __str__(self) -> str:
         """Return the median, and where they differ the least and the greatest, such as `9.10 ms (8.80-12.0)`."""
         return format_spread(self.median, self.values, self.unit)

@@ -48,7 +48,7 @@ async def _change_and_refresh(bench: Bench, service: LocalService, dsn: str) -> 
     await _change_invoices(service, dsn)
     with measure_cost(os.getpid(), bench.postgres.postmaster) as cost:
         await service.engine.maintenance.refresh_derived()
-    await _require_alerts(dsn)
+    await require_alerts(dsn)
     return cost
 
 
@@ -86,7 +86,7 @@ def _record(external_id: str, contact_id: str, now: datetime, *, is_paid: bool) 
     )
 
 
-async def _require_alerts(dsn: str) -> None:
+async def require_alerts(dsn: str) -> None:
     """Raise RuntimeError unless there is an open alert for each overdue invoice, so that something was measured."""
     async with connect(dsn) as connection:
         overdue = await connection.fetchval(f"SELECT count(*) FROM billing_invoices WHERE {OVERDUE}")  # noqa: S608 - a constant

@@ -24,7 +24,7 @@ NOTE = (
 async def measure(bench: Bench) -> list[Comparison]:
     """Measure the cost of a page in first loads of the smaller size."""
     loads: list[Load] = []
-    with run_pretend_xero(organisations=1, **simulated_rows(bench.sizes.first_loads[0])) as xero:
+    with run_pretend_xero({"organisations": 1, **simulated_rows(bench.sizes.first_loads[0])}) as xero:
         await warm_up(xero, bench)
         for number in range(bench.sizes.repetitions):
             tell(f"repetition {number + 1} of {bench.sizes.repetitions}")

@@ -33,7 +33,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     """Measure every size; the order within a repetition is always the same, and the first one only warms up."""
     found: list[Comparison] = []
     for invoices in bench.sizes.first_loads:
-        with run_pretend_xero(organisations=1, **simulated_rows(invoices)) as xero:
+        with run_pretend_xero({"organisations": 1, **simulated_rows(invoices)}) as xero:
             await warm_up(xero, bench)
             loads = Loads()
             for number in range(bench.sizes.repetitions):

@@ -24,7 +24,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     """Deliver one event after the other to an idle service that is served as in production."""
     visible: list[float] = []
     answers: list[float] = []
-    with run_pretend_xero(is_cached=False, organisations=1, **ROWS) as xero:
+    with run_pretend_xero({"organisations": 1, **ROWS}, is_cached=False) as xero:
         async with bench.postgres.database() as dsn, serve(dsn, xero.url) as service:
             [tenant_id] = await service.connect()
             await service.select([tenant_id])

@@ -42,7 +42,7 @@ async def measure(bench: Bench) -> list[Comparison]:
 
 async def _load(bench: Bench, invoices: int) -> float:
     """Return the peak in MiB."""
-    with run_pretend_xero(generated_invoices=invoices, organisations=1, **FEW_ROWS) as xero:
+    with run_pretend_xero({"organisations": 1, **FEW_ROWS}, generated_invoices=invoices) as xero:
         async with bench.postgres.database() as dsn, serve(dsn, xero.url) as service:
             tenant_ids = await service.connect()
             reset_peak_memory(service.pid)

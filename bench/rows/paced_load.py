@@ -27,7 +27,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     options = {"organisations": 1, "limits_enabled": True, "minute_limit": CALLS_A_MINUTE, "latency_ms": LATENCY_MS}
     ours: list[Load] = []
     floor: list[Cost] = []
-    with run_pretend_xero(is_cached=False, **options, **ROWS) as xero:
+    with run_pretend_xero({**options, **ROWS}, is_cached=False) as xero:
         for number in range(bench.sizes.repetitions + 1):
             tell(f"repetition {number} of {bench.sizes.repetitions}, of which 0 only warms up")
             async with bench.fresh_service(xero, xero_requests_per_minute=CALLS_A_MINUTE) as (service, _):

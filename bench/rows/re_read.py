@@ -22,7 +22,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     first: list[Load] = []
     again: list[Load] = []
     written: list[int] = []
-    with run_pretend_xero(organisations=1, **simulated_rows(bench.sizes.first_loads[0])) as xero:
+    with run_pretend_xero({"organisations": 1, **simulated_rows(bench.sizes.first_loads[0])}) as xero:
         await warm_up(xero, bench)
         for number in range(bench.sizes.repetitions):
             tell(f"repetition {number + 1} of {bench.sizes.repetitions}")

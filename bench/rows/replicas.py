@@ -20,7 +20,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     """Load with one and with two replicas in turn, each time in a new database by processes that were just started."""
     one: list[float] = []
     two: list[float] = []
-    with run_pretend_xero(organisations=2, **simulated_rows(bench.sizes.first_loads[0] // 2)) as xero:
+    with run_pretend_xero({"organisations": 2, **simulated_rows(bench.sizes.first_loads[0] // 2)}) as xero:
         await _warm_up(bench, xero)
         for number in range(bench.sizes.repetitions):
             tell(f"repetition {number + 1} of {bench.sizes.repetitions}")

@@ -41,7 +41,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     """Send to both in turn; the first repetition only warms up."""
     ours: list[Sent] = []
     bare: list[Sent] = []
-    with run_pretend_xero(organisations=1, **FEW_ROWS) as xero:
+    with run_pretend_xero({"organisations": 1, **FEW_ROWS}) as xero:
         async with (
             bench.postgres.database() as dsn,
             serve(dsn, xero.url, scheduler_enabled=False) as service,
