@@ -35,8 +35,10 @@ async def bench(postgres_server, template):
 async def test_alerts_are_measured_after_invoices_that_changed_them(bench):
     [compared] = await alerts.measure(bench)
 
-    assert len(compared.ours.values) == len(compared.theirs.values) == SMALLEST.repetitions
-    assert all(value > 0 for value in (*compared.ours.values, *compared.theirs.values))
+    assert compared.theirs
+    for samples in (compared.ours, compared.theirs):
+        assert len(samples.values) == SMALLEST.repetitions
+        assert min(samples.values) > 0
     many = await bench.seeded_database(SMALLEST.invoices)
     assert len(await list_customer_ids(many, 1_000)) == SMALLEST.invoices / 100
     assert await count_written_rows(many, "^billing_alerts$") > SMALLEST.invoices / 100
