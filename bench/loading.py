@@ -82,12 +82,13 @@ async def copy_invoices(dsn: str) -> Load:
     return Load(int(count), 0, cost)
 
 
-async def warm_up(xero: PretendXero, bench: Bench) -> None:
-    """Load once with the service and once page by page, so that every page is in the pretend Xero's memory."""
+async def warm_up(xero: PretendXero, bench: Bench, *programs: str) -> None:
+    """Load once with the service and once with each peer, so that every page is in the pretend Xero's memory."""
     async with bench.fresh_service(xero) as (service, _):
-        [tenant_id] = await service.connect()
-        await load_first(bench, service, tenant_id)
-        await run_peer(bench, "hand_written.py", service, tenant_id)
+        for tenant_id in await service.connect():
+            await load_first(bench, service, tenant_id)
+            for program in programs:
+                await run_peer(bench, program, service, tenant_id)
 
 
 async def _run(program: Path, task: str) -> Mapping[str, float]:

@@ -11,6 +11,7 @@ from bench.sizes import simulated_rows
 
 NAME = "first-load"
 LOOP_TARGET, DLT_TARGET = Target(0.8, 1.3), Target(3)
+LOOP_PROGRAM, DLT_PROGRAM = "hand_written.py", "dlt_pipeline.py"
 LOOP = "a hand-written loop"
 NOTE = (
     "All rows of contacts, invoices, credit notes and payments. The loop: requests, json, psycopg's executemany, at "
@@ -34,7 +35,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     found: list[Comparison] = []
     for invoices in bench.sizes.first_loads:
         with run_pretend_xero({"organisations": 1, **simulated_rows(invoices)}) as xero:
-            await warm_up(xero, bench)
+            await warm_up(xero, bench, LOOP_PROGRAM)
             loads = Loads()
             for number in range(bench.sizes.repetitions):
                 tell(f"{invoices:,} invoices, repetition {number + 1} of {bench.sizes.repetitions}")
@@ -47,8 +48,8 @@ async def _repeat(bench: Bench, xero: PretendXero, loads: Loads) -> None:
     async with bench.fresh_service(xero) as (service, dsn):
         [tenant_id] = await service.connect()
         loads.ours.append(await load_first(bench, service, tenant_id))
-        loads.loop.append(await run_peer(bench, "hand_written.py", service, tenant_id))
-        loads.dlt.append(await run_peer(bench, "dlt_pipeline.py", service, tenant_id))
+        loads.loop.append(await run_peer(bench, LOOP_PROGRAM, service, tenant_id))
+        loads.dlt.append(await run_peer(bench, DLT_PROGRAM, service, tenant_id))
         loads.copy.append(await copy_invoices(dsn))
 
 

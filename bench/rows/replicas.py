@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from bench.context import Bench, tell
 from bench.environment import serve
-from bench.loading import load_first
+from bench.loading import warm_up
 from bench.pretend_xero import PretendXero, run_pretend_xero
 from bench.result import Comparison, Samples
 from bench.rows.memory import IS_COMPLETE
@@ -21,7 +21,7 @@ async def measure(bench: Bench) -> list[Comparison]:
     one: list[float] = []
     two: list[float] = []
     with run_pretend_xero({"organisations": 2, **simulated_rows(bench.sizes.first_loads[0] // 2)}) as xero:
-        await _warm_up(bench, xero)
+        await warm_up(xero, bench)
         for number in range(bench.sizes.repetitions):
             tell(f"repetition {number + 1} of {bench.sizes.repetitions}")
             one.append(await _load(bench, xero, 1))
@@ -39,12 +39,6 @@ async def measure(bench: Bench) -> list[Comparison]:
             ),
         )
     ]
-
-
-async def _warm_up(bench: Bench, xero: PretendXero) -> None:
-    async with bench.fresh_service(xero) as (service, _):
-        for tenant_id in await service.connect():
-            await load_first(bench, service, tenant_id)
 
 
 async def _load(bench: Bench, xero: PretendXero, replicas: int) -> float:

@@ -57,6 +57,6 @@ def test_the_json_holds_the_repetitions_the_judged_figure_and_what_failed():
 
 
 def test_the_last_sentence_counts_what_was_reached_and_what_failed():
-    assert summarise_verdicts([LOAD, WRITTEN], {"x": "y"}) == (
-        "1 of 2 judged figures reach what they must; 1 could not be measured."
+    assert summarise_verdicts([LOAD, LOAD, WRITTEN], {"x": "y"}) == (
+        "1 of 3 judged figures reach what they must; 1 could not be measured."
     )
