@@ -1,6 +1,7 @@
 """Processor time that a quiet tick costs per organisation, beside four bare calls of httpx."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import httpx
@@ -10,28 +11,35 @@ from bench.environment import LocalService
 from bench.loading import LIST_QUERIES
 from bench.pretend_xero import PretendXero
 from bench.processes import Cost, measure_cost
-from bench.quiet_organisations import Tick, measure_tick, run_quiet, sync_first
+from bench.quiet_organisations import EMPTY, SMALL, Tick, measure_tick, run_quiet, sync_first
 from bench.result import Comparison, Samples, Target
 
 NAME = "quiet-tick"
 NOTE = (
-    "Processor time of the service's process, without the pretend Xero's. A bare call: httpx, one kept-alive "
-    "connection, If-Modified-Since, an empty list as the answer, not decoded."
+    "Of the service's process and per organisation, without the pretend Xero's. A pull begins a while before the "
+    "newest change it knows, so an organisation with rows is never answered with an empty list. A bare call: httpx, "
+    "one kept-alive connection, If-Modified-Since now, an empty list as the answer, not decoded."
 )
 
 
 async def measure(bench: Bench) -> list[Comparison]:
+    """Measure organisations without any row, whose answers are empty, and such with rows."""
+    empty = await _measure(bench, EMPTY, "empty answers")
+    return [*empty, *await _measure(bench, SMALL, "the newest rows read again")]
+
+
+async def _measure(bench: Bench, rows: Mapping[str, int], what: str) -> list[Comparison]:
     """Tick and call in turn; the first repetition only warms up."""
     count = bench.sizes.quiet_organisations
     ticks: list[Tick] = []
     calls: list[Cost] = []
-    async with run_quiet(bench, count) as (service, xero, tenant_ids):
+    async with run_quiet(bench, count, rows) as (service, xero, tenant_ids):
         await sync_first(service, tenant_ids)
         for number in range(bench.sizes.repetitions + 1):
-            tell(f"repetition {number} of {bench.sizes.repetitions}, of which 0 only warms up")
+            tell(f"{what}: repetition {number} of {bench.sizes.repetitions}, of which 0 only warms up")
             ticks.append(await measure_tick(bench, service))
             calls.append(await _call_bare(service, xero, tenant_ids))
-    return _compare(count, ticks[1:], calls[1:])
+    return _compare(count, what, ticks[1:], calls[1:])
 
 
 async def _call_bare(service: LocalService, xero: PretendXero, tenant_ids: list[str]) -> Cost:
@@ -50,10 +58,10 @@ async def _call_bare(service: LocalService, xero: PretendXero, tenant_ids: list[
     return cost
 
 
-def _compare(count: int, ticks: list[Tick], calls: list[Cost]) -> list[Comparison]:
+def _compare(count: int, what: str, ticks: list[Tick], calls: list[Cost]) -> list[Comparison]:
     tick = Comparison(
         row=NAME,
-        what=f"a quiet tick's processor time per organisation, {count} of them",
+        what=f"processor time of a quiet tick, one of {count}, {what}",
         ours=Samples.of((tick.cost.cpu / count for tick in ticks), "s"),
         beside="four bare httpx calls",
         theirs=Samples.of((cost.cpu / count for cost in calls), "s"),
@@ -62,7 +70,12 @@ def _compare(count: int, ticks: list[Tick], calls: list[Cost]) -> list[Compariso
     )
     database = Comparison(
         row=NAME,
-        what="  PostgreSQL's processor time per organisation",
+        what="  PostgreSQL's processor time",
         ours=Samples.of((tick.cost.database_cpu / count for tick in ticks), "s"),
     )
-    return [tick, database]
+    statements = Comparison(
+        row=NAME,
+        what="  statements",
+        ours=Samples.of((tick.statements / count for tick in ticks), "statements"),
+    )
+    return [tick, database, statements]

@@ -1,7 +1,7 @@
 """Seconds of a tick over many quiet organisations, beside a tenth of them, and the statements per organisation."""
 
 from bench.context import Bench, tell
-from bench.quiet_organisations import Tick, measure_tick, run_quiet, sync_first
+from bench.quiet_organisations import SMALL, Tick, measure_tick, run_quiet, sync_first
 from bench.result import Comparison, Samples, Target
 
 NAME = "tick-growth"
@@ -12,7 +12,7 @@ NOTE = "Statements that SQLAlchemy executes, transactions' beginnings and ends n
 async def measure(bench: Bench) -> list[Comparison]:
     """Tick over the few first, then pick the many and tick over those."""
     few_count, many_count = bench.sizes.few_organisations, bench.sizes.many_organisations
-    async with run_quiet(bench, many_count) as (service, _, tenant_ids):
+    async with run_quiet(bench, many_count, SMALL) as (service, _, tenant_ids):
         ticks: dict[int, list[Tick]] = {few_count: [], many_count: []}
         for count, found in ticks.items():
             tell(f"first syncs of {count} organisations")
