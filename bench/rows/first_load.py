@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from bench.context import Bench, tell
 from bench.loading import Load, copy_invoices, load_first, run_peer, warm_up
 from bench.pretend_xero import PretendXero, run_pretend_xero
+from bench.processes import cpu_seconds
 from bench.result import Comparison, Samples, Target
 from bench.sizes import simulated_rows
 
@@ -28,6 +29,8 @@ class Loads:
     loop: list[Load] = field(default_factory=list)
     dlt: list[Load] = field(default_factory=list)
     copy: list[Load] = field(default_factory=list)
+    xero_cpu: list[float] = field(default_factory=list)
+    xero_cpu_of_loop: list[float] = field(default_factory=list)
 
 
 async def measure(bench: Bench) -> list[Comparison]:
@@ -47,8 +50,12 @@ async def measure(bench: Bench) -> list[Comparison]:
 async def _repeat(bench: Bench, xero: PretendXero, loads: Loads) -> None:
     async with bench.fresh_service(xero) as (service, dsn):
         [tenant_id] = await service.connect()
+        started = cpu_seconds(xero.pid)
         loads.ours.append(await load_first(bench, service, tenant_id))
+        loads.xero_cpu.append(cpu_seconds(xero.pid) - started)
+        started = cpu_seconds(xero.pid)
         loads.loop.append(await run_peer(bench, LOOP_PROGRAM, service, tenant_id))
+        loads.xero_cpu_of_loop.append(cpu_seconds(xero.pid) - started)
         loads.dlt.append(await run_peer(bench, DLT_PROGRAM, service, tenant_id))
         loads.copy.append(await copy_invoices(dsn))
 
@@ -74,11 +81,19 @@ def _compare(loads: Loads, invoices: int) -> list[Comparison]:
         beside=LOOP,
         theirs=_samples(loads.loop, lambda load: load.cost.database_cpu, "s"),
     )
+    xero = Comparison(
+        row=NAME,
+        what=f"  the pretend Xero's processor time, {invoices:,}",
+        ours=Samples.of(loads.xero_cpu, "s"),
+        beside=LOOP,
+        theirs=Samples.of(loads.xero_cpu_of_loop, "s"),
+    )
     return [
         compare(LOOP, loads.loop, LOOP_TARGET),
         compare("dlt, 1,000 a page", loads.dlt, DLT_TARGET),
         compare("COPY of our invoices", loads.copy, None),
         database,
+        xero,
     ]
 
 
