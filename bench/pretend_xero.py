@@ -5,6 +5,7 @@ many invoices that the simulator could not keep them: those are made from one of
 of them is asked for.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -52,7 +53,7 @@ class PretendXero:
 
 @contextmanager
 def run_pretend_xero(
-    options: Mapping[str, object], *, is_cached: bool = True, generated_invoices: int = 0
+    options: Mapping[str, object], *, is_cached: bool = True, generated_invoices: int = 0, latency_ms: int = 0
 ) -> Iterator[PretendXero]:
     """Run one in a process of its own; it consents without a login page, and has no rate limits unless told to.
 
@@ -60,9 +61,15 @@ def run_pretend_xero(
         options: the simulator's.
         is_cached: whether a list that was asked for before is answered from memory.
         generated_invoices: how many invoices each organisation has instead of the simulator's; 0 for the simulator's.
+        latency_ms: how long an answer from memory takes, whatever the machine is doing.
     """
     simulated = {"auto_consent": True, "practices": 0, "limits_enabled": False, **options}
-    given = {"is_cached": is_cached, "generated_invoices": generated_invoices, "options": simulated}
+    given = {
+        "is_cached": is_cached,
+        "generated_invoices": generated_invoices,
+        "latency_ms": latency_ms,
+        "options": simulated,
+    }
     command = [sys.executable, "-m", "bench.pretend_xero", json.dumps(given)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own program
         yield PretendXero(process.stdout.readline().strip() if process.stdout else "", process.pid)
@@ -74,6 +81,7 @@ class CachedLists:
     """Answers a GET of the accounting API that was answered before from memory; any change of the books forgets all."""
 
     inner: Responder
+    latency_seconds: float = 0.0
     _responses: dict[object, list[Message]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +94,7 @@ class CachedLists:
         key = (path, *sorted(parse_qsl(scope["query_string"])), *_varying_headers(scope))
         if key not in self._responses:
             self._responses[key] = await _record(self.inner, scope, receive)
+        await asyncio.sleep(self.latency_seconds)
         for message in self._responses[key]:
             await send(message)
 
@@ -177,7 +186,7 @@ def main(given: Mapping[str, object]) -> None:
     if count := msgspec.convert(given["generated_invoices"], int):
         app = GeneratedInvoices(app, count)
     elif given["is_cached"]:
-        app = CachedLists(app)
+        app = CachedLists(app, msgspec.convert(given["latency_ms"], float) / 1000)
     config = uvicorn.Config(app, lifespan="off", log_level="critical", access_log=False, timeout_keep_alive=75)
     listener = listen("127.0.0.1", 0)
     threading.Thread(target=_exit_when_stdin_closes, daemon=True).start()
