@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .bench-venv
+PEERS_STAMP := $(PEERS)/.installed
 # One more than there are cores, because tests of several processes wait for them; each has a PostgreSQL of its own.
 WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 
@@ -70,8 +72,14 @@ openapi: $(STAMP) ## Check that openapi/openapi.json is up to date (WRITE=1 writ
 dockerfile: $(STAMP)
 	$(BIN)/hadolint Dockerfile
 
-bench: $(STAMP) ## Run the benchmarks; each also measures its peer or its lower bound
-	$(BIN)/python -m bench
+bench: $(STAMP) $(PEERS_STAMP) ## Measure speed, each row beside a peer or a floor (QUICK=1: smaller; ONLY=webhooks,alerts: some rows)
+	QUICK=$(QUICK) ONLY=$(ONLY) $(BIN)/python -m bench
+
+# What the service is measured beside has dependencies that the service does not need.
+$(PEERS_STAMP): bench/peers-requirements.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers-requirements.txt
+	@touch $@
 
 hardening: $(STAMP) ## Measure what hostile and heavy clients do to a served process, in two minutes
 	$(BIN)/python -m bench.hardening
@@ -90,5 +98,5 @@ sbom: $(STAMP) ## Write sbom.json: the packages of the image, with their hashes,
 	  locked = set(re.findall(r"^([a-z0-9-]+)", open("requirements.lock").read(), re.MULTILINE)); \
 	  sys.exit(f"sbom.json and requirements.lock differ in {sorted(listed ^ locked)}" if listed != locked else None)'
 
-clean: ## Remove .venv and .data
-	rm -rf $(VENV) .data
+clean: ## Remove .venv, .bench-venv and .data
+	rm -rf $(VENV) $(PEERS) .data

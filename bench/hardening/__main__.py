@@ -1,12 +1,12 @@
 """`make hardening`: does to the service what hostile and heavy clients do, and prints a table of what it withstood."""
 
 import asyncio
-import socket
 import sys
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.environment import free_port
 from bench.hardening import connections, contention
 from bench.hardening.result import Result
 from bench.hardening.service import run_database, serve
@@ -19,13 +19,13 @@ LIMIT_SECONDS = 120
 async def main() -> int:
     """Run every measurement and print the table; return 1 when a promise was not kept, else 0."""
     async with asyncio.timeout(LIMIT_SECONDS), run_database() as dsn:
-        async with serve(dsn, _free_port()) as served:
+        async with serve(dsn, free_port()) as served:
             results = [await connections.measure_headers(served)]
             results += [await contention.measure_flood(served), await contention.measure_deliveries(served)]
             results += await connections.measure_slow(served)
             results.append(_shutdown_result("SIGTERM: ended after", await served.stop()))
-        results += await connections.measure_silent_sockets(dsn, _free_port())
-        async with serve(dsn, _free_port(), "--workers", "2") as served:
+        results += await connections.measure_silent_sockets(dsn, free_port())
+        async with serve(dsn, free_port(), "--workers", "2") as served:
             results.append(_shutdown_result("SIGTERM with two workers: ended after", await served.stop()))
     _print(results)
     return int(not all(result.is_kept for result in results))
@@ -44,12 +44,6 @@ def _print(results: list[Result]) -> None:
     for result in results:
         table.add_row(result.name, result.measured, result.promise, "[green]✓[/]" if result.is_kept else "[red]✗[/]")
     Console(width=max(Console().width, TABLE_WIDTH)).print(table)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 if __name__ == "__main__":

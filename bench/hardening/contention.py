@@ -8,11 +8,12 @@ from statistics import quantiles
 
 import httpx
 
+from bench.deliveries import signed_delivery
+from bench.environment import bearer
 from bench.hardening.load import run_load
 from bench.hardening.result import Result
-from bench.hardening.service import ServedProcess, bearer
-from bench.measurement import format_ms
-from bench.webhooks import signed_delivery
+from bench.hardening.service import ServedProcess
+from bench.result import format_figure
 
 FLOOD_CONNECTIONS = 100
 READERS = 60
@@ -36,7 +37,9 @@ async def measure_flood(served: ServedProcess) -> Result:
             await asyncio.sleep(SETTLE_SECONDS)
             flooded, failures = await _measure(call, SECONDS - 1)
     ratio = flooded / quiet
-    measured = f"{format_ms(flooded)}, {ratio:.1f} x the quiet {format_ms(quiet)}; refused {dict(statuses)}"
+    measured = (
+        f"{format_figure(flooded, 's')}, {ratio:.1f} x the quiet {format_figure(quiet, 's')}; refused {dict(statuses)}"
+    )
     is_kept = ratio <= MAX_RATIO and not failures and set(statuses) == {"401"}
     return Result(f"API p95 beside {FLOOD_CONNECTIONS} senders of wrong signatures", measured, "at most 4 x", is_kept)
 
@@ -55,7 +58,7 @@ async def measure_deliveries(served: ServedProcess) -> Result:
         async with run_load("reads", served.port, READERS, SECONDS + SETTLE_SECONDS) as statuses:
             await asyncio.sleep(SETTLE_SECONDS)
             p95, failures = await _measure(deliver, SECONDS - 1)
-    measured = f"{format_ms(p95)}, {failures} failed; readers {dict(statuses)}"
+    measured = f"{format_figure(p95, 's')}, {failures} failed; readers {dict(statuses)}"
     is_kept = p95 <= MAX_DELIVERY_SECONDS and not failures and set(statuses) == {"200"}
     return Result(f"webhook p95 beside {READERS} readers", measured, "at most 1 s, none fails, no reader 503", is_kept)
 

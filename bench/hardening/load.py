@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.hardening.service import bearer
+from typing_extensions import override
+
+from bench.environment import bearer
 
 WRONG_SIGNATURE = base64.b64encode(b"x" * 32).decode()
 PROBE = '{"events":[],"entropy":"X"}'
@@ -32,10 +34,12 @@ class Sender(asyncio.Protocol):
         self._statuses = statuses
         self._received = b""
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._transport.write(self._request)
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, separator, body = self._received.partition(b"\r\n\r\n")

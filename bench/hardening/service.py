@@ -17,14 +17,10 @@ from pathlib import Path
 import httpx
 from sqlalchemy import text
 
-from app.api.auth import mint_token
-from app.clock import SystemClock
 from app.db import Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
-from bench.environment import SECRET, WEBHOOK_KEY
+from bench.environment import EXIT_SECONDS, SECRET, WEBHOOK_KEY, wait_until_ready
 
-START_SECONDS = 60
-EXIT_SECONDS = 30
 INVOICES = 20_000
 MIB = 1024 * 1024
 INSERT_ROWS = (
@@ -103,29 +99,11 @@ async def serve(dsn: str, port: int, *arguments: str, open_files: int | None = N
     process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: ASYNC220, S603 - our own program
     try:
         served = ServedProcess(process, port)
-        await _wait_until_ready(served)
+        async with httpx.AsyncClient(base_url=served.url) as client:
+            await wait_until_ready(client)
         yield served
     finally:
         # Its workers too, which a parent that is killed leaves behind.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.to_thread(process.wait)
-
-
-def bearer() -> dict[str, str]:
-    """Return the headers of an administrator."""
-    token = mint_token(SECRET, "admin", "bench", hours=1, audience="vectis-billing", now=SystemClock().now())
-    return {"Authorization": f"Bearer {token}"}
-
-
-async def _wait_until_ready(served: ServedProcess) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    async with httpx.AsyncClient(base_url=served.url) as client:
-        while time.monotonic() < deadline:
-            try:
-                if (await client.get("/health/ready")).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
-    raise RuntimeError(f"The service did not start within {START_SECONDS} seconds.")

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks on a PostgreSQL, at the smallest size and without a bound on any time."""
