@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from app.database_url import Pooler
-from app.db_connection import make_engine
+from app.db_connection import POOL_SECONDS, make_engine
 from app.db_deadline import bound_by_deadline, has_deadline_passed, record_answer
 
 log = structlog.get_logger(__name__)
@@ -92,10 +92,17 @@ class Database:
         dsn: `postgresql+asyncpg://…`, as `parse_database_url` reads it.
         pool_size: the number of connections kept open; as many again may be opened under load.
         pooler: what stands between the service and PostgreSQL.
+        pool_seconds: how long a connection is waited for while all are in use.
     """
 
-    def __init__(self, dsn: str, pool_size: int = POOL_SIZE, pooler: Pooler = Pooler.NONE) -> None:
-        self.engine = make_engine(dsn, pooler, pool_size)
+    def __init__(
+        self,
+        dsn: str,
+        pool_size: int = POOL_SIZE,
+        pooler: Pooler = Pooler.NONE,
+        pool_seconds: float = POOL_SECONDS,
+    ) -> None:
+        self.engine = make_engine(dsn, pooler, pool_size, pool_seconds)
         self._limit = 2 * pool_size
         event.listen(self.engine.sync_engine, "handle_error", _mark_as_disconnect)
         event.listen(self.engine.sync_engine, "after_cursor_execute", _record_answer)

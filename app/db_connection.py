@@ -69,20 +69,21 @@ class PooledConnection(BoundedConnection):
         return await super().execute(query + TRANSACTION_SETTINGS if is_begin else query, *args, timeout=timeout)
 
 
-def make_engine(dsn: str, pooler: Pooler, pool_size: int) -> AsyncEngine:
+def make_engine(dsn: str, pooler: Pooler, pool_size: int, pool_seconds: float = POOL_SECONDS) -> AsyncEngine:
     """Make the engine of the service, whose transactions have the settings of `SESSION_SETTINGS`.
 
     Args:
         dsn: as `parse_database_url` reads it.
         pooler: what stands in between.
         pool_size: the number of connections kept open; as many again may be opened under load.
+        pool_seconds: how long a connection is waited for while all are in use.
     """
     arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS}
     if pooler is Pooler.TRANSACTION:
         arguments["connection_class"] = PooledConnection
     else:
         arguments |= {"connection_class": BoundedConnection, "server_settings": SESSION_SETTINGS}
-    pool = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": POOL_SECONDS, "pool_use_lifo": True}
+    pool = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": pool_seconds, "pool_use_lifo": True}
     return _create_engine(dsn, pooler, arguments, pool)
 
 

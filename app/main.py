@@ -33,6 +33,7 @@ from app.connections.vendor_app import VendorConfig
 from app.connector import Connector, VendorProfile
 from app.crypto import Sealer
 from app.db import POOL_SIZE, Database, DatabaseUnavailable, migrate
+from app.db_connection import POOL_SECONDS
 from app.embedded_postgres import EmbeddedPostgres
 from app.generated_secrets import generate_secrets
 from app.log import configure_logging
@@ -53,6 +54,10 @@ STOP_SECONDS = 1.0
 # The connections of the pool that only webhook deliveries use, so that reads cannot keep them waiting; as many again
 # may be opened under load.
 DELIVERY_CONNECTIONS = 2
+# Many organisations at once use the connections of the sync in turn, each for milliseconds. None fails because others
+# are before it, unless the wait comes near to the end of a lease.
+SYNC_CONNECTIONS = 6
+SYNC_POOL_SECONDS = 8.0
 # How long a start waits for the database to tell whether every secret can be decrypted.
 START_CHECK_SECONDS = 5.0
 BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
@@ -218,9 +223,9 @@ def read_addresses(settings: Settings) -> list[NotifyAddress]:
         raise SettingsError(f"NOTIFY_URLS: {error}.") from None
 
 
-def open_database(settings: Settings, pool_size: int = POOL_SIZE) -> Database:
+def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_seconds: float = POOL_SECONDS) -> Database:
     """Return a connection pool of complete settings; it opens no connection before it is used."""
-    return Database(_reveal(settings.database_url), pool_size, settings.database_pooler)
+    return Database(_reveal(settings.database_url), pool_size, settings.database_pooler, pool_seconds)
 
 
 def migrate_database(settings: Settings) -> None:
@@ -242,13 +247,15 @@ def make_services(
     """Make what routes, scheduled jobs and commands share."""
     db = open_database(settings)
     deliveries_db = open_database(settings, DELIVERY_CONNECTIONS)
-    own_metrics = Metrics({"api": db, "deliveries": deliveries_db}, find_shared_folder())
+    sync_db = open_database(settings, SYNC_CONNECTIONS, SYNC_POOL_SECONDS)
+    pools = {"api": db, "sync": sync_db, "deliveries": deliveries_db}
+    own_metrics = Metrics(pools, find_shared_folder())
     sender = Sender(read_addresses(settings))
     keys = parse_keys(_reveal(settings.encryption_keys))
     sealer = Sealer(keys)
     engines = [
         Engine(
-            db,
+            sync_db,
             clock,
             sealer,
             vendor.connector,
@@ -264,6 +271,7 @@ def make_services(
         settings=settings,
         db=db,
         deliveries_db=deliveries_db,
+        sync_db=sync_db,
         clock=clock,
         sealer=sealer,
         verifier=_make_verifier(settings, clock, http),

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 import app.audit
 import app.billing.tables
+import app.billing.timeline
 import app.connections.tables
 import app.idempotency
 import app.sync.notifications.tables

@@ -40,6 +40,7 @@ class Services:
         metrics: this application's own metrics.
         is_alive: returns whether the workers of this replica poll for work.
         deliveries_db: the database as webhook deliveries use it, with connections of their own.
+        sync_db: the database as the engines use it, with connections of their own.
         concurrency_limits: how many requests of each kind are processed at once.
         drain: tells whether this process has been asked to stop.
         engines: one per vendor, by the vendor's word in `source`, which its URLs carry too.
@@ -54,17 +55,22 @@ class Services:
     metrics: Metrics
     is_alive: Callable[[], bool] = always_alive
     deliveries_db: Database | None = None
+    sync_db: Database | None = None
     concurrency_limits: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     drain: Drain = field(default_factory=Drain)
     engines: Mapping[str, Engine] = field(default_factory=dict)
+
+    @property
+    def databases(self) -> tuple[Database, ...]:
+        """Return every pool of connections."""
+        return tuple(filter(None, (self.db, self.sync_db, self.deliveries_db)))
 
     async def close(self) -> None:
         """Write what the engines hold in memory, and close the databases."""
         for engine in self.engines.values():
             await engine.receiver.close()
-        await self.db.close()
-        if self.deliveries_db:
-            await self.deliveries_db.close()
+        for database in self.databases:
+            await database.close()
 
 
 async def get_services(request: Request) -> Services:

@@ -38,7 +38,8 @@ from app.billing.matching.automatic import WILDCARD, match_contacts, move_links_
 from app.billing.matching.name_key import name_key
 from app.billing.records import UpsertOutcome
 from app.billing.recordset import column_types, core_table, encode_rows, json_recordset
-from app.billing.tables import PSA_SOURCE, Customer, ExternalTimelineEvent, Service, TimelineEventKind
+from app.billing.tables import PSA_SOURCE, Customer, Service, TimelineEventKind
+from app.billing.timeline import ExternalTimelineEvent
 from app.db import Session, Table
 from app.paging import AnySelect
 

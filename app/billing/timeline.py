@@ -11,13 +11,46 @@ was first seen.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import Text, Uuid, column, select, table
+from sqlalchemy import ForeignKey, Index, Text, Uuid, column, func, select, table, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.billing.tables import Money, TimelineEventKind
-from app.db import Instant, Session
+from app.db import NEW_ID, Instant, Session, Table
 from app.paging import AnyRow, NewestFirst, PagePosition
+
+
+class ExternalTimelineEvent(Table):
+    """An event of the PSA or of another service, which no document or payment tells.
+
+    `dedupe_key` identifies it, so that writing it again changes nothing. The view `timeline_events` shows these events
+    beside those of documents and payments.
+    """
+
+    __tablename__ = "external_timeline_events"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    source: Mapped[str] = mapped_column(Text)
+    customer_id: Mapped[UUID] = mapped_column(ForeignKey("customers.id"))
+    at: Mapped[datetime] = mapped_column(Instant)
+    kind: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str | None] = mapped_column(Text)
+    amount: Mapped[Decimal | None] = mapped_column(Money)
+    currency: Mapped[str | None] = mapped_column(Text)
+    link: Mapped[str | None] = mapped_column(Text)
+    subject_id: Mapped[UUID | None]
+    dedupe_key: Mapped[str] = mapped_column(Text, server_default=text("gen_random_uuid()::text"), unique=True)
+    created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+
+    __table_args__ = (
+        Index("ix_external_timeline_events_customer_id_at", "customer_id", text("at DESC"), "id"),
+        Index(None, "subject_id"),
+    )
+
 
 EVENTS = table(
     "timeline_events",

@@ -51,8 +51,7 @@ async def answers_of_every_kind(harness):
 
 async def test_every_request_is_answered_in_time_while_the_database_is_silent_and_at_once_when_it_is_back(dsn):
     async with open_proxy(dsn) as (proxy, proxied), open_harness(proxied) as harness:
-        databases = (harness.services.db, harness.services.deliveries_db)
-        pools = [database.engine.pool for database in databases]
+        pools = [database.engine.pool for database in harness.services.databases]
         await answers_of_every_kind(harness)
         proxy.pause()
         harness.services.metrics.sync_metrics_read_at = float("-inf")

@@ -30,8 +30,8 @@ def main() -> None:
 def create_app_with_shared_clock(settings, timings, path, number):
     clock, transport = SharedClock(path, number), CountingTransport()
     app = create_app(settings, clock=clock, transport=transport, timings=timings)
-    pool = app.state.services.db.engine.pool
-    clock.is_busy = lambda: bool(transport.in_flight or pool.checkedout())
+    pools = [database.engine.pool for database in app.state.services.databases]
+    clock.is_busy = lambda: bool(transport.in_flight or any(pool.checkedout() for pool in pools))
     return app
 
 

@@ -54,10 +54,11 @@ async def count_calls_by_resource(harness: ServiceHarness, tenant_id: str) -> di
 async def count_writes(harness: ServiceHarness) -> dict[str, int]:
     """Count the rows inserted, updated and deleted so far, by table of the mirror.
 
-    A backend reports what it wrote at the latest when it ends, some time after its connection is closed. So the pool is
-    closed, and the numbers are read when PostgreSQL no longer lists any backend of the service.
+    A backend reports what it wrote at the latest when it ends, some time after its connection is closed. So the pools
+    are closed, and the numbers are read when PostgreSQL no longer lists any backend of the service.
     """
-    await harness.services.db.engine.dispose()
+    for database in harness.services.databases:
+        await database.engine.dispose()
 
     async def are_reported() -> bool:
         return not await harness.query(OTHER_CONNECTIONS, name=APPLICATION_NAME)

@@ -111,7 +111,9 @@ class ReplicaCluster(ServiceHarness):
     """
 
     def __init__(self, dsn, xero_url, log_dir, settings):
-        self.services = SimpleNamespace(db=Database(dsn), clock=SystemClock())
+        database = Database(dsn)
+        self.services = SimpleNamespace(db=database, databases=(database,), close=database.close, clock=SystemClock())
+        self.jwt_secret = JWT_SECRET
         self.xero = httpx.AsyncClient(base_url=xero_url, timeout=60)
         self.replicas = []
         self.target = None
@@ -259,7 +261,7 @@ class ReplicaCluster(ServiceHarness):
                 replica.kill()
         await self._client.aclose()
         await self.xero.aclose()
-        await self.services.db.close()
+        await self.services.close()
 
 
 @asynccontextmanager

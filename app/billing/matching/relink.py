@@ -36,13 +36,13 @@ from app.billing.tables import (
     CreditMemo,
     Customer,
     CustomerLink,
-    ExternalTimelineEvent,
     Invoice,
     LinkState,
     MatchedBy,
     Payment,
     Service,
 )
+from app.billing.timeline import ExternalTimelineEvent
 from app.db import Session
 from app.paging import AnySelect
 

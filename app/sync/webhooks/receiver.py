@@ -15,6 +15,7 @@ from app.connections.vendor_app import VendorConfig
 from app.connector import BadSignature, Connector, Notice, NoticeUnreadable, SignatureMalformed
 from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, Session
+from app.db_deadline import answers_within
 from app.sync.webhooks import inbox
 from app.sync.webhooks.event_writer import EventWriter
 from app.sync.webhooks.refusals import RefusalCounter, RefusalCounts
@@ -25,9 +26,13 @@ Result = TypeVar("Result")
 
 TOO_LATE = "The events could not be stored in time; deliver them again."
 
-# The shares of the time the vendor waits for its answer in which the keys are read and the events are stored.
+# The shares of the time the vendor waits for its answer: in which the keys are read, and in which the events are
+# stored, the wait for other deliveries included.
 READ_KEYS_SHARE = 0.3
 STORE_SHARE = 0.5
+# The share in which the database must answer: a transaction stores the events of several requests, so that the deadline
+# of none of them holds for it.
+ANSWER_SHARE = 0.36
 # Keys are read again after this long, so that a key deleted on one replica is soon refused by all.
 KEY_CACHE_SECONDS = 5.0
 # A signature that fits no key makes them be read again at most once in this time.
@@ -177,7 +182,8 @@ class WebhookReceiver:
 
     async def _write_deliveries(self, deliveries: Sequence[Sequence[Notice]]) -> Sequence[int]:
         vendor = self._connector.vendor
-        return await self._store(lambda session: inbox.store_deliveries(session, vendor, deliveries))
+        with answers_within(ANSWER_SHARE * self._connector.profile.delivery_seconds):
+            return await self._store(lambda session: inbox.store_deliveries(session, vendor, deliveries))
 
     async def _store(self, write: Callable[[Session], Awaitable[Result]]) -> Result:
         """Write while the vendor still waits for its answer; later than that it takes the delivery for lost."""

@@ -43,7 +43,7 @@ async def test_requests_that_wait_for_a_lock_are_answered_within_their_deadlines
                 answers = {name: await task for name, task in tasks.items()}
         assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(requests, 503)
         assert {answer.json()["code"] for answer in answers.values()} == {"database_unavailable"}
-        pools = [database.engine.pool for database in (harness.services.db, harness.services.deliveries_db)]
-        assert [pool.checkedout() for pool in pools] == [0, 0]
+        pools = [database.engine.pool for database in harness.services.databases]
+        assert [pool.checkedout() for pool in pools] == [0, 0, 0]
         again = [await request() for request in requests.values()]
         assert [answer.status_code for answer in again] == [200, 409, 200]

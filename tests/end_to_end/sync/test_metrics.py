@@ -126,3 +126,4 @@ async def test_runs_that_ended_are_counted_with_their_duration_and_connections_a
     assert values['database_pool_connections{pool="api",state="open"}'] == pool.checkedin() > 0
     assert values['database_pool_connections{pool="api",state="limit"}'] == 16
     assert values['database_pool_connections{pool="deliveries",state="limit"}'] == 4
+    assert values['database_pool_connections{pool="sync",state="limit"}'] == 12

@@ -47,7 +47,7 @@ async def test_slow_answers_are_asked_for_with_fewer_rows_at_once_remembered_and
         other = create_app(settings_for(dsn), clock=clock, transport=harness.transport)
         await harness.start_sync()
         await other.state.services.engines["xero"].worker.run_until_idle()
-        await other.state.services.db.close()
+        await other.state.services.close()
         assert await sizes_asked_for(harness) == [250]
 
         sizes: list[list[int]] = []

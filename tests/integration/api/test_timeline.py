@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.billing.tables import ExternalTimelineEvent
+from app.billing.timeline import ExternalTimelineEvent
 from tests.support.api import NOON, add, add_customer
 
 

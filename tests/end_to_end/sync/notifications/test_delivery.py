@@ -41,7 +41,7 @@ async def unsent(harness):
     harness.services.metrics.sync_metrics_read_at = float("-inf")
     lines = (await harness.client.get("/metrics")).text.splitlines()
     found = [line.rpartition(" ") for line in lines if line.startswith("billing_notifications{")]
-    return {name.partition('"')[2].rstrip('"}'): float(value) for name, _, value in found}
+    return {name.partition('status="')[2].rstrip('"}'): float(value) for name, _, value in found}
 
 
 async def test_a_failing_address_is_retried_ever_later_and_shown_and_the_others_get_each_message_once(

@@ -74,7 +74,7 @@ async def test_a_pull_continued_with_another_page_size_starts_from_its_first_pag
 
         other = create_app(settings_for(dsn, xero_page_size=10), clock=ShortWaitClock(), transport=harness.transport)
         await other.state.services.engines["xero"].worker.run_until_idle()
-        await other.state.services.db.close()
+        await other.state.services.close()
 
         await assert_mirror_equals(harness, tenant_id)
 
