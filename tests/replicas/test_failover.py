@@ -100,11 +100,18 @@ async def test_a_killed_replica_s_organisation_is_taken_over_within_thirty_secon
         owner = await cluster.start(timings=None)
         tenant_id = await cluster.start_first_sync()
         former, _ = await cluster.lease_holder()
-        await cluster.start(timings=None)
+        await start_another(cluster)
         owner.kill()
         assert await cluster.wait_for_takeover(former) < 30
         await cluster.run_until_idle()
         await assert_mirror_equals(cluster, tenant_id)
+
+
+async def start_another(cluster):
+    """Start a second replica while Xero answers so slowly that the first one is not done meanwhile."""
+    await cluster.control("PATCH", "/options", {"latency_ms": 2000})
+    await cluster.start(timings=None)
+    await cluster.control("PATCH", "/options", {"latency_ms": 20})
 
 
 async def test_a_terminated_replica_releases_its_lease_at_once(dsn, tmp_path):
@@ -112,7 +119,7 @@ async def test_a_terminated_replica_releases_its_lease_at_once(dsn, tmp_path):
         owner = await cluster.start(timings=None)
         tenant_id = await cluster.start_first_sync()
         former, _ = await cluster.lease_holder()
-        await cluster.start(timings=None)
+        await start_another(cluster)
         began = time.monotonic()
         owner.signal(signal.SIGTERM)
         assert await cluster.wait_for_takeover(former) < 5
