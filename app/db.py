@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -75,6 +76,11 @@ class Table(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def is_one_of(column: str, values: Iterable[StrEnum]) -> str:
+    """Return the SQL condition that a column holds one of these values."""
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
 class PoolConnections(NamedTuple):

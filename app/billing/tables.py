@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.billing.records import CreditKind, DocumentStatus, PaymentStatus
-from app.db import NEW_ID, Instant, Table
+from app.db import NEW_ID, Instant, Table, is_one_of
 
 # Unique keys begin with the vendor's id and end with the tenant and the source. In the opposite order their indexes
 # would also serve "every row of the tenant", and on tables without statistics PostgreSQL estimates that plan to be as
@@ -95,11 +95,6 @@ class TimelineEventKind(StrEnum):
     DEVICE_ALERT = "device_alert"
 
 
-def _one_of(column: str, states: type[StrEnum]) -> str:
-    """Return the text of a CHECK that the column holds a member of the enum."""
-    return f"{column} IN ({', '.join(repr(state.value) for state in states)})"
-
-
 class Customer(Table):
     """A customer of the MSP. `name_key` is the normalised name that matching compares."""
 
@@ -146,7 +141,7 @@ class CustomerLink(Table):
 
     __table_args__ = (
         UniqueConstraint("external_id", "source_tenant_id", "source"),
-        CheckConstraint(_one_of("state", LinkState), name="state"),
+        CheckConstraint(is_one_of("state", LinkState), name="state"),
         Index(None, "customer_id"),
         Index(None, "name_key"),
         Index(None, "state", "name", "id"),
@@ -191,7 +186,7 @@ class Invoice(Table):
 
     __table_args__ = (
         UniqueConstraint("external_id", "source_tenant_id", "source"),
-        CheckConstraint(_one_of("status", DocumentStatus), name="status"),
+        CheckConstraint(is_one_of("status", DocumentStatus), name="status"),
         Index("ix_billing_invoices_customer_id_issued_on", "customer_id", text("issued_on DESC"), "id"),
         Index("ix_billing_invoices_issued_on", text("issued_on DESC"), "id"),
         Index("ix_billing_invoices_open_due_on", "due_on", postgresql_where=text(f"status = '{DocumentStatus.OPEN}'")),
@@ -244,7 +239,7 @@ class Payment(Table):
         UniqueConstraint(
             "external_id", "invoice_external_id", "source_tenant_id", "source", postgresql_nulls_not_distinct=True
         ),
-        CheckConstraint(_one_of("status", PaymentStatus), name="status"),
+        CheckConstraint(is_one_of("status", PaymentStatus), name="status"),
         Index("ix_billing_payments_customer_id_paid_on", "customer_id", text("paid_on DESC"), "id"),
         Index("ix_billing_payments_paid_on", text("paid_on DESC"), "id"),
         Index(None, "invoice_id"),
@@ -287,7 +282,7 @@ class CreditMemo(Table):
 
     __table_args__ = (
         UniqueConstraint("external_id", "source_tenant_id", "source"),
-        CheckConstraint(_one_of("status", DocumentStatus), name="status"),
+        CheckConstraint(is_one_of("status", DocumentStatus), name="status"),
         Index("ix_billing_credit_memos_customer_id_issued_on", "customer_id", text("issued_on DESC"), "id"),
         Index("ix_billing_credit_memos_issued_on", text("issued_on DESC"), "id"),
         Index(None, "contact_external_id", "source_tenant_id", "source"),
@@ -373,7 +368,7 @@ class Alert(Table):
 
     __table_args__ = (
         UniqueConstraint("trigger", "subject_id"),
-        CheckConstraint(_one_of("status", AlertStatus), name="status"),
+        CheckConstraint(is_one_of("status", AlertStatus), name="status"),
         Index(None, "customer_id"),
         Index("ix_billing_alerts_first_seen_at", text("first_seen_at DESC"), "id"),
     )

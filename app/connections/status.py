@@ -220,7 +220,7 @@ def _tenant_banners(snapshot: ConnectionSnapshot, now: datetime) -> Iterable[Ban
 def _is_stale(snapshot: ConnectionSnapshot, tenant: Tenant, now: datetime) -> bool:
     """Return whether a tenant that can be read was not synced whole for too long.
 
-    After a reconnect the time counts from there, so that nobody is told of old data while they are being read.
+    After a reconnect the time counts from there, so that nobody is notified of old data while they are being read.
     """
     best = snapshot.reach.get(tenant.tenant_id, TenantReach()).choose()
     if snapshot.stale_after is None or tenant.data_as_of is None or best is None:

@@ -1,6 +1,5 @@
 """Tables of the sync package, and the enums of their states: cursors, leases, rate limits, usage, runs, webhooks."""
 
-from collections.abc import Iterable
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -23,7 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.billing.records import Resource
-from app.db import NEW_ID, Instant, Table
+from app.db import NEW_ID, Instant, Table, is_one_of
 
 
 class RunTrigger(StrEnum):
@@ -74,11 +73,6 @@ class EventStatus(StrEnum):
 
 UNFINISHED = (ResourceStatus.PENDING, ResourceStatus.RUNNING)
 WAITING = (EventStatus.PENDING, EventStatus.FAILED)
-
-
-def is_one_of(column: str, values: Iterable[StrEnum]) -> str:
-    """Return the SQL condition that a column holds one of these values."""
-    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
 class Cursor(Table):

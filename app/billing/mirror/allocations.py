@@ -25,7 +25,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.billing.mirror.versions import ReadContext, lateral_lookup
 from app.billing.records import AllocationRecord, CreditKind, CreditMemoRecord, InvoiceRecord
@@ -156,21 +155,20 @@ def _insert_statement() -> Insert:
 
 
 @cache
-def _resolve_payments_statement() -> ReturningUpdate[UUID]:
+def _resolve_payments_statement() -> Update:
     payment, invoices = core_table(Payment), _arrived_invoices_cte()
     values = {"invoice_id": invoices.c.id, **_owner_of_payment(payment, invoices), "updated_at": func.now()}
-    return update(payment).where(_is_unresolved_reference(payment, invoices)).values(values).returning(payment.c.id)
+    return update(payment).where(_is_unresolved_reference(payment, invoices)).values(values)
 
 
 @cache
-def _move_payments_statement() -> ReturningUpdate[UUID]:
+def _move_payments_statement() -> Update:
     """Return the statement that moves payments whose invoice has another contact or customer by now."""
     payment, invoices = core_table(Payment), _arrived_invoices_cte()
     owner = _owner_of_payment(payment, invoices)
     is_elsewhere = tuple_(*owner.values()).is_distinct_from(tuple_(*(payment.c[name] for name in owner)))
     is_of_invoice = (payment.c.invoice_id == invoices.c.id) & (payment.c.source == invoices.c.source)
-    statement = update(payment).where(is_of_invoice, is_elsewhere).values({**owner, "updated_at": func.now()})
-    return statement.returning(payment.c.id)
+    return update(payment).where(is_of_invoice, is_elsewhere).values({**owner, "updated_at": func.now()})
 
 
 def _owner_of_payment(payment: sqlalchemy.Table, invoices: CTE) -> dict[str, ColumnElement[Any]]:

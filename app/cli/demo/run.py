@@ -60,7 +60,7 @@ def _settings(port: int, xero_url: str) -> Settings:
             "xero_client_id": None,
             "xero_client_secret": None,
             "xero_webhook_key": None,
-            # Nobody is to be told of what is made up.
+            # The data are made up, so nobody is to be notified about them.
             "notify_urls": None,
             "xero_login_url": xero_url,
             "xero_identity_url": xero_url,

@@ -83,7 +83,7 @@ def _scheme_of(url: str) -> str | None:
 
 def _host_of(url: str, service: NotifyBase) -> str:
     """Return the host where the service has one: many have a token in its place, and a slash splits a password."""
-    has_host = "host" in service.template_tokens and not service.template_tokens["host"].get("private")
+    has_host = "host" in service.template_tokens
     rest = url.partition("://")[2].partition("?")[0].partition("/")[2]
     host = str(service.host or "") if has_host and "@" not in rest else ""
     return host if HOST.fullmatch(host) else ""

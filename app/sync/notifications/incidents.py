@@ -1,4 +1,4 @@
-"""Incidents: what people are told of, derived from the banners, so that messages and the console never disagree.
+"""Incidents: what people are notified of, derived from the banners, so that messages and the console never disagree.
 
 A banner of one of `TOLD` opens an incident, which stays open until no such banner is left. New banners of one code and
 connection are one incident, so that a hundred organisations that fail together are one message.
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
 
 from app.connections.snapshot import Banner
 from app.connections.states import BannerCode
@@ -71,7 +70,7 @@ class Present:
 
     Attributes:
         seen: the connection.
-        by_subject: the banners that people are told of, by code and subject.
+        by_subject: the banners that people are notified of, by code and subject.
         concerns: the code of each banner with everything it is about or stops.
     """
 
@@ -107,7 +106,7 @@ async def update_incidents(
         vendor: the vendor's word.
         seen: the vendor's connection.
         texts: writes the messages.
-        addresses: the fingerprints of the addresses. One that is new is told of what is open.
+        addresses: the fingerprints of the addresses. One that is new is notified of what is open.
     """
     present = find_present(seen)
     open_now = (Incident.vendor == vendor, Incident.resolved_at.is_(None))
@@ -117,7 +116,7 @@ async def update_incidents(
     opened = [_new_incident(vendor, group, texts) for group in _group_new(present, covered)]
     session.add_all(opened)
     await session.flush()
-    await _tell_opened(session, [*left, *opened], present, texts, addresses)
+    await _notify_opened(session, [*left, *opened], present, texts, addresses)
 
 
 async def lock_incidents(session: Session, vendor: str) -> bool:
@@ -145,7 +144,7 @@ async def _is_left(session: Session, incident: Incident, present: Present, texts
         await _abandon(session, incident)
     else:
         is_well = any(present.seen.is_watched(subject) for subject in ended)
-        await _tell_resolved(session, incident, texts.resolved(incident.title, incident.opened_at, is_well=is_well))
+        await _notify_resolved(session, incident, texts.resolved(incident.title, incident.opened_at, is_well=is_well))
     return False
 
 
@@ -170,47 +169,39 @@ def _new_incident(vendor: str, banners: Sequence[Banner], texts: Texts) -> Incid
     )
 
 
-async def _tell_opened(
+async def _notify_opened(
     session: Session, incidents: Sequence[Incident], present: Present, texts: Texts, addresses: Sequence[str]
 ) -> None:
-    """Write the messages that these incidents began, to every address that was not told yet."""
-    told = select(Notification.incident_id, Notification.address).where(
+    """Write the messages that these incidents began, to every address that was not notified yet."""
+    notified = select(Notification.incident_id, Notification.address).where(
         Notification.incident_id.in_([incident.id for incident in incidents]), Notification.change == Change.OPENED
     )
-    known = {(row.incident_id, row.address) for row in await session.execute(told)}
+    known = {(row.incident_id, row.address) for row in await session.execute(notified)}
     for incident in incidents:
         message = texts.opened(present.banners_of(incident.code, incident.subjects))
-        for address in addresses:
-            if (incident.id, address) not in known:
-                session.add(
-                    Notification(
-                        incident_id=incident.id,
-                        change=Change.OPENED,
-                        address=address,
-                        title=message.title,
-                        body=message.body,
-                    )
-                )
+        new = [address for address in addresses if (incident.id, address) not in known]
+        _write_messages(session, incident, Change.OPENED, message, new)
     await session.flush()
 
 
-async def _tell_resolved(session: Session, incident: Incident, message: Message) -> None:
-    """Write the message that an incident is over, to every address that was told of it."""
-    told = select(Notification.address).where(
+async def _notify_resolved(session: Session, incident: Incident, message: Message) -> None:
+    """Write the message that an incident is over, to every address that was notified of its beginning."""
+    notified = select(Notification.address).where(
         Notification.incident_id == incident.id, Notification.change == Change.OPENED
     )
-    values = [
-        {
-            "incident_id": incident.id,
-            "change": Change.RESOLVED,
-            "address": address,
-            "title": message.title,
-            "body": message.body,
-        }
-        for address in await session.scalars(told)
-    ]
-    if values:
-        await session.execute(insert(Notification), values)
+    _write_messages(session, incident, Change.RESOLVED, message, (await session.scalars(notified)).all())
+    await session.flush()
+
+
+def _write_messages(
+    session: Session, incident: Incident, change: Change, message: Message, addresses: Iterable[str]
+) -> None:
+    for address in addresses:
+        session.add(
+            Notification(
+                incident_id=incident.id, change=change, address=address, title=message.title, body=message.body
+            )
+        )
 
 
 async def _abandon(session: Session, incident: Incident) -> None:

@@ -8,8 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstrain
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import NEW_ID, Instant, Table
-from app.sync.tables import is_one_of
+from app.db import NEW_ID, Instant, Table, is_one_of
 
 
 class NotificationStatus(StrEnum):
@@ -32,7 +31,7 @@ UNSENT = (NotificationStatus.WAITING, NotificationStatus.FAILING)
 
 
 class Incident(Table):
-    """Something wrong that people are told of once when it begins and once when it is well again.
+    """Something wrong that people are notified of, once when it begins and once when it is well again.
 
     Attributes:
         code: the code of its banners.

@@ -128,7 +128,7 @@ class StatusReader:
         )
 
     async def read_connection(self, session: Session) -> ConnectionView:
-        """Return the connection as people are told of it."""
+        """Return the connection as notifications describe it."""
         overview = await self.read_overview(session)
         left_out = frozenset(tenant.tenant_id for tenant in overview.tenants if not tenant.is_selected)
         is_connected = overview.state not in {ConnectionState.NOT_CONFIGURED, ConnectionState.NOT_CONNECTED}

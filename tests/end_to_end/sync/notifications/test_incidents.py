@@ -190,4 +190,4 @@ async def test_the_schedule_of_a_replica_tells_people(dsn, people):
         async def has_come():
             return "Xero needs reconnecting" in people.titles()
 
-        await wait_until(has_come, "the schedule has told of the dead connection")
+        await wait_until(has_come, "the schedule has sent a message about the dead connection")
