@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from structlog.testing import capture_logs
 
+from app.api.middleware import deadline
 from app.db import Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
 from tests.support.compiled_statements import share_compiled_statements
@@ -97,6 +98,19 @@ def empty_dsn(administrator):
     database = administrator.create_database()
     yield database
     administrator.drop_database(database)
+
+
+@pytest.fixture
+def production_deadlines():
+    """Let requests give up on a silent database as soon as they do in production."""
+
+
+@pytest.fixture(autouse=True)
+def _long_deadlines(request, monkeypatch):
+    """Let them wait for a minute in all other tests: a machine that is busy with many may stand still for seconds."""
+    if "production_deadlines" not in request.fixturenames:
+        monkeypatch.setattr(deadline, "IMPATIENT_SECONDS", 60)
+        monkeypatch.setattr(deadline, "API_SECONDS", 60)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from tests.support.tcp_proxy import open_proxy
 from tests.support.waiting import wait_until
 from tests.support.webhooks import HOOK, PROBE, delivery, sign
 
+pytestmark = pytest.mark.usefixtures("production_deadlines")
+
 # More than the pool has connections, so that some requests find one of before and others have to connect.
 READERS = 24
 

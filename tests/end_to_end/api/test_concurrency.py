@@ -11,6 +11,8 @@ from tests.support.loop_time import stopped_loop_time
 from tests.support.service import INTEGRATION, JWT_SECRET, open_harness
 from tests.support.webhooks import HOOK, delivery, sign
 
+pytestmark = pytest.mark.usefixtures("production_deadlines")
+
 # As many reads as are processed at once.
 READS = 10
 STALLED_SECONDS = 3

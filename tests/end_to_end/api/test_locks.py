@@ -9,6 +9,8 @@ from tests.support.loop_time import stopped_loop_time
 from tests.support.service import INTEGRATION, open_harness
 from tests.support.webhooks import HOOK, delivery, sign
 
+pytestmark = pytest.mark.usefixtures("production_deadlines")
+
 DELIVERY_DEADLINE_SECONDS, API_DEADLINE_SECONDS = 1.8, 3.5
 
 
