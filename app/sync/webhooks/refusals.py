@@ -45,6 +45,8 @@ class RefusalCounter:
         self._now = now
         self._unwritten = RefusalCounts()
         self._written_at = -math.inf
+        # The wait until the next write, and the write that it ended with.
+        self._waiting: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, *, is_mismatch: bool) -> None:
@@ -53,8 +55,8 @@ class RefusalCounter:
         remaining = self._written_at + WRITE_SECONDS - self._now()
         if remaining <= 0:
             await self.flush()
-        elif self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._flush_after(remaining), name="write refused deliveries")
+        elif self._waiting is None or self._waiting.done():
+            self._waiting = asyncio.create_task(self._flush_after(remaining), name="wait with refused deliveries")
 
     async def flush(self) -> None:
         """Write what has been counted since the last time."""
@@ -70,11 +72,14 @@ class RefusalCounter:
             log.warning("refusals_not_written", error=str(error))
 
     async def close(self) -> None:
-        """Write what is left, when the process stops."""
+        """Write what is left, when the process stops; a write under way is waited for, so that no count is lost."""
+        if self._waiting:
+            await cancel_and_wait([self._waiting])
         if self._writing:
-            await cancel_and_wait([self._writing])
+            await self._writing
         await self.flush()
 
     async def _flush_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        await self.flush()
+        # In a task of its own, because `close` ends only the wait.
+        self._writing = asyncio.create_task(self.flush(), name="write refused deliveries")
