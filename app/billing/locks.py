@@ -5,19 +5,22 @@ of them a payment and its invoice cannot be written at the same time and miss ea
 customer while one of its documents is being written, and no two writers can deadlock over rows.
 """
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
 from app.db import Session
 
 # The bytes of "billing": the advisory lock that every writer shares and `lock_all_tenants` takes exclusively.
 ALL_TENANTS_KEY = 0x62696C6C696E67
+# Tells the triggers that check references (`check_reference`) that they need not lock what a row refers to. Whoever
+# deletes a customer has locked the tenants of all its links, and a document has the customer of its contact's link.
+WRITES_BY_LOCKS = func.set_config("vectis.writes_by_locks", "true", true())
 
 
 async def lock_tenant(session: Session, source: str, tenant_id: str) -> None:
     """Make the transaction the only writer of the tenant's rows until it ends; waits for the one before it."""
     tenant_key = func.hashtextextended(f"{source}:{tenant_id}", 0)
-    await lock_shared(session)
-    await session.execute(select(func.pg_advisory_xact_lock(tenant_key)))
+    shared, own = func.pg_advisory_xact_lock_shared(ALL_TENANTS_KEY), func.pg_advisory_xact_lock(tenant_key)
+    await session.execute(select(WRITES_BY_LOCKS, shared, own))
 
 
 async def lock_all_tenants(session: Session) -> None:
