@@ -13,6 +13,7 @@ from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from typing_extensions import override
 
+from app.compiled_statements import sharing
 from app.database_url import Pooler, parse_database_url
 
 # The application_name of our connections in pg_stat_activity. A transaction that runs under a lease appends the name
@@ -99,7 +100,7 @@ def _create_engine(dsn: str, pooler: Pooler, arguments: dict[str, Any], pool: di
     if pooler is Pooler.TRANSACTION:
         arguments |= _without_prepared_statements()
     # An error's text must not contain a statement's values, which may be tokens.
-    return create_async_engine(address.url, hide_parameters=True, connect_args=arguments, **pool)
+    return create_async_engine(sharing(address.url), hide_parameters=True, connect_args=arguments, **pool)
 
 
 def _without_prepared_statements() -> dict[str, Any]:

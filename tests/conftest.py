@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 from app.api.middleware import deadline
 from app.db import Database, migrate
 from app.embedded_postgres import EmbeddedPostgres
-from tests.support.compiled_statements import share_compiled_statements
 from tests.support.pgbouncer import run_pgbouncer, with_port
 from tests.support.ports import free_port
 from tests.support.postgres import TEMPLATE, WITHOUT_DURABILITY, Administrator, make_data_dir, with_database
@@ -19,7 +18,6 @@ from tests.support.postgres import TEMPLATE, WITHOUT_DURABILITY, Administrator, 
 
 def pytest_configure():
     """Let no example of Hypothesis fail for the time it takes, which beside other load says nothing of the code."""
-    share_compiled_statements()
     settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("suite")
 

@@ -69,7 +69,8 @@ class UpsertOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
-class ContactRecord(Struct, frozen=True, kw_only=True):
+# Encoded without defaults, because every document holds its contact and most of it is not known there.
+class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A contact of the vendor.
 
     Attributes:

@@ -16,6 +16,7 @@ from app.billing.records import (
 )
 from app.xero import wire
 from app.xero.parsing import (
+    NOTHING,
     look_up,
     read_amount,
     read_currency,
@@ -64,7 +65,6 @@ INVOICE_URL = "https://go.xero.com/AccountsReceivable/View.aspx?InvoiceID="
 CREDIT_NOTE_URL = "https://go.xero.com/AccountsReceivable/ViewCreditNote.aspx?creditNoteID="
 
 CLOSED = (DocumentStatus.VOID, DocumentStatus.DELETED)
-NOTHING = Decimal(0)
 
 
 def contact_record(row: wire.Contact) -> ContactRecord:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Clamped, Context, Decimal, DecimalException, InvalidOperation, Overflow, Rounded, Subnormal
+from functools import lru_cache
 from typing import TypeVar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,6 +16,10 @@ ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\
 # PostgreSQL's NUMERIC has at most 131,072 digits before the point and 16,383 after it; a value beyond this bound would
 # make the write of the whole page fail. The context only checks: it raises instead of changing a digit.
 KEEPABLE = Context(prec=1000, Emin=-1000, Emax=1000, traps=[InvalidOperation, Overflow, Rounded, Subnormal, Clamped])
+
+NOTHING = Decimal(0)
+# An organisation's documents are of a few hundred dates, which are remembered.
+REMEMBERED_DATES = 5000
 
 ValueT = TypeVar("ValueT")
 
@@ -55,6 +60,7 @@ def read_text(text: str | None) -> str | None:
     return text.replace("\0", "") or None if text else None
 
 
+@lru_cache(maxsize=200)
 def read_currency(text: str | None) -> str:
     """Return an ISO 4217 code."""
     code = require(text, "CurrencyCode")
@@ -79,14 +85,14 @@ def read_amount(amount: Decimal | None, name: str) -> Decimal | None:
 def read_rate(rate: Decimal | None) -> Decimal | None:
     """Return foreign units per base unit unchanged; None for zero or less, by which nothing can be divided."""
     known = read_amount(rate, "CurrencyRate")
-    return known if known and known > 0 else None
+    return known if known and known > NOTHING else None
 
 
 def read_instant(text: str) -> datetime:
     """Read `/Date(ms+0000)/`, or ISO 8601 with any number of fractional digits, where no zone means UTC."""
     try:
         if found := MILLISECONDS.fullmatch(text):
-            return EPOCH + timedelta(milliseconds=int(found[1]))
+            return EPOCH + timedelta(microseconds=int(found[1]) * 1000)
         if found := ISO.fullmatch(text):
             fraction = f"{found[3] or '':0<6.6}"
             zone = (found[4] or "Z").replace("Z", "+00:00")
@@ -96,6 +102,7 @@ def read_instant(text: str) -> datetime:
     raise Unreadable(f"{text[:40]!r} is no date")
 
 
+@lru_cache(REMEMBERED_DATES)
 def read_date(text: str | None) -> date | None:
     """Read a calendar date in either form; Xero writes it as midnight UTC of the organisation's own date.
 

@@ -1,6 +1,6 @@
 """Credit allocations of invoices, and references of payments and allocations to invoices that arrive after them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -71,8 +71,7 @@ async def replace_applied_credits(
 async def resolve_invoice_references(session: Session, invoice_ids: Sequence[UUID]) -> None:
     """Set `invoice_id` on payments and allocations that were stored before these invoices."""
     if invoice_ids:
-        await session.execute(_resolve_payments_statement(), {"ids": list(invoice_ids)})
-        await session.execute(_resolve_allocations_statement(), {"ids": list(invoice_ids)})
+        await session.execute(_resolve_statement(), {"ids": list(invoice_ids)})
 
 
 async def move_payments(session: Session, invoice_ids: Sequence[UUID]) -> None:
@@ -94,10 +93,12 @@ async def _replace(
     if not listed:
         return set()
     rows = (await session.execute(stored_statement, {**context.parameters(), "owners": list(listed)})).mappings().all()
-    stored: dict[str, Counter[AllocationValues]] = {external_id: Counter() for external_id in listed}
+    stored: dict[str, list[AllocationValues]] = defaultdict(list)
     for row in rows:
-        stored[row[owner_column]][tuple(row[name] for name in ALLOCATION_COLUMNS)] += 1
-    differing = {owner for owner, records in listed.items() if Counter(map(_values, records)) != stored[owner]}
+        stored[row[owner_column]].append(tuple(row[name] for name in ALLOCATION_COLUMNS))
+    # Most documents have no allocation, neither stored nor listed.
+    compared = stored.keys() | {owner for owner, records in listed.items() if records}
+    differing = {owner for owner in compared if Counter(map(_values, listed[owner])) != Counter(stored[owner])}
     if differing:
         outdated = [row["id"] for row in rows if row[owner_column] in differing]
         records = [record for owner in sorted(differing) for record in listed[owner]]
@@ -155,10 +156,17 @@ def _insert_statement() -> Insert:
 
 
 @cache
-def _resolve_payments_statement() -> Update:
-    payment, invoices = core_table(Payment), _arrived_invoices_cte()
-    values = {"invoice_id": invoices.c.id, **_owner_of_payment(payment, invoices), "updated_at": func.now()}
-    return update(payment).where(_is_unresolved_reference(payment, invoices)).values(values)
+def _resolve_statement() -> Update:
+    payment, allocation, invoices = core_table(Payment), core_table(CreditAllocation), _arrived_invoices_cte()
+    owner = _owner_of_payment(payment, invoices)
+    payments = (
+        update(payment)
+        .where(_is_unresolved_reference(payment, invoices))
+        .values(invoice_id=invoices.c.id, **owner, updated_at=func.now())
+    )
+    is_unresolved = _is_unresolved_reference(allocation, invoices)
+    allocations = update(allocation).where(is_unresolved).values(invoice_id=invoices.c.id)
+    return allocations.add_cte(payments.cte("resolved_payments"))
 
 
 @cache
@@ -175,13 +183,6 @@ def _owner_of_payment(payment: sqlalchemy.Table, invoices: CTE) -> dict[str, Col
     """Return the values of a payment's columns that its invoice decides."""
     contact_external_id = func.coalesce(invoices.c.contact_external_id, payment.c.contact_external_id)
     return {"customer_id": invoices.c.customer_id, "contact_external_id": contact_external_id}
-
-
-@cache
-def _resolve_allocations_statement() -> Update:
-    allocation, invoices = core_table(CreditAllocation), _arrived_invoices_cte()
-    is_unresolved = _is_unresolved_reference(allocation, invoices)
-    return update(allocation).where(is_unresolved).values(invoice_id=invoices.c.id)
 
 
 def _arrived_invoices_cte() -> CTE:
