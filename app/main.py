@@ -18,7 +18,18 @@ from sqlalchemy.exc import DBAPIError
 
 from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
-from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
+from app.api.billing import (
+    alerts,
+    credit_memos,
+    customers,
+    history,
+    invoices,
+    matches,
+    payments,
+    psa,
+    summary,
+    timeline,
+)
 from app.api.deps import Services
 from app.api.integrations import audit_log, connection, notifications, runs, status, tenants, webhooks
 from app.api.metrics import Metrics, find_shared_folder
@@ -60,7 +71,7 @@ SYNC_CONNECTIONS = 6
 SYNC_POOL_SECONDS = 8.0
 # How long a start waits for the database to tell whether every secret can be decrypted.
 START_CHECK_SECONDS = 5.0
-BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
+BILLING_MODULES = (customers, summary, history, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, notifications, audit_log)
 
 
