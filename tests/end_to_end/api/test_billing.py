@@ -40,7 +40,7 @@ def operations(harness):
 
 
 def with_unknown_ids(path):
-    for name in ("customer_id", "invoice_id", "alert_id", "link_id", "run_id"):
+    for name in ("customer_id", "invoice_id", "alert_id", "link_id", "run_id", "event_id"):
         path = path.replace(f"{{{name}}}", UNKNOWN_ID)
     return path
 
