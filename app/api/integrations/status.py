@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.api.auth import Actor
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import document_problems
 from app.api.openapi import OneOf, ScopeSet
@@ -115,7 +114,7 @@ class PreflightResponse(ResponseModel):
 @router.get("", responses=document_problems())
 async def get_status(engine: EngineDep, session: SessionDep, reader: Reader) -> IntegrationStatus:
     """Return what is connected, what is wrong and what to do."""
-    return _status_of(engine, await engine.status.read_overview(session), reader)
+    return describe_status(engine, await engine.status.read_overview(session), is_admin=reader.role == "admin")
 
 
 @router.post("/check", responses=document_problems())
@@ -124,7 +123,8 @@ async def check(engine: EngineDep, _admin: Admin) -> PreflightResponse:
     return PreflightResponse.model_validate(await engine.check())
 
 
-def _status_of(engine: Engine, overview: Overview, reader: Actor) -> IntegrationStatus:
+def describe_status(engine: Engine, overview: Overview, *, is_admin: bool) -> IntegrationStatus:
+    """Return the status as it is answered; `is_admin` says whether the reader may act."""
     grant = overview.grant
     banners = group_banners(overview.banners, engine.profile.name)
     return IntegrationStatus(
@@ -162,7 +162,7 @@ def _status_of(engine: Engine, overview: Overview, reader: Actor) -> Integration
         data_as_of=overview.data_as_of,
         notify_addresses=engine.notifier.addresses,
         banners=[BannerResponse.model_validate(banner) for banner in banners],
-        allowed_actions=list(_allowed_actions(engine, overview)) if reader.role == "admin" else [],
+        allowed_actions=list(_allowed_actions(engine, overview)) if is_admin else [],
         needs_attention=sum(banner.needs_person for banner in banners),
     )
 
