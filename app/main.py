@@ -25,6 +25,7 @@ from app.api.metrics import Metrics, find_shared_folder
 from app.api.openapi import include_vendor
 from app.api.pages import include_pages
 from app.api.pagination import CursorSigner
+from app.api.server.collection import exempt_from_collection
 from app.api.server.draining import DrainingSignals
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
@@ -155,6 +156,8 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         await check_secrets(services)
         if settings.scheduler_enabled:
             scheduler.start()
+        if is_served:
+            exempt_from_collection()
         try:
             with DrainingSignals(services.drain) if is_served else nullcontext():
                 yield
