@@ -177,6 +177,8 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        # The service has metrics of its own; whether to trace would be looked up in the environment at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     setup.configure_api(app, is_https=settings.public_url.startswith("https:"))
