@@ -1,9 +1,9 @@
 """How long a request waits for the database's next answer, so that a server that falls silent stops no caller."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token
 
 # What is left for the rest of a request after an answer did not come, such as giving up its idempotency key.
 SECONDS_AFTER_SILENCE = 0.2
@@ -12,7 +12,8 @@ SECONDS_AFTER_SILENCE = 0.2
 class AnswerDeadline:
     """The longest silence of the database that a request waits through, over all of its transactions.
 
-    Every answer begins the time anew: a request of many statements may take longer than one of them.
+    Every answer begins the time anew: a request of many statements may take longer than one of them. It holds for the
+    transactions that its task opens in its block.
 
     Args:
         seconds: from one answer to the next; getting a connection counts too.
@@ -22,6 +23,14 @@ class AnswerDeadline:
         self._seconds = seconds
         self._silent_seconds = 0.0
         self._is_silent = False
+        self._token: Token[AnswerDeadline | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _deadline.set(self)
+
+    def __exit__(self, *_error: object) -> None:
+        if self._token:
+            _deadline.reset(self._token)
 
     @asynccontextmanager
     async def bound(self) -> AsyncIterator[None]:
@@ -59,14 +68,9 @@ _deadline: ContextVar[AnswerDeadline | None] = ContextVar("deadline", default=No
 _timeout: ContextVar[tuple[AnswerDeadline, asyncio.Timeout] | None] = ContextVar("timeout", default=None)
 
 
-@contextmanager
-def answers_within(seconds: float) -> Iterator[None]:
+def answers_within(seconds: float) -> AnswerDeadline:
     """Let every transaction that this task opens in the block wait at most so long for an answer."""
-    token = _deadline.set(AnswerDeadline(seconds))
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+    return AnswerDeadline(seconds)
 
 
 def count_silence(seconds: float) -> None:

@@ -36,6 +36,7 @@ from app.api.metrics import Metrics, find_shared_folder
 from app.api.openapi import include_vendor
 from app.api.pages import include_pages
 from app.api.pagination import CursorSigner
+from app.api.server.collection import exempt_from_collection
 from app.api.server.draining import DrainingSignals
 from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
@@ -163,6 +164,8 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         await check_secrets(services)
         if settings.scheduler_enabled:
             scheduler.start()
+        if is_served:
+            exempt_from_collection()
         try:
             with DrainingSignals(services.drain) if is_served else nullcontext():
                 yield
@@ -182,6 +185,8 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        # The service has metrics of its own; whether to trace would be looked up in the environment at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     setup.configure_api(app, is_https=settings.public_url.startswith("https:"))

@@ -6,10 +6,12 @@ from fastapi.routing import APIRoute
 
 from app.api.auth import is_protected
 from app.api.errors import FieldError, add_exception_handlers, json_pointer, validation_failed
+from app.api.integrations import webhooks
 from app.api.middleware.authentication import AuthenticationMiddleware
 from app.api.middleware.body import BodyMiddleware
 from app.api.middleware.concurrency import ConcurrencyMiddleware
 from app.api.middleware.deadline import DeadlineMiddleware
+from app.api.middleware.deliveries import DeliveriesMiddleware
 from app.api.middleware.headers import HeadersMiddleware
 from app.api.middleware.idempotency import IdempotencyMiddleware
 from app.api.middleware.metrics import MetricsMiddleware
@@ -31,6 +33,7 @@ def configure_api(app: FastAPI, *, is_https: bool) -> None:
     app.router.dependencies.append(Depends(refuse_unknown_parameters))
     # A request passes the middleware added last first.
     app.add_middleware(IdempotencyMiddleware)
+    app.add_middleware(DeliveriesMiddleware, endpoint=webhooks.receive_webhook)
     app.add_middleware(ConcurrencyMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(AuthenticationMiddleware)

@@ -29,6 +29,7 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
 CUSTOMERS_TYPE: Mapping[str, str] = MappingProxyType(
     {"INVOICE": "ACCREC", "CREDITNOTE": "ACCRECCREDIT", "PAYMENT": "ACCRECPAYMENT"}
 )
+IDS = ("tenantId", "resourceId")
 # 32 bytes in base64, as an HMAC with SHA-256 is sent.
 SIGNATURE_SHAPE = re.compile(rb"[A-Za-z0-9+/]{43}=")
 # These texts are part of a unique index, whose entries PostgreSQL limits to about 2,700 bytes.
@@ -75,24 +76,28 @@ def check_signature(body: bytes, signatures: Sequence[bytes], keys: Sequence[str
 
 def sign(body: bytes, key: str) -> bytes:
     """Return the signature as Xero makes it: the key is used as text, although it looks like base64."""
-    return base64.b64encode(hmac.new(key.encode("utf-8", "surrogateescape"), body, hashlib.sha256).digest())
+    return base64.b64encode(hmac.digest(key.encode("utf-8", "surrogateescape"), body, "sha256"))
 
 
 def read_event(raw: bytes) -> Notice:
     """Translate one event; a malformed one is returned too, with what is wrong as the reason to ignore it."""
     event = decode_loosely(raw)
+    is_storable = _is_storable(event)
+    event_at = _read_event_at(event)
+    tenant_id, resource_id = (_read_word(event, name).lower() for name in IDS)
     category = _read_word(event, "eventCategory").upper()
-    why_ignored = _find_defect(event) or _find_reason_to_ignore(event, category)
+    defect = _find_defect(event, (tenant_id, resource_id), event_at, is_storable=is_storable)
+    why_ignored = defect or _find_reason_to_ignore(event, category)
     return Notice(
-        tenant_id=_read_word(event, "tenantId").lower(),
+        tenant_id=tenant_id,
         # Malformed events without an id would all be the same event; the digest distinguishes them.
-        resource_id=_read_word(event, "resourceId").lower() or f"unreadable:{hashlib.sha256(raw).hexdigest()[:16]}",
+        resource_id=resource_id or f"unreadable:{hashlib.sha256(raw).hexdigest()[:16]}",
         category=category,
         event_type=_read_word(event, "eventType").upper(),
-        event_at=_read_event_at(event) or EPOCH,
+        event_at=event_at or EPOCH,
         resource=None if why_ignored else RESOURCES[category],
         why_ignored=why_ignored,
-        payload=event if _is_storable(event) and event else {"unreadable": _read_payload(raw)},
+        payload=event if is_storable and event else {"unreadable": _read_payload(raw)},
     )
 
 
@@ -103,18 +108,18 @@ def _read_repaired(body: bytes) -> list[Raw]:
         raise NoticeUnreadable(f"The notice is not in Xero's form: {error}") from None
 
 
-def _find_defect(event: Mapping[str, Any]) -> str | None:
+def _find_defect(
+    event: Mapping[str, Any], ids: Sequence[str], event_at: datetime | None, *, is_storable: bool
+) -> str | None:
     """Return what is wrong with the form of an event, or None."""
     if not event:
         return "the event is not a JSON object"
-    if not _is_storable(event):
+    if not is_storable:
         return "the event holds characters, numbers or depths that cannot be stored"
-    for name in ("tenantId", "resourceId"):
-        if not UUID_SHAPE.fullmatch(_read_word(event, name).lower()):
+    for name, found in zip(IDS, ids, strict=True):
+        if not UUID_SHAPE.fullmatch(found):
             return f"{name} is not a UUID"
-    if _read_event_at(event) is None:
-        return "eventDateUtc is no date"
-    return None
+    return "eventDateUtc is no date" if event_at is None else None
 
 
 def _find_reason_to_ignore(event: Mapping[str, Any], category: str) -> str | None:
@@ -149,10 +154,12 @@ def _is_storable(value: object, depth: int = MAX_DEPTH) -> bool:
     if isinstance(value, int):
         return -MAX_INTEGER < value < MAX_INTEGER
     if isinstance(value, dict):
-        return depth > 0 and all(_is_storable(part, depth - 1) for pair in value.items() for part in pair)
-    if isinstance(value, list):
-        return depth > 0 and all(_is_storable(part, depth - 1) for part in value)
-    return True
+        parts = [*value, *value.values()]
+    elif isinstance(value, list):
+        parts = value
+    else:
+        return True
+    return depth > 0 and all([_is_storable(part, depth - 1) for part in parts])  # noqa: C419 - a generator takes longer
 
 
 def _read_payload(raw: bytes) -> str:

@@ -260,5 +260,7 @@ def repair(body: bytes) -> bytes:
 
     These are bytes that are not UTF-8, unescaped control characters, and halves of surrogate pairs.
     """
+    if body.isascii() and b"\\" not in body and not CONTROLS.search(body):
+        return body
     text = body.decode("utf-8-sig", "replace").encode()
     return ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], CONTROLS.sub(b" ", text))

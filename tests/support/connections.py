@@ -34,6 +34,9 @@ class ManualLoop:
     def call_later(self, delay, callback, *arguments):
         return self.call_at(self._now + delay, callback, *arguments)
 
+    def call_soon(self, callback, *arguments):
+        return asyncio.get_running_loop().call_soon(callback, *arguments)
+
     def create_task(self, coroutine):
         return asyncio.get_running_loop().create_task(coroutine)
 
@@ -74,6 +77,7 @@ class Connection(asyncio.Transport):
 
     Attributes:
         sent: what the server has sent.
+        writes: in how many pieces.
         is_open: whether the server has not closed it.
         is_half_closed: whether the server has said that nothing more follows.
         is_aborted: whether what was not sent yet was dropped.
@@ -84,6 +88,7 @@ class Connection(asyncio.Transport):
     def __init__(self, server):
         super().__init__()
         self.sent = b""
+        self.writes = 0
         self.is_open = True
         self.is_half_closed = self.is_aborted = False
         self.is_read = True
@@ -128,6 +133,7 @@ class Connection(asyncio.Transport):
         assert self.is_open
         assert not self.is_half_closed
         self.sent += data
+        self.writes += 1
 
     def write_eof(self):
         self.is_half_closed = True

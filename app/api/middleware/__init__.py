@@ -1,4 +1,4 @@
 """The ASGI middlewares, outermost first.
 
-Headers, metrics, problems, deadline, authentication, body, concurrency, idempotency.
+Headers, metrics, problems, deadline, authentication, body, concurrency, deliveries, idempotency.
 """

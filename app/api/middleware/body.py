@@ -1,6 +1,5 @@
-"""Reads request bodies: limits their size and their time, and checks that they are valid JSON."""
+"""Reads request bodies: limits their size, and checks that they are valid JSON."""
 
-import asyncio
 import re
 
 import msgspec
@@ -13,7 +12,6 @@ KIB = 1024
 API_BYTES = 64 * KIB
 BULK_PREFIX, BULK_BYTES = "/api/psa/", 2 * KIB * KIB
 WEBHOOK_PREFIX, WEBHOOK_BYTES = "/api/webhooks/", KIB * KIB
-BODY_SECONDS = 15
 METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 JSON_TYPE = re.compile(rb"application/(?:json|[\w.+-]+\+json)\s*(?:;.*)?", re.IGNORECASE)
 # An escaped NUL character whose backslash is not itself escaped. PostgreSQL cannot store NUL in text.
@@ -23,20 +21,16 @@ CLOSE = {"Connection": "close"}
 
 
 class BodyMiddleware:
-    """Reads the whole body and refuses one that is too large, too slow, compressed, or not JSON that can be stored.
+    """Reads the whole body and refuses one that is too large, compressed, or not JSON that can be stored.
 
     Comes after `AuthenticationMiddleware` and before `IdempotencyMiddleware`, which hashes the body; stores the body in
-    `scope["state"]` and passes it on as one message. A request whose sender disconnects is dropped. NUL characters in
-    the URL are refused too, as PostgreSQL cannot store them.
-
-    Args:
-        app: the next ASGI application.
-        seconds: the time within which the body must have arrived.
+    `scope["state"]` and passes it on as one message. A request whose sender disconnects is dropped, and so is one whose
+    body comes too slowly, which the server has refused (`LimitedProtocol`). NUL characters in the URL are refused too,
+    as PostgreSQL cannot store them.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,12 +53,7 @@ class BodyMiddleware:
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)
-        try:
-            async with asyncio.timeout(self._seconds):
-                body = await _collect(receive, limit)
-        except TimeoutError as error:
-            detail = f"The body must arrive within {self._seconds:g} seconds."
-            raise Problem("request_timeout", detail, headers=CLOSE) from error
+        body = await _collect(receive, limit)
         if body and is_protected(scope["path"]):
             _check_json(body, headers.get(b"content-type", b""))
         return body

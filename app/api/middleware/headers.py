@@ -31,7 +31,25 @@ CACHING = {
     "/redoc": b"no-cache",
 }
 
+COMMON = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+
+
+def headers_below(path: str) -> Sequence[tuple[bytes, bytes]]:
+    """Return the headers of the responses at a path and below it."""
+    policy = next((policy for start, policy in POLICIES.items() if path.startswith(start)), STRICT_POLICY)
+    caching = next((rule for start, rule in CACHING.items() if path.startswith(start)), None)
+    common = (*COMMON, (b"content-security-policy", policy.encode()))
+    return (*common, (b"cache-control", caching)) if caching else common
+
+
+# Made once, because every response has them; the first prefix that fits decides.
+HEADERS = {start: headers_below(start) for start in (*CACHING, *POLICIES)}
+STRICT_HEADERS = headers_below("/")
 
 
 class HeadersMiddleware:
@@ -52,7 +70,9 @@ class HeadersMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        added = [*_headers(scope["path"]), *self._optional]
+        path = scope["path"]
+        common = next((headers for start, headers in HEADERS.items() if path.startswith(start)), STRICT_HEADERS)
+        added = [*common, *self._optional]
         drain = scope["app"].state.services.drain
 
         async def add_and_send(message: Message) -> None:
@@ -67,15 +87,3 @@ class HeadersMiddleware:
             await send(message)
 
         await self.app(scope, receive, add_and_send)
-
-
-def _headers(path: str) -> Sequence[tuple[bytes, bytes]]:
-    policy = next((policy for start, policy in POLICIES.items() if path.startswith(start)), STRICT_POLICY)
-    common = [
-        (b"x-content-type-options", b"nosniff"),
-        (b"referrer-policy", b"no-referrer"),
-        (b"x-frame-options", b"DENY"),
-        (b"content-security-policy", policy.encode()),
-    ]
-    caching = next((rule for start, rule in CACHING.items() if path.startswith(start)), None)
-    return [*common, (b"cache-control", caching)] if caching else common

@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.metrics import Metrics
 
+# The routes of a vendor know their path below this prefix and the vendor's word.
+VENDOR_PREFIX = "/api/integrations/"
 # All paths without a route share one label, as do all unknown methods: otherwise each guess of a scanner would create
 # a time series.
 NO_ROUTE = "none"
@@ -31,9 +33,18 @@ class MetricsMiddleware:
 
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", NO_ROUTE)
+                route = _template(scope)
                 metrics.requests.labels(method, route, message["status"]).inc()
                 metrics.seconds.labels(method, route).observe(time.perf_counter() - started_at)
             await send(message)
 
         await self.app(scope, receive, count_and_send)
+
+
+def _template(scope: Scope) -> str:
+    """Return the whole path of the request's route, with the names of its parameters in place of their values."""
+    own: str = getattr(scope.get("route"), "path", NO_ROUTE)
+    path: str = scope["path"]
+    if own == NO_ROUTE or not path.startswith(VENDOR_PREFIX):
+        return own
+    return path.rsplit("/", own.count("/"))[0] + own if own else path

@@ -21,7 +21,7 @@ from app.db import DatabaseUnavailable
 from app.sync.notifications.notifier import NoAddress
 from app.sync.webhooks.dismissal import EventNotGivenUp, UnknownEvent
 
-VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 RETRY_SECONDS = "5"
 
 log = structlog.get_logger(__name__)
@@ -95,8 +95,10 @@ class _ResponseSender:
 
 
 def _choose_request_id(scope: Scope) -> str:
-    requested = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-    return requested if VALID_REQUEST_ID.fullmatch(requested) else secrets.token_hex(8)
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and VALID_REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)
 
 
 def _translate(error: Exception, scope: Scope) -> Problem:

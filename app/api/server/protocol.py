@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from app.api.server.deadline import Deadline
 from app.api.server.limits import ConnectionLimits
+from app.api.server.output import ResponseOutput
 from app.api.server.refusals import Refusal, RefusalLog, render_refusal
 
 # An HTTP header takes this many bytes beside its name and value.
@@ -73,6 +74,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._silent_since = self.loop.time()
         self._is_surplus = False
         self._active: RequestResponseCycle | None = None
+        self._output: ResponseOutput | None = None
         self._refusal = Refusal.MALFORMED
         self._header_bytes = 0
         self._unfinished_bytes = 0
@@ -194,7 +196,8 @@ class LimitedProtocol(HttpToolsProtocol):
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         self._active = cycle
-        cycle.transport = ResponseOutput(self)  # type: ignore[assignment]
+        self._output = ResponseOutput(self.transport, self.loop, self.close_after_response)
+        cycle.transport = self._output  # type: ignore[assignment]
         if cycle.more_body:
             self._input_deadline.set(self._limits.body_seconds)
 
@@ -215,6 +218,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
+        if self._output is not None:
+            self._output.flush()
         if self._phase in {Phase.LINGERING, Phase.CLOSING}:
             self.server_state.total_requests += 1
             return
@@ -234,6 +239,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def _end_unfinished(self, cycle: RequestResponseCycle) -> None:
         if not (cycle.response_started or cycle.disconnected or self.transport.is_closing()):
             self.transport.write(render_refusal(Refusal.STOPPED, self.server_state.default_headers))
+        if self._output is not None:
+            self._output.flush()
         self._disconnect(cycle)
         self.transport.close()
 
@@ -355,23 +362,3 @@ class LimitedProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-
-
-class ResponseOutput:
-    """What a response is written to: the connection's transport, which the protocol closes.
-
-    Args:
-        protocol: of the connection.
-    """
-
-    def __init__(self, protocol: LimitedProtocol) -> None:
-        self._protocol = protocol
-
-    def write(self, data: bytes) -> None:
-        self._protocol.transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def close(self) -> None:
-        self._protocol.close_after_response()

@@ -20,15 +20,26 @@ log = structlog.get_logger(__name__)
 
 # The most deliveries that one transaction stores, so that none waits long for the others of its transaction.
 MAX_DELIVERIES = 100
+# How often it is looked for deliveries that have waited for too long: a timer for each would take longer than all else
+# that is done here for a delivery.
+LOOK_SECONDS = 0.1
+
+TOO_LATE = "The events could not be stored in time; deliver them again."
 
 Delivery = Sequence[Notice]
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A delivery that is to be stored, and the future of how many of its events are new."""
+    """A delivery that is to be stored.
+
+    Attributes:
+        until: when it must be stored, on the event loop's clock.
+        stored: how many of its events are new.
+    """
 
     notices: Delivery
+    until: float
     stored: asyncio.Future[int]
 
 
@@ -37,21 +48,28 @@ class EventWriter:
 
     Args:
         write: stores deliveries in one transaction, and returns for each how many of its events are new.
+        seconds: how long a delivery waits, for those before it and for its own transaction.
     """
 
-    def __init__(self, write: Callable[[Sequence[Delivery]], Awaitable[Sequence[int]]]) -> None:
+    def __init__(self, write: Callable[[Sequence[Delivery]], Awaitable[Sequence[int]]], seconds: float) -> None:
         self._write = write
+        self._seconds = seconds
         self._waiting: list[_Waiting] = []
+        self._being_stored: Sequence[_Waiting] = ()
         self._writing: asyncio.Task[None] | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     async def store(self, notices: Delivery) -> int:
         """Return how many of a delivery's events are new, once they are committed.
 
         Raises:
-            DatabaseUnavailable: they could not be stored.
+            DatabaseUnavailable: they could not be stored, or not in time.
         """
-        waiting = _Waiting(notices, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(notices, loop.time() + self._seconds, loop.create_future())
         self._waiting.append(waiting)
+        if self._look is None:
+            self._look = loop.call_later(LOOK_SECONDS, self._fail_late)
         if self._writing is None or self._writing.done():
             # The task outlives the request that starts it, whose deadline and log fields are not those of the others.
             context = contextvars.Context()
@@ -60,14 +78,26 @@ class EventWriter:
 
     async def close(self) -> None:
         """End the transaction under way, when the process stops; deliveries that are not committed are not answered."""
+        if self._look:
+            self._look.cancel()
+            self._look = None
         if self._writing:
             await cancel_and_wait([self._writing])
+
+    def _fail_late(self) -> None:
+        """Tell those that have waited for too long, and look again as long as there are others."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        unanswered = [one for one in (*self._being_stored, *self._waiting) if not one.stored.done()]
+        _fail([one for one in unanswered if one.until <= now], DatabaseUnavailable(TOO_LATE))
+        self._look = loop.call_later(LOOK_SECONDS, self._fail_late) if unanswered else None
 
     async def _write_all(self) -> None:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_DELIVERIES], self._waiting[MAX_DELIVERIES:]
-                await self._write_batch([one for one in batch if not one.stored.done()])
+                self._being_stored = [one for one in batch if not one.stored.done()]
+                await self._write_batch(self._being_stored)
         finally:
             _cancel(self._waiting)
             self._waiting = []

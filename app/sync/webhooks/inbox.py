@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from operator import attrgetter
+from typing import TypeAlias, cast
 from uuid import UUID
 
 import msgspec
@@ -62,14 +63,9 @@ RETURNING tenant_id, resource_id, category, event_type, event_at, (xmax = 0) AS 
 NOT_SELECTED = "Not an organisation that is selected here."
 
 
-class EventKey(NamedTuple):
-    """What an event is recognised by when it is delivered again."""
-
-    tenant_id: str
-    resource_id: str
-    category: str
-    event_type: str
-    event_at: datetime
+# What an event is recognised by when it is delivered again.
+EventKey: TypeAlias = tuple[str, str, str, str, datetime]
+event_key: Callable[[Notice], EventKey] = attrgetter("tenant_id", "resource_id", "category", "event_type", "event_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +118,7 @@ async def store_deliveries(session: Session, vendor: str, deliveries: Sequence[S
     times: Counter[EventKey] = Counter()
     for number, notices in enumerate(deliveries):
         for notice in notices:
-            key = EventKey(*(getattr(notice, name) for name in EventKey._fields))
+            key = event_key(notice)
             rows[key] = _row(notice)
             first_delivery.setdefault(key, number)
             times[key] += 1
@@ -136,7 +132,7 @@ async def store_deliveries(session: Session, vendor: str, deliveries: Sequence[S
             "ignored": EventStatus.IGNORED,
         }
         for *key_values, is_new in await session.execute(STORE_EVENTS, values):
-            counts[first_delivery[EventKey(*key_values)]] += is_new
+            counts[first_delivery[cast("EventKey", tuple(key_values))]] += is_new
     return counts
 
 

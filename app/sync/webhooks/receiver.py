@@ -17,14 +17,12 @@ from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable, Session
 from app.db_deadline import answers_within
 from app.sync.webhooks import inbox
-from app.sync.webhooks.event_writer import EventWriter
+from app.sync.webhooks.event_writer import TOO_LATE, EventWriter
 from app.sync.webhooks.refusals import RefusalCounter, RefusalCounts
 
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
-
-TOO_LATE = "The events could not be stored in time; deliver them again."
 
 # The shares of the time the vendor waits for its answer: in which the keys are read, and in which the events are
 # stored, the wait for other deliveries included.
@@ -83,9 +81,9 @@ class WebhookReceiver:
         self._keys_due_at = self._read_again_at = -math.inf
         self._reading_keys = asyncio.Lock()
         self._refusals = RefusalCounter(self._write_refusals)
-        self._writer = EventWriter(self._write_deliveries)
         self._read_keys_seconds = READ_KEYS_SHARE * connector.profile.delivery_seconds
         self._store_seconds = STORE_SHARE * connector.profile.delivery_seconds
+        self._writer = EventWriter(self._write_deliveries, self._store_seconds)
 
     async def receive(self, body: bytes, signatures: Sequence[bytes]) -> Receipt:
         """Check a delivery and store its events.
@@ -112,7 +110,7 @@ class WebhookReceiver:
         if not notices:
             await self._record(vendor_app.record_probe)
             return Receipt(is_signed=True)
-        stored = await self._store_events(notices)
+        stored = await self._writer.store(notices)
         self._wake()
         return Receipt(is_signed=True, stored=stored)
 
@@ -171,14 +169,6 @@ class WebhookReceiver:
         except (DatabaseUnavailable, TimeoutError) as error:
             self._keys_due_at = time.monotonic() + READ_AGAIN_SECONDS
             log.warning("signing_keys_not_read", error=str(error))
-
-    async def _store_events(self, notices: Sequence[Notice]) -> int:
-        """Store the events of one delivery, together with those that wait; return how many are new."""
-        try:
-            async with timeout(self._store_seconds):
-                return await self._writer.store(notices)
-        except TimeoutError as error:
-            raise DatabaseUnavailable(TOO_LATE) from error
 
     async def _write_deliveries(self, deliveries: Sequence[Sequence[Notice]]) -> Sequence[int]:
         vendor = self._connector.vendor

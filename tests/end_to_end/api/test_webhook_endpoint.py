@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -86,6 +87,19 @@ async def test_a_flood_of_wrong_signatures_writes_and_reads_the_database_once_a_
     assert 1 <= reads <= 2 + seconds * 1.2
     assert 1 <= writes <= 2 + seconds
     assert (await harness.integration_status())["webhook"]["signature_failures_24h"] == 200
+
+
+async def test_requests_are_counted_by_the_whole_path_of_a_vendor_s_route(harness):
+    await post(harness, PROBE, sign(PROBE))
+    await harness.integration_status()
+    await harness.read(f"{INTEGRATION}/webhook-events")
+    lines = (await harness.client.get("/metrics")).text.splitlines()
+    for method, route in (("POST", HOOK), ("GET", INTEGRATION), ("GET", f"{INTEGRATION}/webhook-events")):
+        assert f'http_requests_total{{method="{method}",route="{route}",status="200"}} 1.0' in lines
+    # The events of one id have another route, of which no id is a label.
+    await harness.call("POST", f"{INTEGRATION}/webhook-events/{uuid4()}/dismiss", json={"reason": "x"})
+    counted = (await harness.client.get("/metrics")).text
+    assert f'route="{INTEGRATION}/webhook-events/{{event_id}}/dismiss",status="404"' in counted
 
 
 async def test_the_signature_is_checked_over_the_bytes_as_received(harness):

@@ -1,6 +1,5 @@
 """Request bodies are limited in size and time and must be valid JSON; responses have security and caching headers."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.api.deps import Reader
-from app.api.errors import Problem
 from app.api.middleware.body import API_BYTES, BULK_BYTES, WEBHOOK_BYTES, BodyMiddleware
 from tests.support.api import ManualClock, api_client, make_app, make_services
 
@@ -106,16 +104,6 @@ async def test_a_content_length_over_the_limit_is_refused_without_reading_the_bo
 
 async def test_the_body_of_a_caller_without_a_token_is_not_read(api):
     assert (await api.client.post("/api/echo", content=Unreadable())).status_code == 401
-
-
-async def test_a_body_that_takes_too_long_to_arrive_is_refused():
-    async def wait_forever(*_: object) -> Any:
-        await asyncio.Event().wait()
-
-    scope = {"type": "http", "method": "POST", "path": WEBHOOK, "headers": [], "query_string": b"", "state": {}}
-    with pytest.raises(Problem) as caught:
-        await BodyMiddleware(wait_forever, seconds=0.01)(scope, wait_forever, wait_forever)
-    assert (caught.value.status_code, caught.value.headers) == (408, {"Connection": "close"})
 
 
 async def test_a_request_whose_sender_disconnects_is_dropped():

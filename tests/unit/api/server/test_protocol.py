@@ -62,6 +62,40 @@ async def test_a_request_is_answered_and_the_connection_serves_the_next(server):
     assert connection.is_open
 
 
+async def test_the_head_of_a_response_is_sent_with_its_body(server):
+    connection = server.connect()
+    await connection.send(GET)
+    await connection.send(GET)
+    assert (connection.statuses, connection.writes) == ([200, 200], 2)
+    assert connection.sent.endswith(b"\r\n\r\nok")
+
+
+async def test_the_head_of_a_response_does_not_wait_for_a_body_that_comes_later():
+    body = asyncio.Event()
+
+    async def answer_slowly(_scope, _receive, send):
+        await send(OK)
+        await body.wait()
+        await send(BODY)
+
+    connection = LimitedServer(answer_slowly).connect()
+    await connection.send(GET)
+    assert connection.statuses == [200]
+    assert connection.sent.endswith(b"\r\n\r\n")
+    body.set()
+    await settle()
+    assert connection.sent.endswith(b"\r\n\r\nok")
+    assert connection.is_open
+
+
+@pytest.mark.parametrize("header", [b"", b"connection: close\r\n"])
+async def test_the_head_of_a_response_without_a_body_is_sent(server, header):
+    connection = server.connect()
+    await connection.send(b"HEAD / HTTP/1.1\r\nhost: a\r\n" + header + b"\r\n")
+    assert connection.statuses == [200]
+    assert connection.is_open is not header.startswith(b"connection")
+
+
 async def test_a_connection_without_a_byte_is_closed_after_20_seconds(server):
     connection = server.connect()
     await server.loop.advance(19.9)

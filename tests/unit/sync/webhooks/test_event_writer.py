@@ -11,7 +11,10 @@ from app.connector import Notice
 from app.db import DatabaseUnavailable
 from app.sync.webhooks import event_writer
 from app.sync.webhooks.event_writer import EventWriter
+from tests.support.loop_time import stopped_loop_time
 
+# How long a delivery waits here: longer than any test takes, unless it moves the time.
+SECONDS = 600.0
 REQUEST = contextvars.ContextVar("request", default="none")
 
 
@@ -53,7 +56,7 @@ async def steps():
 
 async def test_deliveries_that_come_during_a_commit_are_stored_together_in_the_next():
     inbox = Inbox()
-    writer = EventWriter(inbox.write)
+    writer = EventWriter(inbox.write, SECONDS)
     tasks = await begin(writer, "a", "bb", "ccc")
     tasks += await begin(writer, "dddd")
     assert inbox.transactions == [["a", "bb", "ccc"]]
@@ -68,7 +71,7 @@ async def test_a_transaction_stores_at_most_so_many_deliveries(monkeypatch):
     monkeypatch.setattr(event_writer, "MAX_DELIVERIES", 2)
     inbox = Inbox()
     inbox.may_commit.set()
-    writer = EventWriter(inbox.write)
+    writer = EventWriter(inbox.write, SECONDS)
     assert await asyncio.gather(*await begin(writer, "a", "b", "c", "d", "e")) == [1] * 5
     assert inbox.transactions == [["a", "b"], ["c", "d"], ["e"]]
 
@@ -76,7 +79,7 @@ async def test_a_transaction_stores_at_most_so_many_deliveries(monkeypatch):
 async def test_a_delivery_that_cannot_be_stored_fails_alone():
     inbox = Inbox(faulty=["bad"])
     inbox.may_commit.set()
-    writer = EventWriter(inbox.write)
+    writer = EventWriter(inbox.write, SECONDS)
     stored = await asyncio.gather(*await begin(writer, "a", "bad", "ccc"), return_exceptions=True)
     assert stored == [1, inbox.error, 3]
     assert inbox.transactions == [["a", "bad", "ccc"], ["a"], ["bad"], ["ccc"]]
@@ -86,7 +89,7 @@ async def test_a_database_that_is_away_is_told_to_all_and_asked_once():
     inbox = Inbox(faulty=["a"])
     inbox.error = DatabaseUnavailable("away")
     inbox.may_commit.set()
-    writer = EventWriter(inbox.write)
+    writer = EventWriter(inbox.write, SECONDS)
     stored = await asyncio.gather(*await begin(writer, "a", "b"), return_exceptions=True)
     assert stored == [inbox.error] * 2
     assert len(inbox.transactions) == 1
@@ -94,7 +97,7 @@ async def test_a_database_that_is_away_is_told_to_all_and_asked_once():
 
 async def test_a_delivery_whose_client_is_gone_is_left_out_and_keeps_no_other_waiting():
     inbox = Inbox()
-    writer = EventWriter(inbox.write)
+    writer = EventWriter(inbox.write, SECONDS)
     [being_stored] = await begin(writer, "a")
     [gone, waiting] = await begin(writer, "gone", "ccc")
     gone.cancel()
@@ -105,17 +108,42 @@ async def test_a_delivery_whose_client_is_gone_is_left_out_and_keeps_no_other_wa
     assert inbox.transactions == [["a"], ["ccc"]]
 
 
+async def test_a_delivery_is_told_that_it_comes_too_late_whether_it_is_being_stored_or_waits():
+    inbox = Inbox()
+    with stopped_loop_time() as time:
+        writer = EventWriter(inbox.write, SECONDS)
+        [being_stored] = await begin(writer, "a")
+        time.advance(SECONDS / 2)
+        await steps()
+        [waiting] = await begin(writer, "bb")
+        time.advance(SECONDS / 2 + 1)
+        await time.wait_until(being_stored.done, "the first was told")
+        with pytest.raises(DatabaseUnavailable, match="in time"):
+            await being_stored
+        assert not waiting.done()
+        time.advance(SECONDS / 2)
+        await time.wait_until(waiting.done, "the second was told")
+        with pytest.raises(DatabaseUnavailable, match="in time"):
+            await waiting
+        [later] = await begin(writer, "ccc")
+        inbox.may_commit.set()
+        assert await later == 3
+        # What nobody waits for any more is not begun.
+        assert inbox.transactions == [["a"], ["ccc"]]
+    await writer.close()
+
+
 async def test_a_transaction_does_not_run_in_the_context_of_the_request_that_began_it():
     inbox = Inbox()
     inbox.may_commit.set()
     REQUEST.set("of the first delivery")
-    assert await EventWriter(inbox.write).store(delivery("a")) == 1
+    assert await EventWriter(inbox.write, SECONDS).store(delivery("a")) == 1
     assert inbox.contexts == ["none"]
 
 
 async def test_closing_leaves_nobody_waiting():
     inbox = Inbox()
-    writer = EventWriter(inbox.write)
+    writer = EventWriter(inbox.write, SECONDS)
     tasks = [*await begin(writer, "a"), *await begin(writer, "b")]
     await writer.close()
     for task in tasks:
