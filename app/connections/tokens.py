@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from app.clock import Clock
+from app.concurrency import Coalescer
 from app.connections.errors import NotConfigured
 from app.connections.grants import (
     access_token_associated_data,
@@ -66,6 +67,9 @@ OUTAGES = (VendorUnavailable, AnswerUnreadable, RateLimited)
 BACKOFF_SECONDS = 15
 # Wrong credentials last until an operator corrects them, so the next attempt is made later.
 REJECTED_BACKOFF_SECONDS = 60
+
+
+READ_GRANT = select(Grant, func.wall_clock()).where(Grant.id == bindparam("grant_id"))
 
 
 class GrantUnusable(ConnectorError):
@@ -142,6 +146,8 @@ class AccessTokens:
         self._connector = connector
         self._config = config
         self._clock = clock
+        # The tenants of a grant and the pulls of each ask for the same token at once.
+        self._reads: Coalescer[UUID, DecryptedGrant] = Coalescer(self._read_for)
 
     async def get_access_token(self, grant_id: UUID, rejected: str | None = None) -> str:
         """Return an access token that is valid for some minutes, refreshing it first if it is not.
@@ -192,14 +198,17 @@ class AccessTokens:
         return True
 
     async def _read(self, grant_id: UUID) -> DecryptedGrant:
+        return await self._reads.ask(grant_id)
+
+    async def _read_for(self, grant_id: UUID, callers: int) -> Sequence[DecryptedGrant]:
         async with self._db.transaction() as session:
-            row = (await session.execute(select(Grant, func.wall_clock()).where(Grant.id == grant_id))).one_or_none()
+            row = (await session.execute(READ_GRANT, {"grant_id": grant_id})).one_or_none()
         if row is None:
             raise GrantUnusable("This connection no longer exists; connect again.")
         grant, now = row[0], row[1]
         if grant.state != GrantState.ACTIVE or not (grant.access_token_sealed and grant.refresh_token_sealed):
             raise GrantUnusable(grant.reason or "The connection was ended; connect again.")
-        return self._decrypt(grant, now)
+        return [self._decrypt(grant, now)] * callers
 
     def _decrypt(self, grant: Grant, now: datetime) -> DecryptedGrant:
         access_token = self._sealer.try_open(grant.access_token_sealed or "", access_token_associated_data(grant.id))
