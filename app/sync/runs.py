@@ -1,15 +1,14 @@
-"""Runs: what is to be done and what came of it. A pending resource of a run is work that any replica may claim."""
+"""Runs: how they are opened, listed and closed. `run_work` does the same for their resources."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from app.billing.records import Counts, Resource
-from app.connector import Page
+from app.billing.records import Resource
 from app.db import Session
 from app.paging import NewestFirst, PagePosition
 from app.sync import progress
@@ -135,81 +134,6 @@ async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[s
 
 
 @dataclass(frozen=True, slots=True)
-class WorkItem:
-    """One resource to bring up to date, or to compare whole when the run is a reconciliation."""
-
-    run_id: UUID
-    resource: Resource
-    trigger: RunTrigger
-
-    @property
-    def is_reconciliation(self) -> bool:
-        return self.trigger == RunTrigger.RECONCILE
-
-
-async def claim_work(session: Session, vendor: str, tenant_id: str, busy: Iterable[RunTrigger] = ()) -> list[WorkItem]:
-    """Mark what is unfinished of the tenant's oldest run as running and return it, a crashed owner's included.
-
-    One run at a time, because two would move the same cursor; runs with a trigger in `busy` are left out.
-    """
-    unfinished = (RunResource.tenant_id == tenant_id, RunResource.status.in_(UNFINISHED))
-    oldest = (
-        select(Run.id)
-        .join(RunResource, RunResource.run_id == Run.id)
-        .where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, Run.trigger.not_in(list(busy)), *unfinished)
-        .order_by(Run.started_at, Run.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    trigger = select(Run.trigger).where(Run.id == RunResource.run_id).scalar_subquery()
-    statement = (
-        update(RunResource)
-        .where(*unfinished, RunResource.run_id == oldest)
-        .values(status=ResourceStatus.RUNNING)
-        .returning(RunResource.run_id, RunResource.resource, trigger.label("trigger"))
-    )
-    rows = (await session.execute(statement)).all()
-    return [WorkItem(row.run_id, Resource(row.resource), RunTrigger(row.trigger)) for row in rows]
-
-
-async def add_page_counts(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
-    session: Session, run_id: UUID, tenant_id: str, resource: Resource, page: Page, counts: Counts
-) -> None:
-    """Add a stored page to the counts of its run's resource."""
-    values = {
-        "fetched": RunResource.fetched + page.row_count,
-        "created": RunResource.created + counts.created,
-        "updated": RunResource.updated + counts.updated,
-        "unchanged": RunResource.unchanged + counts.unchanged,
-        "skipped": RunResource.skipped + page.row_count - len(page.rejected) - _kept(counts),
-        "failed": RunResource.failed + len(page.rejected),
-        "calls": RunResource.calls + page.traffic.calls,
-        "bytes": RunResource.bytes + page.traffic.bytes_raw,
-    }
-    await session.execute(update(RunResource).where(*_row_key(run_id, tenant_id, resource)).values(values))
-
-
-def _kept(counts: Counts) -> int:
-    return counts.created + counts.updated + counts.unchanged
-
-
-async def finish_resource(
-    session: Session, run_id: UUID, tenant_id: str, resource: Resource, error: tuple[ResourceStatus, str] | None = None
-) -> None:
-    """Close one resource. `error` is its status (`failed` or `paused`) and the reason, None when it came to its end."""
-    succeeded = case((RunResource.failed > 0, ResourceStatus.PARTIAL), else_=ResourceStatus.SUCCEEDED)
-    values = {"status": error[0] if error else succeeded, "error": error[1] if error else None}
-    open_here = (*_row_key(run_id, tenant_id, resource), RunResource.status.in_(UNFINISHED))
-    await session.execute(update(RunResource).where(*open_here).values(values))
-
-
-async def is_done(session: Session, run_id: UUID) -> bool:
-    """Say whether nothing of the run is left to do."""
-    unfinished = (RunResource.run_id == run_id, RunResource.status.in_(UNFINISHED))
-    return not await session.scalar(select(exists().where(*unfinished)))
-
-
-@dataclass(frozen=True, slots=True)
 class FinishedRun:
     """A run that was just closed, and the seconds from its start to its end."""
 
@@ -251,17 +175,6 @@ async def close_orphaned_runs(session: Session, vendor: str) -> list[FinishedRun
     statement = select(Run.id).where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, over, ~owned)
     closed = [await finish_if_done(session, run_id) for run_id in (await session.scalars(statement)).all()]
     return [run for run in closed if run]
-
-
-async def complete_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:
-    """Return when the run started if it brought every resource of the tenant to its end, else None."""
-    good = (RunResource.run_id == run_id, RunResource.tenant_id == tenant_id)
-    statement = select(func.count()).where(
-        *good, RunResource.status.in_((ResourceStatus.SUCCEEDED, ResourceStatus.PARTIAL))
-    )
-    if await session.scalar(statement) != len(Resource):
-        return None
-    return await session.scalar(select(Run.started_at).where(Run.id == run_id))
 
 
 def status_of(statuses: set[str]) -> RunStatus:
@@ -358,10 +271,6 @@ def equivalent_triggers(trigger: RunTrigger) -> tuple[RunTrigger, ...]:
 def _due_events(vendor: str) -> tuple[ColumnElement[bool], ...]:
     waiting = WebhookEvent.status.in_(WAITING)
     return WebhookEvent.vendor == vendor, waiting, WebhookEvent.due_at <= func.wall_clock()
-
-
-def _row_key(run_id: UUID, tenant_id: str, resource: Resource) -> tuple[ColumnElement[bool], ...]:
-    return RunResource.run_id == run_id, RunResource.tenant_id == tenant_id, RunResource.resource == resource.value
 
 
 def _name(vendor: str) -> str:

@@ -10,7 +10,8 @@ from app.concurrency import cancel_and_wait
 from app.db import DatabaseUnavailable
 from app.sync import runs
 from app.sync.leases import LeaseTimings, claim_lease
-from app.sync.tenant_runner import RunnerDependencies, TenantRunner
+from app.sync.run_execution import RunnerDependencies
+from app.sync.tenant_runner import TenantRunner
 
 log = structlog.get_logger(__name__)
 
