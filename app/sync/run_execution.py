@@ -43,7 +43,7 @@ from app.sync.tables import ResourceStatus, RunTrigger
 log = structlog.get_logger(__name__)
 
 # How long a last page that brings nothing new waits for the other pulls of its run.
-LAST_PAGES_SECONDS = 1.0
+LAST_PAGES_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select
+from sqlalchemy import Select, and_, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.records import Resource
@@ -14,7 +14,6 @@ from app.paging import NewestFirst, PagePosition
 from app.sync import progress
 from app.sync.tables import (
     UNFINISHED,
-    WAITING,
     Lease,
     ResourceStatus,
     Run,
@@ -22,12 +21,25 @@ from app.sync.tables import (
     RunStatus,
     RunTrigger,
     Schedule,
-    WebhookEvent,
 )
 
 PULL_TRIGGERS = (RunTrigger.SCHEDULE, RunTrigger.MANUAL)
 RETENTION = timedelta(days=90)
 RUN_ORDER = NewestFirst(Run.started_at, Run.id)
+TENANTS_WITH_WORK = text("""
+WITH work (tenant_id, since) AS (
+  SELECT resource.tenant_id, run.started_at
+  FROM sync_run_resources AS resource JOIN sync_runs AS run ON run.id = resource.run_id
+  WHERE run.vendor = :vendor AND run.status = 'running' AND resource.status IN ('pending', 'running')
+  UNION ALL
+  SELECT tenant_id, to_timestamp(0)
+  FROM xero_webhook_events
+  WHERE vendor = :vendor AND status IN ('pending', 'failed') AND due_at <= wall_clock())
+SELECT tenant_id FROM work GROUP BY tenant_id
+HAVING NOT EXISTS (SELECT FROM sync_leases AS lease WHERE lease.vendor = :vendor AND lease.tenant_id = work.tenant_id
+                   AND lease.expires_at > wall_clock())
+ORDER BY min(since), tenant_id LIMIT :limit
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +126,7 @@ async def record_finished_run(
 
 async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[str]:
     """Return tenants that have work and no owner: those with webhook events first, then the oldest run's."""
-    free = ~exists().where(
-        Lease.vendor == vendor, Lease.tenant_id == RunResource.tenant_id, Lease.expires_at > func.wall_clock()
-    )
-    pulls = (
-        select(RunResource.tenant_id, Run.started_at.label("since"))
-        .join(Run, Run.id == RunResource.run_id)
-        .where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, RunResource.status.in_(UNFINISHED), free)
-    )
-    unowned = ~exists().where(
-        Lease.vendor == vendor, Lease.tenant_id == WebhookEvent.tenant_id, Lease.expires_at > func.wall_clock()
-    )
-    epoch = func.to_timestamp(0)
-    events = select(WebhookEvent.tenant_id, epoch.label("since")).where(*_due_events(vendor), unowned)
-    work = pulls.union_all(events).subquery()
-    oldest = func.min(work.c.since)
-    statement = select(work.c.tenant_id).group_by(work.c.tenant_id).order_by(oldest, work.c.tenant_id).limit(limit)
-    return list((await session.scalars(statement)).all())
+    return list((await session.scalars(TENANTS_WITH_WORK, {"vendor": vendor, "limit": limit})).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +262,6 @@ def _running(vendor: str, triggers: tuple[RunTrigger, ...]) -> Select[UUID]:
 def equivalent_triggers(trigger: RunTrigger) -> tuple[RunTrigger, ...]:
     """Return the triggers whose runs do the same work."""
     return PULL_TRIGGERS if trigger in PULL_TRIGGERS else (trigger,)
-
-
-def _due_events(vendor: str) -> tuple[ColumnElement[bool], ...]:
-    waiting = WebhookEvent.status.in_(WAITING)
-    return WebhookEvent.vendor == vendor, waiting, WebhookEvent.due_at <= func.wall_clock()
 
 
 def _name(vendor: str) -> str:

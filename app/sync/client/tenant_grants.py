@@ -10,10 +10,10 @@ import structlog
 from app.billing.records import Resource
 from app.concurrency import Coalescer
 from app.connections import grants, reach
+from app.connections.decrypted_grant import GrantUnusable
 from app.connections.grant_choice import TenantReach
 from app.connections.reach_reader import ReachReader
 from app.connections.states import GrantState
-from app.connections.tokens import GrantUnusable
 from app.connector import AccessExpired, Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
 from app.db import Database
 

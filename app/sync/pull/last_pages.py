@@ -1,7 +1,7 @@
 """The last pages of a run's pulls that bring nothing new, which are stored together at the end of the run.
 
 At a quiet tick each list is answered with nothing, or with its newest rows once more. Four transactions for that cost
-more than the calls. So such a page is held until the other pulls of the run have ended, for a second at most. Killed
+more than the calls. So such a page is held until the other pulls of the run have ended, for some seconds at most. Killed
 meanwhile, the run reads it again: its cursor has not moved.
 """
 
@@ -36,7 +36,7 @@ class LastPages:
 def brings_nothing_new(step: PageStep) -> bool:
     """Say whether a page is the last of its pull and no row in it is newer than those that were seen before it.
 
-    A row that appears late with an old stamp is among them; it is stored up to a second later.
+    A row that appears late with an old stamp is among them; it is stored so much later.
     """
     page, newest = step.fetched.page, step.state.high_water
     is_known = not page.keys or (newest is not None and max(key.changed_at for key in page.keys) <= newest)

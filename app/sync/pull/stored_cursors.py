@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, text, update
 
 from app.billing.records import Resource
 from app.billing.recordset import encode_rows
@@ -27,6 +27,7 @@ SELECT resource, since, page, then_since AS resume_since, high_water, walk_read_
        completed_at IS NOT NULL AS is_completed, page_limit, wall_clock() - page_limit_at AS limit_age
 FROM sync_cursors WHERE vendor = :vendor AND tenant_id = :tenant_id
 """)
+COUNT_MISSING = text("SELECT sum(missing_rows) FROM sync_cursors WHERE vendor = :vendor AND tenant_id = :tenant_id")
 MAKE = text("""
 INSERT INTO sync_cursors (vendor, tenant_id, resource)
 SELECT :vendor, :tenant_id, resource FROM unnest(CAST(:resources AS text[])) AS resource
@@ -140,5 +141,4 @@ async def record_missing_rows(session: Session, lease: HeldLease, resource: Reso
 
 async def count_missing_rows(session: Session, vendor: str, tenant_id: str) -> int:
     """Return how many rows of a tenant the vendor counts and did not deliver."""
-    mine = (Cursor.vendor == vendor, Cursor.tenant_id == tenant_id)
-    return int(await session.scalar(select(func.sum(Cursor.missing_rows)).where(*mine)) or 0)
+    return int(await session.scalar(COUNT_MISSING, {"vendor": vendor, "tenant_id": tenant_id}) or 0)
