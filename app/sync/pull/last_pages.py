@@ -1,8 +1,8 @@
 """The last pages of a run's pulls that bring nothing new, which are stored together at the end of the run.
 
 At a quiet tick each list is answered with nothing, or with its newest rows once more. Four transactions for that cost
-more than the calls. So such a page is held until the other pulls of the run have ended, for some seconds at most. Killed
-meanwhile, the run reads it again: its cursor has not moved.
+more than the calls. So such a page is held until the other pulls of the run have ended, for some seconds at most. When
+the run is killed meanwhile, it reads the page again: its cursor has not moved.
 """
 
 from app.billing.records import Resource
