@@ -244,7 +244,9 @@ def _is_overdue_or_false(today: date) -> ColumnElement[bool]:
 
 
 def _alerts_statement() -> AnySelect:
-    return select(*Alert.__table__.c, Customer.name.label("customer_name")).join(Customer, Customer.id == Alert.customer_id)
+    return select(*Alert.__table__.c, Customer.name.label("customer_name")).join(
+        Customer, Customer.id == Alert.customer_id
+    )
 
 
 def _document_conditions(
