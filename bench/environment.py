@@ -156,8 +156,8 @@ async def run_service(dsn: str, xero_url: str, **settings: object) -> AsyncItera
         httpx.AsyncClient(transport=transport, base_url=SERVICE_URL) as client,
     ):
         services = app.state.services
-        databases = (services.db, services.sync_db, services.deliveries_db)
-        yield LocalService(client, services.db, xero_url, os.getpid(), services.engines["xero"], databases)
+        engine, databases = services.engines["xero"], services.databases
+        yield LocalService(client, services.db, xero_url, os.getpid(), engine, databases)
 
 
 @asynccontextmanager

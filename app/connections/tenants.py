@@ -6,7 +6,21 @@ from datetime import datetime
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, false, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    func,
+    select,
+    text,
+    update,
+)
 
 from app.billing.sources import SourceDetails
 from app.connections.errors import NoTenantSelected, ReconnectRequired, UnknownTenant
@@ -171,11 +185,17 @@ async def read_source_details(session: Session, tenant_ids: Collection[str] | No
 
     One whose grant needs a new consent counts as synced: its sync goes on as soon as that is given.
     """
+    values = {} if tenant_ids is None else {"tenant_ids": list(tenant_ids)}
+    rows = await session.execute(_source_details_statement(is_whole=tenant_ids is None), values)
+    return [SourceDetails(*row) for row in rows]
+
+
+@cache
+def _source_details_statement(*, is_whole: bool) -> Select[str, str, str, datetime | None, bool]:
     is_synced = and_(Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
     statement = select(Tenant.vendor, Tenant.tenant_id, Tenant.name, Tenant.data_as_of, is_synced)
-    if tenant_ids is not None:
-        statement = statement.where(Tenant.tenant_id.in_(tenant_ids))
-    return [SourceDetails(*row) for row in await session.execute(statement)]
+    is_asked_for = Tenant.tenant_id == func.any(bindparam("tenant_ids", type_=ARRAY(Text())))
+    return statement if is_whole else statement.where(is_asked_for)
 
 
 def _is_tenant(vendor: str, tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

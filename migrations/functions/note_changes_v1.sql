@@ -3,8 +3,9 @@
 --
 -- The rows are `new_rows` and `old_rows`, as far as the statement has them. Noted are
 -- invoices that are open or were until now, by their id: no other can be or become overdue;
--- with concerns_base_currency, that an organisation's base currency may be another one now: another service wrote live
--- documents, which nobody infers it from at once, or a document no longer speaks against a currency.
+-- with concerns_base_currency, that an organisation's base currency may be another one now: another service wrote a live
+-- document that is not as the known one lets expect, from which nobody infers it at once, or a document no longer speaks
+-- against a currency.
 --
 -- It runs as the owner of the tables, because other services write invoices and know nothing of these notes.
 CREATE FUNCTION note_changes() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -34,8 +35,11 @@ BEGIN
   END IF;
   IF TG_OP <> 'DELETE' AND NOT concerns_base_currency THEN
     concerns_base_currency := EXISTS (
-      SELECT FROM (SELECT DISTINCT source, source_tenant_id FROM new_rows WHERE status IN ('open', 'paid')) AS written
-      WHERE NOT EXISTS (SELECT FROM tenants WHERE (vendor, tenant_id) = (written.source, written.source_tenant_id)));
+      SELECT FROM new_rows AS written LEFT JOIN billing_organisations AS known USING (source, source_tenant_id)
+      WHERE written.status IN ('open', 'paid')
+        AND (known.base_currency IS NULL
+             OR (written.currency = known.base_currency) <> (coalesce(written.exchange_rate, 1) IN (0, 1)))
+        AND NOT EXISTS (SELECT FROM tenants WHERE (vendor, tenant_id) = (written.source, written.source_tenant_id)));
   END IF;
   IF concerns_base_currency THEN
     INSERT INTO billing_changes (concerns_base_currency) VALUES (true);
