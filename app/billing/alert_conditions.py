@@ -37,10 +37,11 @@ from app.paging import AnySelect
 BILLED_STATUSES = (DocumentStatus.OPEN, DocumentStatus.PAID)
 # The columns of the alert that a condition determines.
 CONDITION_COLUMNS = ("trigger", "severity", "customer_id", "subject_type", "subject_id", "title", "detail")
-# Whether all alerts are derived, and otherwise the invoices for which they are. Statements are planned for their values
-# (`plan_cache_mode`), so that the one costs nothing where the other decides.
+# Whether all alerts are derived, and otherwise the invoices and customers for which they are. Statements are planned for
+# their values (`plan_cache_mode`), so that the one costs nothing where the other decides.
 IS_WHOLE = bindparam("is_whole", type_=Boolean())
-CHANGED = func.any(bindparam("changed", type_=ARRAY(Uuid())))
+CHANGED_INVOICE = func.any(bindparam("changed_invoices", type_=ARRAY(Uuid())))
+CHANGED_CUSTOMER = func.any(bindparam("changed_customers", type_=ARRAY(Uuid())))
 
 
 def conditions_cte() -> CTE:
@@ -79,7 +80,8 @@ def _overdue_invoices_statement() -> AnySelect:
         "detail": days_text + _money_text(Invoice.balance, Invoice.currency) + " outstanding",
     }
     is_overdue = and_(
-        Invoice.is_overdue(today, bindparam("grace_days", type_=Integer())), or_(IS_WHOLE, Invoice.id == CHANGED)
+        Invoice.is_overdue(today, bindparam("grace_days", type_=Integer())),
+        or_(IS_WHOLE, Invoice.id == CHANGED_INVOICE),
     )
     is_of_organisation = and_(
         unsynced.c.source == Invoice.source, unsynced.c.source_tenant_id == Invoice.source_tenant_id
@@ -106,13 +108,14 @@ def _services_without_invoice_statement() -> AnySelect:
         "title": literal("No invoice for ") + service.name,
         "detail": last_invoice_text + amount_text,
     }
+    is_derived = or_(IS_WHOLE, service.customer_id == CHANGED_CUSTOMER)
     is_active = (service.starts_on <= today) & or_(service.ends_on.is_(None), service.ends_on >= today)
     return (
         select(*_condition_columns(values, unsynced.c.age_note))
         .select_from(service)
         .outerjoin(last_invoice, literal(value=True))
         .outerjoin(unsynced, literal(value=True))
-        .where(is_active, today - unbilled_since > bindparam("gap_days", type_=Integer()))
+        .where(is_derived, is_active, today - unbilled_since > bindparam("gap_days", type_=Integer()))
     )
 
 

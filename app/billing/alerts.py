@@ -39,7 +39,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from app import audit
-from app.billing.alert_conditions import CHANGED, IS_WHOLE, conditions_cte
+from app.billing.alert_conditions import CHANGED_CUSTOMER, CHANGED_INVOICE, IS_WHOLE, conditions_cte
+from app.billing.changes import Changed
 from app.billing.locks import lock_all_tenants, lock_shared
 from app.billing.recordset import core_table, encode_rows
 from app.billing.sources import SourceDetails
@@ -55,7 +56,7 @@ KEY_COLUMNS = ("trigger", "subject_id")
 # Of the columns that a condition determines those that may change while it lasts.
 VARYING_COLUMNS = ("severity", "customer_id", "title", "detail")
 ENDED_MUTES = text("""
-SELECT subject_id FROM billing_alerts WHERE trigger = 'invoice_overdue' AND status = 'muted' AND muted_until <= :now
+SELECT subject_id, customer_id FROM billing_alerts WHERE status = 'muted' AND muted_until <= :now
 """)
 
 
@@ -110,7 +111,7 @@ async def open_and_resolve(
     now: datetime,
     policy: AlertPolicy,
     sources: Collection[SourceDetails] = (),
-    changed: Collection[UUID] | None = None,
+    changed: Changed | None = None,
 ) -> AlertCounts:
     """Open, update and resolve alerts, so that they equal the conditions that hold today; others are not written.
 
@@ -119,14 +120,16 @@ async def open_and_resolve(
         now: aware.
         policy: when an alert is due.
         sources: the organisations that are known, synced or not; rows of another count as synced.
-        changed: the invoices that have changed since alerts were last derived for this day, policy and organisations;
-            None derives all. Alerts whose muting has ended, and those about services, are always derived.
+        changed: what has changed since alerts were last derived for this day, policy and organisations; None derives
+            all. Alerts whose muting has ended are always derived.
     """
     await lock_all_tenants(session)
-    muted = [] if changed is None else (await session.scalars(ENDED_MUTES, {"now": now})).all()
+    muted = [] if changed is None else (await session.execute(ENDED_MUTES, {"now": now})).all()
+    changed_rows = changed or Changed()
     parameters = {
         "is_whole": changed is None,
-        "changed": [*(changed or ()), *muted],
+        "changed_invoices": [*changed_rows.invoice_ids, *(row.subject_id for row in muted)],
+        "changed_customers": [*changed_rows.customer_ids, *(row.customer_id for row in muted)],
         "now": now,
         "today": now.astimezone(ZoneInfo(policy.timezone)).date(),
         "grace_days": policy.grace_days,
@@ -209,9 +212,11 @@ def _resolve_statement() -> Select[int]:
         conditions.c.trigger == alert.c.trigger, conditions.c.subject_id == alert.c.subject_id
     )
     has_state_to_clear = or_(alert.c.status != AlertStatus.RESOLVED, alert.c.changed_by.is_not(None))
-    is_of_service = alert.c.trigger == AlertTrigger.SERVICE_WITHOUT_INVOICE
-    is_of_changed = and_(alert.c.trigger == AlertTrigger.INVOICE_OVERDUE, alert.c.subject_id == CHANGED)
-    is_derived = or_(IS_WHOLE, is_of_service, is_of_changed)
+    is_of_invoice = and_(alert.c.trigger == AlertTrigger.INVOICE_OVERDUE, alert.c.subject_id == CHANGED_INVOICE)
+    is_of_service = and_(
+        alert.c.trigger == AlertTrigger.SERVICE_WITHOUT_INVOICE, alert.c.customer_id == CHANGED_CUSTOMER
+    )
+    is_derived = or_(IS_WHOLE, is_of_invoice, is_of_service)
     ended = select(alert.c.id, alert.c.status).where(is_derived, has_state_to_clear, ~holds.exists()).cte("ended")
     now = cast(bindparam("now"), Instant)
     resolved_at = case((alert.c.status == AlertStatus.RESOLVED, alert.c.resolved_at), else_=now)

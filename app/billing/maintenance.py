@@ -40,7 +40,7 @@ async def refresh_derived(
     if changes.concerns_base_currency:
         await refresh_base_currencies(session)
     changed_review_states = await review.refresh_review_states(session)
-    counts = await alerts.open_and_resolve(session, now, policy, sources, changes.invoice_ids)
+    counts = await alerts.open_and_resolve(session, now, policy, sources, changes.changed)
     return RefreshResult(changed_review_states, counts)
 
 

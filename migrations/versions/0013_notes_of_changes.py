@@ -14,7 +14,11 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-TABLES = ("billing_invoices", "billing_credit_memos")
+# The tables whose changes each function notes.
+TABLES = {
+    "note_changes": ("billing_invoices", "billing_credit_memos"),
+    "note_customers": ("billing_services", "billing_invoices", "customer_links"),
+}
 # The rows that a statement has, by the names that the function knows them by.
 EVENTS = {
     "insert": "NEW TABLE AS new_rows",
@@ -28,6 +32,7 @@ def upgrade() -> None:
         "billing_changes",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("invoice_id", sa.Uuid(), nullable=True),
+        sa.Column("customer_id", sa.Uuid(), nullable=True),
         sa.Column("concerns_base_currency", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_billing_changes")),
     )
@@ -38,18 +43,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_billing_refreshes")),
     )
     create_function("note_changes", 1)
-    for table in TABLES:
-        for event, rows in EVENTS.items():
-            op.execute(
-                f"CREATE TRIGGER note_changes_on_{event} AFTER {event} ON {table} REFERENCING {rows}"
-                " FOR EACH STATEMENT EXECUTE FUNCTION note_changes()"
-            )
+    create_function("note_customers", 1)
+    for function, tables in TABLES.items():
+        for table in tables:
+            for event, rows in EVENTS.items():
+                op.execute(
+                    f"CREATE TRIGGER {function}_on_{event} AFTER {event} ON {table} REFERENCING {rows}"
+                    f" FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+                )
 
 
 def downgrade() -> None:
-    for table in TABLES:
-        for event in EVENTS:
-            op.execute(f"DROP TRIGGER note_changes_on_{event} ON {table}")
-    drop_function("note_changes")
+    for function, tables in TABLES.items():
+        for table in tables:
+            for event in EVENTS:
+                op.execute(f"DROP TRIGGER {function}_on_{event} ON {table}")
+        drop_function(function)
     op.drop_table("billing_refreshes")
     op.drop_table("billing_changes")

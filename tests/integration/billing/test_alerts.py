@@ -467,7 +467,7 @@ async def invoices_read_by(db, now):
     derived = []
 
     async def record(_session, _now, _policy, _sources, changed):
-        derived.append(changed if changed is None else len(changed))
+        derived.append(changed if changed is None else len(changed.invoice_ids))
         return NOTHING
 
     async with db.transaction() as session:
@@ -529,3 +529,29 @@ async def test_a_mute_that_ends_within_the_day_is_noticed(ledger):
     await ledger.change(alerts.mute, 1, "ann", datetime(2026, 10, 21, 9, tzinfo=UTC))
     assert await ledger.evaluate(1, hour=9) == NOTHING
     assert await ledger.evaluate(1, hour=11) == AlertCounts(updated=1)
+
+
+async def unsafe(db, statement):
+    """Do what another service may do to the tables."""
+    async with db.transaction() as session:
+        await session.execute(text(statement))
+
+
+async def test_alerts_about_services_follow_within_the_day(ledger):
+    """Each evaluation is followed by one of everything, which must find nothing to do."""
+    await ledger.evaluate(40, hour=8)
+    await ledger.send_service()
+    assert (await ledger.evaluate(40, hour=9)).opened == 1
+    await unsafe(ledger.db, "UPDATE billing_services SET name = 'Archive'")
+    assert (await ledger.evaluate(40, hour=10)).updated == 1
+    await unsafe(ledger.db, "UPDATE billing_services SET ends_on = '2026-01-02'")
+    assert (await ledger.evaluate(40, hour=11)).resolved == 1
+    await unsafe(ledger.db, "UPDATE billing_services SET ends_on = NULL")
+    assert (await ledger.evaluate(40, hour=12)).reopened == 1
+    await ledger.bill(issued_on=date(2026, 11, 29), due_on=date(2027, 1, 29))
+    await unsafe(ledger.db, "UPDATE billing_invoices SET customer_id = (SELECT customer_id FROM billing_services)")
+    assert (await ledger.evaluate(40, hour=13)).resolved == 1
+    await unsafe(ledger.db, "UPDATE billing_invoices SET status = 'void', balance = 0")
+    assert (await ledger.evaluate(40, hour=14)).reopened == 1
+    await unsafe(ledger.db, "DELETE FROM billing_services")
+    assert (await ledger.evaluate(40, hour=15)).resolved == 1
