@@ -48,6 +48,7 @@ from app.db import POOL_SIZE, Database, DatabaseUnavailable, migrate
 from app.db_connection import POOL_SECONDS
 from app.embedded_postgres import EmbeddedPostgres
 from app.generated_secrets import generate_secrets
+from app.http_client import make_http_client
 from app.log import configure_logging
 from app.scheduler import Scheduler
 from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
@@ -153,7 +154,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
         is_served: whether the process serves nothing else, so that its signals to stop are the application's.
     """
     clock = clock or SystemClock()
-    http = httpx.AsyncClient(transport=transport, limits=httpx.Limits(max_connections=100), follow_redirects=False)
+    http = make_http_client(transport)
     services = make_services(settings, clock, http, vendors or make_vendors, timings)
     scheduler = Scheduler(list(services.engines.values()))
     if settings.scheduler_enabled:

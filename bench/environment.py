@@ -112,9 +112,15 @@ class Service:
 
 @dataclass(frozen=True)
 class LocalService(Service):
-    """A service in this process, whose worker works when it is told to."""
+    """A service in this process, whose worker works when it is told to.
+
+    Attributes:
+        engine: the sync of Xero.
+        databases: every pool of connections that the service has; `db` is the one of the API's requests.
+    """
 
     engine: Engine
+    databases: tuple[Database, ...]
 
     async def work(self) -> None:
         """Do all work that is due."""
@@ -150,7 +156,8 @@ async def run_service(dsn: str, xero_url: str, **settings: object) -> AsyncItera
         httpx.AsyncClient(transport=transport, base_url=SERVICE_URL) as client,
     ):
         services = app.state.services
-        yield LocalService(client, services.db, xero_url, os.getpid(), services.engines["xero"])
+        engine, databases = services.engines["xero"], services.databases
+        yield LocalService(client, services.db, xero_url, os.getpid(), engine, databases)
 
 
 @asynccontextmanager

@@ -64,15 +64,17 @@ async def measure_tick(bench: Bench, service: LocalService) -> Tick:
 
 @contextmanager
 def count_statements(service: LocalService) -> Iterator[StatementCount]:
-    """Count the statements that SQLAlchemy executes in the block, which are all of the service's."""
+    """Count the statements that SQLAlchemy executes in the block on any of the service's pools."""
     count = StatementCount()
 
     def add(*_: object) -> None:
         count.statements += 1
 
-    engine = service.db.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", add)
+    engines = [db.engine.sync_engine for db in service.databases]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", add)
     try:
         yield count
     finally:
-        event.remove(engine, "before_cursor_execute", add)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", add)

@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 import app.audit
+import app.billing.changes
 import app.billing.tables
 import app.billing.timeline
 import app.connections.tables

@@ -17,63 +17,47 @@ AlertError
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from functools import cache
-from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     CTE,
-    ColumnElement,
-    Date,
-    Integer,
     Select,
-    SQLColumnExpression,
-    TableValuedAlias,
-    Text,
     and_,
     bindparam,
     case,
     cast,
-    exists,
     func,
-    literal,
     or_,
     select,
+    text,
     tuple_,
-    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.sql.selectable import LateralFromClause
 
 from app import audit
+from app.billing.alert_conditions import CHANGED_CUSTOMER, CHANGED_INVOICE, IS_WHOLE, conditions_cte
+from app.billing.changes import Changed
 from app.billing.locks import lock_all_tenants, lock_shared
-from app.billing.records import DocumentStatus
-from app.billing.recordset import core_table, encode_rows, json_recordset
+from app.billing.recordset import core_table, encode_rows
 from app.billing.sources import SourceDetails
 from app.billing.tables import (
     Alert,
-    AlertSeverity,
     AlertStatus,
-    AlertSubject,
     AlertTrigger,
-    CustomerLink,
-    Invoice,
-    Service,
 )
 from app.db import Instant, Session
 from app.paging import AnySelect
 
-# What a customer was billed: the invoices that end a service's time without one.
-BILLED_STATUSES = (DocumentStatus.OPEN, DocumentStatus.PAID)
 KEY_COLUMNS = ("trigger", "subject_id")
-# The columns of the alert that a condition determines, and those of them that may change while it lasts.
-CONDITION_COLUMNS = ("trigger", "severity", "customer_id", "subject_type", "subject_id", "title", "detail")
+# Of the columns that a condition determines those that may change while it lasts.
 VARYING_COLUMNS = ("severity", "customer_id", "title", "detail")
+ENDED_MUTES = text("""
+SELECT subject_id, customer_id FROM billing_alerts WHERE status = 'muted' AND muted_until <= :now
+""")
 
 
 class Change(StrEnum):
@@ -123,7 +107,11 @@ class AlertCounts:
 
 
 async def open_and_resolve(
-    session: Session, now: datetime, policy: AlertPolicy, sources: Collection[SourceDetails] = ()
+    session: Session,
+    now: datetime,
+    policy: AlertPolicy,
+    sources: Collection[SourceDetails] = (),
+    changed: Changed | None = None,
 ) -> AlertCounts:
     """Open, update and resolve alerts, so that they equal the conditions that hold today; others are not written.
 
@@ -132,9 +120,16 @@ async def open_and_resolve(
         now: aware.
         policy: when an alert is due.
         sources: the organisations that are known, synced or not; rows of another count as synced.
+        changed: what has changed since alerts were last derived for this day, policy and organisations; None derives
+            all. Alerts whose muting has ended are always derived.
     """
     await lock_all_tenants(session)
+    muted = [] if changed is None else (await session.execute(ENDED_MUTES, {"now": now})).all()
+    changed_rows = changed or Changed()
     parameters = {
+        "is_whole": changed is None,
+        "changed_invoices": [*changed_rows.invoice_ids, *(row.subject_id for row in muted)],
+        "changed_customers": [*changed_rows.customer_ids, *(row.customer_id for row in muted)],
         "now": now,
         "today": now.astimezone(ZoneInfo(policy.timezone)).date(),
         "grace_days": policy.grace_days,
@@ -206,122 +201,23 @@ async def _change(session: Session, alert_id: UUID, actor: str, values: Mapping[
     await audit.append_audit_entry(session, actor, f"alert_{values['status']}", str(alert_id), details)
 
 
-def _conditions_cte() -> CTE:
-    """Return the conditions that hold, one row per alert that should be there: `CONDITION_COLUMNS` and `is_unsynced`.
-
-    `is_unsynced` says that the condition follows from rows of an organisation that is no longer synced.
-    """
-    return union_all(_overdue_invoices_statement(), _services_without_invoice_statement()).cte("conditions")
-
-
-def _unsynced() -> TableValuedAlias:
-    """Return the organisations that are no longer synced, each with the note of its figures' age."""
-    return json_recordset("unsynced", {"source": Text(), "source_tenant_id": Text(), "age_note": Text()})
-
-
-def _condition_columns(
-    values: Mapping[str, SQLColumnExpression[Any]], age_note: ColumnElement[str | None]
-) -> list[ColumnElement[Any]]:
-    """Return the columns of a condition; the note of its figures' age, where there is one, ends its detail."""
-    noted = {**values, "detail": values["detail"] + func.coalesce(literal("; ") + age_note, "")}
-    return [*(noted[name].label(name) for name in CONDITION_COLUMNS), age_note.is_not(None).label("is_unsynced")]
-
-
-def _overdue_invoices_statement() -> AnySelect:
-    unsynced, today = _unsynced(), bindparam("today", type_=Date())
-    days_overdue = today - Invoice.due_on
-    is_critical = days_overdue >= bindparam("critical_days", type_=Integer())
-    days_text = days_overdue.cast(Text) + case((days_overdue == 1, " day overdue, "), else_=" days overdue, ")
-    values = {
-        "trigger": literal(AlertTrigger.INVOICE_OVERDUE, Text()),
-        "severity": case((is_critical, AlertSeverity.CRITICAL.value), else_=AlertSeverity.WARNING.value),
-        "customer_id": Invoice.customer_id,
-        "subject_type": literal(AlertSubject.INVOICE, Text()),
-        "subject_id": Invoice.id,
-        "title": func.coalesce(literal("Invoice ") + Invoice.number, "An invoice") + " is overdue",
-        "detail": days_text + _money_text(Invoice.balance, Invoice.currency) + " outstanding",
-    }
-    is_overdue = Invoice.is_overdue(today, bindparam("grace_days", type_=Integer()))
-    is_of_organisation = and_(
-        unsynced.c.source == Invoice.source, unsynced.c.source_tenant_id == Invoice.source_tenant_id
-    )
-    columns = _condition_columns(values, unsynced.c.age_note)
-    return select(*columns).select_from(Invoice).outerjoin(unsynced, is_of_organisation).where(is_overdue)
-
-
-def _services_without_invoice_statement() -> AnySelect:
-    service, today, last_invoice = Service, bindparam("today", type_=Date()), _last_invoice()
-    unsynced = _unsynced_organisation_of(last_invoice)
-    unbilled_since = func.greatest(last_invoice.c.issued_on, service.starts_on)
-    last_invoice_text = case(
-        (last_invoice.c.issued_on.is_(None), literal("Never invoiced; active since ") + service.starts_on.cast(Text)),
-        else_=literal("Last invoice issued on ") + last_invoice.c.issued_on.cast(Text),
-    )
-    amount_text = literal("; ") + _money_text(service.monthly_amount, service.currency) + " a month is contracted"
-    values = {
-        "trigger": literal(AlertTrigger.SERVICE_WITHOUT_INVOICE, Text()),
-        "severity": literal(AlertSeverity.WARNING, Text()),
-        "customer_id": service.customer_id,
-        "subject_type": literal(AlertSubject.SERVICE, Text()),
-        "subject_id": service.id,
-        "title": literal("No invoice for ") + service.name,
-        "detail": last_invoice_text + amount_text,
-    }
-    is_active = (service.starts_on <= today) & or_(service.ends_on.is_(None), service.ends_on >= today)
-    return (
-        select(*_condition_columns(values, unsynced.c.age_note))
-        .select_from(service)
-        .outerjoin(last_invoice, literal(value=True))
-        .outerjoin(unsynced, literal(value=True))
-        .where(is_active, today - unbilled_since > bindparam("gap_days", type_=Integer()))
-    )
-
-
-def _last_invoice() -> LateralFromClause:
-    """Return the newest invoice of the service's customer that bills something."""
-    is_of_customer = (Invoice.customer_id == Service.customer_id) & Invoice.status.in_(BILLED_STATUSES)
-    columns = (Invoice.issued_on, Invoice.source, Invoice.source_tenant_id)
-    newest = select(*columns).where(is_of_customer, Invoice.issued_on.is_not(None)).order_by(Invoice.issued_on.desc())
-    return newest.limit(1).correlate(Service).lateral("last_invoice")
-
-
-def _unsynced_organisation_of(last_invoice: LateralFromClause) -> LateralFromClause:
-    """Return the organisation, if it is no longer synced, that would have billed the service.
-
-    That is the one of the customer's last invoice, or without one any that the customer is linked to.
-    """
-    unsynced, link = _unsynced(), core_table(CustomerLink)
-    is_of_last_invoice = and_(
-        unsynced.c.source == last_invoice.c.source, unsynced.c.source_tenant_id == last_invoice.c.source_tenant_id
-    )
-    has_link = exists().where(
-        link.c.customer_id == Service.customer_id,
-        link.c.source == unsynced.c.source,
-        link.c.source_tenant_id == unsynced.c.source_tenant_id,
-    )
-    has_link = has_link.correlate(Service, unsynced)
-    is_asked_for = or_(is_of_last_invoice, and_(last_invoice.c.issued_on.is_(None), has_link))
-    found = select(unsynced.c.age_note).where(is_asked_for).order_by(unsynced.c.age_note).limit(1)
-    return found.correlate(Service, last_invoice).lateral("unsynced_organisation")
-
-
-def _money_text(amount: InstrumentedAttribute[Decimal], currency: InstrumentedAttribute[str]) -> ColumnElement[str]:
-    """Return an amount as text with its currency: at least two decimals, and as many more as it has."""
-    return func.round(amount, func.greatest(2, func.min_scale(amount))).cast(Text) + " " + currency
-
-
 @cache
 def _resolve_statement() -> Select[int]:
     """Return the statement that resolves the alerts whose condition has ended, and returns how many were not before.
 
     `changed_by` is cleared, also on alerts that a person resolved: the condition may recur and open them again.
     """
-    alert, conditions = core_table(Alert), _conditions_cte()
+    alert, conditions = core_table(Alert), conditions_cte()
     holds = select(conditions).where(
         conditions.c.trigger == alert.c.trigger, conditions.c.subject_id == alert.c.subject_id
     )
     has_state_to_clear = or_(alert.c.status != AlertStatus.RESOLVED, alert.c.changed_by.is_not(None))
-    ended = select(alert.c.id, alert.c.status).where(has_state_to_clear, ~holds.exists()).cte("ended")
+    is_of_invoice = and_(alert.c.trigger == AlertTrigger.INVOICE_OVERDUE, alert.c.subject_id == CHANGED_INVOICE)
+    is_of_service = and_(
+        alert.c.trigger == AlertTrigger.SERVICE_WITHOUT_INVOICE, alert.c.customer_id == CHANGED_CUSTOMER
+    )
+    is_derived = or_(IS_WHOLE, is_of_invoice, is_of_service)
+    ended = select(alert.c.id, alert.c.status).where(is_derived, has_state_to_clear, ~holds.exists()).cte("ended")
     now = cast(bindparam("now"), Instant)
     resolved_at = case((alert.c.status == AlertStatus.RESOLVED, alert.c.resolved_at), else_=now)
     resolved = (
@@ -352,7 +248,7 @@ def _open_statement() -> AnySelect:
 
 def _compare_cte() -> CTE:
     """Return each condition with its `Change`, and with the values its alert has from now on."""
-    alert, conditions, now = core_table(Alert).c, _conditions_cte(), cast(bindparam("now"), Instant)
+    alert, conditions, now = core_table(Alert).c, conditions_cte(), cast(bindparam("now"), Instant)
     is_new, is_resolved = alert.id.is_(None), alert.status == AlertStatus.RESOLVED
     is_mute_running = alert.muted_until > now
     is_mute_over = (alert.status == AlertStatus.MUTED) & ~is_mute_running

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Date, bindparam, func, or_, select
 
 from app.billing.records import DocumentStatus, PaymentStatus
 from app.billing.tables import (
@@ -197,10 +198,8 @@ async def find_invoice(session: Session, invoice_id: UUID, today: date) -> AnyRo
 
 async def list_recent_invoices(session: Session, customer_id: UUID, today: date, limit: int) -> Sequence[AnyRow]:
     """Return the customer's newest invoices without those that the vendor deleted."""
-    statement = _invoices_statement(today).where(
-        Invoice.customer_id == customer_id, Invoice.status != DocumentStatus.DELETED
-    )
-    return await _read(session, INVOICE_ORDER.page_after(statement, None, limit))
+    values = {"customer_id": customer_id, "today": today}
+    return (await session.execute(_recent_invoices_statement(limit), values)).all()
 
 
 async def list_payments(
@@ -217,10 +216,7 @@ async def list_payments(
 
 async def find_last_payment(session: Session, customer_id: UUID) -> AnyRow | None:
     """Return the customer's newest payment that is not deleted."""
-    statement = _columns_statement(Payment).where(
-        Payment.customer_id == customer_id, Payment.status == PaymentStatus.ACTIVE, Payment.paid_on.is_not(None)
-    )
-    return await _find(session, PAYMENT_ORDER.page_after(statement, None, 1))
+    return (await session.execute(_last_payment_statement(), {"customer_id": customer_id})).one_or_none()
 
 
 async def list_invoice_payments(session: Session, invoice_id: UUID) -> Sequence[AnyRow]:
@@ -298,11 +294,25 @@ def _columns_statement(model: type[Table]) -> AnySelect:
     return select(*model.__table__.c)
 
 
-def _invoices_statement(today: date) -> AnySelect:
+@cache
+def _recent_invoices_statement(limit: int) -> AnySelect:
+    is_shown = (Invoice.customer_id == bindparam("customer_id"), Invoice.status != DocumentStatus.DELETED)
+    statement = _invoices_statement(bindparam("today", type_=Date())).where(*is_shown)
+    return INVOICE_ORDER.page_after(statement, None, limit)
+
+
+@cache
+def _last_payment_statement() -> AnySelect:
+    is_active = (Payment.status == PaymentStatus.ACTIVE, Payment.paid_on.is_not(None))
+    statement = _columns_statement(Payment).where(Payment.customer_id == bindparam("customer_id"), *is_active)
+    return PAYMENT_ORDER.page_after(statement, None, 1)
+
+
+def _invoices_statement(today: date | BindParameter[date]) -> AnySelect:
     return select(*Invoice.__table__.c, _is_overdue_or_false(today).label("overdue"))
 
 
-def _is_overdue_or_false(today: date) -> ColumnElement[bool]:
+def _is_overdue_or_false(today: date | BindParameter[date]) -> ColumnElement[bool]:
     """Return `Invoice.is_overdue` with false instead of null for an invoice without a due date."""
     return func.coalesce(Invoice.is_overdue(today), False)
 

@@ -1,20 +1,26 @@
 """The billing figures of customers: what they are billed and owe, by currency, and in base currency where known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
+    CompoundSelect,
+    Date,
     Numeric,
     Subquery,
+    Uuid,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -31,6 +37,10 @@ from app.billing.tables import BillingOrganisation, CreditMemo, Customer, Custom
 from app.db import Session
 from app.paging import AnyRow, AnySelect
 
+# The parameters of the statements, which are made once: `TODAY` and the others are the fields of a `BillingDay`.
+CUSTOMER_ID = bindparam("customer_id", type_=Uuid())
+ANY_CUSTOMER = func.any(bindparam("customer_ids", type_=ARRAY(Uuid())))
+TODAY, MONTH_START, MONTH_END = (bindparam(name, type_=Date()) for name in ("today", "month_start", "month_end"))
 IS_BILLED = Invoice.status.in_((DocumentStatus.OPEN, DocumentStatus.PAID))
 
 
@@ -94,20 +104,9 @@ async def summarise(
     session: Session, customer_ids: Sequence[UUID], day: BillingDay
 ) -> dict[UUID, list[CurrencyFigures]]:
     """Return the figures of each customer that exists, one entry per currency, with one statement for all customers."""
-    parts = union_all(
-        _invoice_figures_statement(customer_ids, day),
-        _credit_figures_statement(customer_ids),
-        _service_figures_statement(customer_ids, day),
-    ).subquery()
-    statement = (
-        select(Customer.id, parts.c.currency, *(_total(parts, name) for name in FIGURES))
-        .outerjoin(parts, parts.c.customer_id == Customer.id)
-        .where(Customer.id.in_(customer_ids))
-        .group_by(Customer.id, parts.c.currency)
-        .order_by(Customer.id, parts.c.currency)
-    )
     found: dict[UUID, list[CurrencyFigures]] = {}
-    for row in await session.execute(statement):
+    values = {"customer_ids": list(customer_ids), **asdict(day)}
+    for row in await session.execute(_summary_statement(), values):
         figures = found.setdefault(row.id, [])
         if row.currency is not None:
             figures.append(CurrencyFigures(row.currency, **{name: getattr(row, name) for name in FIGURES}))
@@ -122,7 +121,7 @@ async def convert_to_base_currency(
     An amount is converted by dividing it by the rate of its own document; one without a rate is taken as it is when its
     currency is the base currency.
     """
-    rows = (await session.execute(_base_figures_statement(customer_id, day))).all()
+    rows = (await session.execute(_base_figures_statement(), {"customer_id": customer_id, **asdict(day)})).all()
     reason = _unavailable_reason(rows)
     if reason:
         return None, reason
@@ -131,33 +130,52 @@ async def convert_to_base_currency(
 
 async def list_organisations(session: Session, customer_id: UUID) -> list[tuple[str, str]]:
     """Return the (source, tenant id) of every organisation that has a contact or a document of the customer, sorted."""
+    rows = await session.execute(_organisations_statement(), {"customer_id": customer_id})
+    return sorted((row.source, row.source_tenant_id) for row in rows)
+
+
+@cache
+def _organisations_statement() -> CompoundSelect[str, str]:
     tables = (CustomerLink, Invoice, CreditMemo, Payment)
-    parts = (select(one.source, one.source_tenant_id).where(one.customer_id == customer_id) for one in tables)
-    return sorted((row.source, row.source_tenant_id) for row in await session.execute(union(*parts)))
+    return union(*(select(one.source, one.source_tenant_id).where(one.customer_id == CUSTOMER_ID) for one in tables))
 
 
-def _invoice_figures_statement(customer_ids: Sequence[UUID], day: BillingDay) -> AnySelect:
-    is_overdue = Invoice.is_overdue(day.today)
+@cache
+def _summary_statement() -> AnySelect:
+    parts = union_all(
+        _invoice_figures_statement(), _credit_figures_statement(), _service_figures_statement()
+    ).subquery()
+    return (
+        select(Customer.id, parts.c.currency, *(_total(parts, name) for name in FIGURES))
+        .outerjoin(parts, parts.c.customer_id == Customer.id)
+        .where(Customer.id == ANY_CUSTOMER)
+        .group_by(Customer.id, parts.c.currency)
+        .order_by(Customer.id, parts.c.currency)
+    )
+
+
+def _invoice_figures_statement() -> AnySelect:
+    is_overdue = Invoice.is_overdue(TODAY)
     figures: dict[str, ColumnElement[Any]] = {
-        "invoiced_this_month": _sum(Invoice.total, and_(IS_BILLED, _is_of_month(day))),
+        "invoiced_this_month": _sum(Invoice.total, and_(IS_BILLED, _is_of_month())),
         "outstanding": _sum(Invoice.balance, Invoice.status == DocumentStatus.OPEN),
         "overdue": _sum(Invoice.balance, is_overdue),
         "overdue_count": func.count().filter(is_overdue),
     }
-    is_counted = (Invoice.customer_id.in_(customer_ids), IS_BILLED)
+    is_counted = (Invoice.customer_id == ANY_CUSTOMER, IS_BILLED)
     return _figures_statement(Invoice.customer_id, Invoice.currency, figures).where(*is_counted)
 
 
-def _credit_figures_statement(customer_ids: Sequence[UUID]) -> AnySelect:
+def _credit_figures_statement() -> AnySelect:
     figures = {"unapplied_credit": func.sum(CreditMemo.remaining)}
-    is_counted = (CreditMemo.customer_id.in_(customer_ids), CreditMemo.status == DocumentStatus.OPEN)
+    is_counted = (CreditMemo.customer_id == ANY_CUSTOMER, CreditMemo.status == DocumentStatus.OPEN)
     return _figures_statement(CreditMemo.customer_id, CreditMemo.currency, figures).where(*is_counted)
 
 
-def _service_figures_statement(customer_ids: Sequence[UUID], day: BillingDay) -> AnySelect:
-    has_not_ended = or_(Service.ends_on.is_(None), Service.ends_on >= day.today)
+def _service_figures_statement() -> AnySelect:
+    has_not_ended = or_(Service.ends_on.is_(None), Service.ends_on >= TODAY)
     figures = {"contracted_mrr": func.sum(Service.monthly_amount)}
-    is_counted = (Service.customer_id.in_(customer_ids), Service.starts_on <= day.today, has_not_ended)
+    is_counted = (Service.customer_id == ANY_CUSTOMER, Service.starts_on <= TODAY, has_not_ended)
     return _figures_statement(Service.customer_id, Service.currency, figures).where(*is_counted)
 
 
@@ -177,12 +195,13 @@ def _total(parts: Subquery, name: str) -> ColumnElement[Any]:
     return (cast(total, BigInteger) if name == "overdue_count" else total).label(name)
 
 
-def _base_figures_statement(customer_id: UUID, day: BillingDay) -> AnySelect:
+@cache
+def _base_figures_statement() -> AnySelect:
     """Return the customer's figures by base currency; `lacks_rate` says that an amount among them has no rate."""
     base = BillingOrganisation.base_currency
     # A rate of zero is an error of the vendor and counts as no rate.
     rate = case((Invoice.exchange_rate != 0, Invoice.exchange_rate), (Invoice.currency == base, literal(1, Numeric)))
-    is_of_month, is_open = _is_of_month(day), Invoice.status == DocumentStatus.OPEN
+    is_of_month, is_open = _is_of_month(), Invoice.status == DocumentStatus.OPEN
     is_of_organisation = and_(
         BillingOrganisation.source == Invoice.source,
         BillingOrganisation.source_tenant_id == Invoice.source_tenant_id,
@@ -195,7 +214,7 @@ def _base_figures_statement(customer_id: UUID, day: BillingDay) -> AnySelect:
             func.bool_or(and_(rate.is_(None), or_(is_of_month, is_open))).label("lacks_rate"),
         )
         .outerjoin(BillingOrganisation, is_of_organisation)
-        .where(Invoice.customer_id == customer_id, IS_BILLED)
+        .where(Invoice.customer_id == CUSTOMER_ID, IS_BILLED)
         .group_by(base)
     )
 
@@ -210,8 +229,8 @@ def _unavailable_reason(rows: Sequence[AnyRow]) -> BaseUnavailableReason | None:
     return BaseUnavailableReason.EXCHANGE_RATE_MISSING if rows[0].lacks_rate else None
 
 
-def _is_of_month(day: BillingDay) -> ColumnElement[bool]:
-    return and_(Invoice.issued_on >= day.month_start, Invoice.issued_on < day.month_end)
+def _is_of_month() -> ColumnElement[bool]:
+    return and_(Invoice.issued_on >= MONTH_START, Invoice.issued_on < MONTH_END)
 
 
 def _sum(

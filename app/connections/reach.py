@@ -6,10 +6,11 @@ take over when it dies, loses the tenant or lacks a scope.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, and_, exists, false, func, select, text, update
+from sqlalchemy import ColumnElement, Row, and_, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -47,6 +48,16 @@ WHERE vendor = :vendor AND state = 'active' AND id <> ALL(:excluded)
                     AND r.lost_at IS NULL AND g.state = 'active')))))
 RETURNING id
 """)
+READ_REACH = text("""
+SELECT t.tenant_id, t.grant_id AS in_use, g.id AS grant_id, g.state, g.scope_set, g.missing_scopes, g.connected_at,
+       g.refresh_expires_at, r.lost_at, r.connection_id, r.consent_id,
+       coalesce(r.refused_at > wall_clock() - CAST(:refusal_lifetime AS interval), false) AS is_refused
+FROM tenants AS t
+JOIN tenant_grants AS r ON r.vendor = t.vendor AND r.tenant_id = t.tenant_id
+JOIN grants AS g ON g.id = r.grant_id
+WHERE t.vendor = :vendor
+  AND (CAST(:tenant_ids AS text[]) IS NULL OR t.tenant_id = ANY (CAST(:tenant_ids AS text[])))
+""")
 
 
 async def read_reach(
@@ -63,23 +74,35 @@ async def read_reach(
         tenant_ids: the tenants; None for all.
         unreadable: grants whose tokens cannot be decrypted.
     """
-    is_refused = func.coalesce(TenantGrant.refused_at > func.wall_clock() - REFUSAL_LIFETIME, false())
-    statement = (
-        select(Tenant.tenant_id, Tenant.grant_id, Grant, TenantGrant, is_refused)
-        .join(TenantGrant, and_(TenantGrant.vendor == Tenant.vendor, TenantGrant.tenant_id == Tenant.tenant_id))
-        .join(Grant, Grant.id == TenantGrant.grant_id)
-        .where(Tenant.vendor == vendor)
-        .execution_options(populate_existing=True)
-    )
-    if tenant_ids is not None:
-        statement = statement.where(Tenant.tenant_id.in_(tenant_ids))
+    # Plain SQL does not make the session write what was changed on its objects.
+    await session.flush()
+    values = {
+        "vendor": vendor,
+        "tenant_ids": None if tenant_ids is None else list(tenant_ids),
+        "refusal_lifetime": REFUSAL_LIFETIME,
+    }
     in_use: dict[str, UUID] = {}
     candidates: dict[str, list[Candidate]] = {}
-    for tenant_id, grant_id, grant, row, refused in (await session.execute(statement)).all():
-        in_use[tenant_id] = grant_id
-        candidate = candidate_of(grant, row, is_refused=refused, is_readable=grant.id not in unreadable)
-        candidates.setdefault(tenant_id, []).append(candidate)
+    for row in (await session.execute(READ_REACH, values)).all():
+        in_use[row.tenant_id] = row.in_use
+        candidate = _candidate_of_row(row, is_readable=row.grant_id not in unreadable)
+        candidates.setdefault(row.tenant_id, []).append(candidate)
     return {tenant_id: TenantReach(in_use[tenant_id], found) for tenant_id, found in candidates.items()}
+
+
+def _candidate_of_row(row: Row[Any], *, is_readable: bool) -> Candidate:
+    return Candidate(
+        grant_id=row.grant_id,
+        state=_state_shown(row.state, is_readable=is_readable),
+        scope_set=row.scope_set,
+        missing_scopes=frozenset(row.missing_scopes),
+        connected_at=row.connected_at,
+        refresh_expires_at=row.refresh_expires_at,
+        is_listed=row.lost_at is None,
+        is_refused=row.is_refused,
+        connection_id=row.connection_id,
+        consent_id=row.consent_id,
+    )
 
 
 async def read_tenant_reach(session: Session, vendor: str, tenant_id: str) -> TenantReach:
@@ -87,26 +110,27 @@ async def read_tenant_reach(session: Session, vendor: str, tenant_id: str) -> Te
     return (await read_reach(session, vendor, [tenant_id])).get(tenant_id, TenantReach())
 
 
-def candidate_of(
-    grant: Grant, entry: TenantGrant | None = None, *, is_refused: bool = False, is_readable: bool = True
-) -> Candidate:
-    """Return a grant as the choice sees it; without an entry, as one that reaches whatever is asked for.
-
-    One whose tokens cannot be decrypted needs a reconnect. That is not stored: another replica may have the key.
-    """
-    needs_reconnect = not is_readable and grant.state == GrantState.ACTIVE
+def candidate_of(grant: Grant, entry: TenantGrant | None = None, *, is_readable: bool = True) -> Candidate:
+    """Return a grant as the choice sees it; without an entry, as one that reaches whatever is asked for."""
     return Candidate(
         grant_id=grant.id,
-        state=GrantState.RECONNECT_REQUIRED if needs_reconnect else grant.state,
+        state=_state_shown(grant.state, is_readable=is_readable),
         scope_set=grant.scope_set,
         missing_scopes=frozenset(grant.missing_scopes),
         connected_at=grant.connected_at,
         refresh_expires_at=grant.refresh_expires_at,
         is_listed=entry is None or entry.lost_at is None,
-        is_refused=is_refused,
         connection_id=entry.connection_id if entry else "",
         consent_id=entry.consent_id if entry else None,
     )
+
+
+def _state_shown(state: str, *, is_readable: bool) -> str:
+    """Return a grant's state; one whose tokens cannot be decrypted needs a reconnect.
+
+    That is not stored: another replica may have the key.
+    """
+    return state if is_readable or state != GrantState.ACTIVE else GrantState.RECONNECT_REQUIRED
 
 
 async def save_reach(session: Session, vendor: str, grant_id: UUID, organisations: Sequence[Organisation]) -> list[str]:

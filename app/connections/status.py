@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, func, select
 
 from app.connections.grant_choice import Candidate, TenantReach, find_last_to_expire
 from app.connections.reach import candidate_of, is_connected
@@ -329,7 +330,11 @@ class ConnectionPresence:
 
 async def read_connection_presence(session: Session) -> ConnectionPresence:
     """Return what is connected; a grant that needs a reconnect still counts, because its data is still shown."""
-    synced = and_(Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
-    statement = select(func.bool_or(synced), func.array_agg(Tenant.vendor.distinct()))
-    connected, vendors = (await session.execute(statement)).one()
+    connected, vendors = (await session.execute(_presence_statement())).one()
     return ConnectionPresence(bool(connected), frozenset(vendors or ()))
+
+
+@cache
+def _presence_statement() -> Select[bool | None, Sequence[str] | None]:
+    synced = and_(Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
+    return select(func.bool_or(synced), func.array_agg(Tenant.vendor.distinct()))

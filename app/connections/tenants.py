@@ -3,9 +3,24 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    func,
+    select,
+    text,
+    update,
+)
 
 from app.billing.sources import SourceDetails
 from app.connections.errors import NoTenantSelected, ReconnectRequired, UnknownTenant
@@ -16,6 +31,16 @@ from app.db import Session
 from app.paging import ByName, PagePosition
 
 TENANT_ORDER = ByName(Tenant.name, Tenant.tenant_id)
+RECORD_ATTEMPT = text("""
+UPDATE tenants SET last_attempt_at = wall_clock() WHERE vendor = :vendor AND tenant_id = :tenant_id
+""")
+RECORD_SUCCESS = text("""
+UPDATE tenants SET
+  health = :health, failures = 0, reason_code = :code, reason_message = :gaps, paused_until = NULL,
+  reason_since = CASE WHEN CAST(:gaps AS text) IS NOT NULL THEN coalesce(reason_since, wall_clock()) END,
+  data_as_of = :as_of, last_success_at = wall_clock()
+WHERE vendor = :vendor AND tenant_id = :tenant_id
+""")
 CLEARED_PROBLEM = {"reason_code": None, "reason_message": None, "reason_since": None, "paused_until": None}
 
 
@@ -92,8 +117,18 @@ async def require_syncable_ids(session: Session, vendor: str) -> list[str]:
 
 async def is_synced(session: Session, vendor: str, tenant_id: str) -> bool:
     """Return whether a tenant is to be synced: selected, not removed, and not disconnected."""
-    kept = (Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
-    return bool(await session.scalar(select(exists().where(*_is_tenant(vendor, tenant_id), *kept))))
+    return bool(await session.scalar(_is_synced_statement(), {"vendor": vendor, "tenant_id": tenant_id}))
+
+
+@cache
+def _is_synced_statement() -> Select[bool]:
+    return select(is_synced_condition())
+
+
+def is_synced_condition() -> ColumnElement[bool]:
+    """Return the condition that the tenant of the parameters `vendor` and `tenant_id` is to be synced."""
+    is_tenant = (Tenant.vendor == bindparam("vendor"), Tenant.tenant_id == bindparam("tenant_id"))
+    return exists().where(*is_tenant, Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
 
 
 async def is_removed(session: Session, vendor: str, tenant_id: str) -> bool:
@@ -135,19 +170,14 @@ async def record_problem(session: Session, vendor: str, tenant_id: str, problem:
 
 
 async def record_attempt(session: Session, vendor: str, tenant_id: str) -> None:
-    await session.execute(
-        update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(last_attempt_at=func.wall_clock())
-    )
+    await session.execute(RECORD_ATTEMPT, {"vendor": vendor, "tenant_id": tenant_id})
 
 
 async def record_success(session: Session, vendor: str, tenant_id: str, as_of: datetime, gaps: str | None) -> None:
     """Store that everything the vendor had at `as_of` is mirrored, except for what the text `gaps` tells a person."""
-    values: dict[str, object] = {**CLEARED_PROBLEM, "failures": 0, "health": TenantHealth.HEALTHY}
-    if gaps:
-        values |= {"health": TenantHealth.PARTIAL, "reason_code": ReasonCode.PARTIAL_SYNC, "reason_message": gaps}
-        values["reason_since"] = func.coalesce(Tenant.reason_since, func.wall_clock())
-    values |= {"data_as_of": as_of, "last_success_at": func.wall_clock()}
-    await session.execute(update(Tenant).where(*_is_tenant(vendor, tenant_id)).values(values))
+    health, code = (TenantHealth.PARTIAL, ReasonCode.PARTIAL_SYNC) if gaps else (TenantHealth.HEALTHY, None)
+    values = {"vendor": vendor, "tenant_id": tenant_id, "as_of": as_of, "health": health, "code": code, "gaps": gaps}
+    await session.execute(RECORD_SUCCESS, values)
 
 
 async def read_source_details(session: Session, tenant_ids: Collection[str] | None = None) -> list[SourceDetails]:
@@ -155,11 +185,17 @@ async def read_source_details(session: Session, tenant_ids: Collection[str] | No
 
     One whose grant needs a new consent counts as synced: its sync goes on as soon as that is given.
     """
+    values = {} if tenant_ids is None else {"tenant_ids": list(tenant_ids)}
+    rows = await session.execute(_source_details_statement(is_whole=tenant_ids is None), values)
+    return [SourceDetails(*row) for row in rows]
+
+
+@cache
+def _source_details_statement(*, is_whole: bool) -> Select[str, str, str, datetime | None, bool]:
     is_synced = and_(Tenant.is_selected, Tenant.removed_at.is_(None), is_connected())
     statement = select(Tenant.vendor, Tenant.tenant_id, Tenant.name, Tenant.data_as_of, is_synced)
-    if tenant_ids is not None:
-        statement = statement.where(Tenant.tenant_id.in_(tenant_ids))
-    return [SourceDetails(*row) for row in await session.execute(statement)]
+    is_asked_for = Tenant.tenant_id == func.any(bindparam("tenant_ids", type_=ARRAY(Text())))
+    return statement if is_whole else statement.where(is_asked_for)
 
 
 def _is_tenant(vendor: str, tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -11,19 +11,18 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import func, or_, select, update
 
 from app.clock import Clock
+from app.concurrency import Coalescer
+from app.connections.decrypted_grant import READ_GRANT, DecryptedGrant, GrantUnusable, decrypt_grant
 from app.connections.errors import NotConfigured
 from app.connections.grants import (
-    access_token_associated_data,
     mark_reconnect_required,
-    refresh_token_associated_data,
     store_tokens,
 )
 from app.connections.states import GrantState
@@ -40,13 +39,13 @@ from app.connector import (
     TokenSet,
     VendorUnavailable,
 )
-from app.crypto import SealBroken, Sealer
+from app.crypto import Sealer
 from app.db import Database, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
-# A token is refreshed this long before it expires.
-REFRESH_MARGIN = timedelta(minutes=5)
+__all__ = ("AccessTokens", "ClaimLost", "GrantUnusable")
+
 # A grant that nobody uses is refreshed this often, so that its refresh token does not expire.
 IDLE_REFRESH_INTERVAL = timedelta(hours=24)
 CLAIM_SECONDS = 45
@@ -68,61 +67,8 @@ BACKOFF_SECONDS = 15
 REJECTED_BACKOFF_SECONDS = 60
 
 
-class GrantUnusable(ConnectorError):
-    """The grant's tokens cannot be used any more: a person must connect again. No call was made."""
-
-
-class TokensUnreadable(GrantUnusable):
-    """The grant's refresh token cannot be decrypted, which a person repairs with the right key or a new consent."""
-
-
 class ClaimLost(RuntimeError):
     """The refresh claim has passed to another caller, or the grant was connected anew or disconnected meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecryptedGrant:
-    """A grant as it was read, with its tokens decrypted.
-
-    Attributes:
-        access_token: empty where it cannot be decrypted, and then neither fresh nor usable.
-        refresh_problem: why the refresh token cannot be decrypted; None where it can.
-        is_fresh: the access token is good for longer than `REFRESH_MARGIN`.
-        is_usable: the access token has not expired.
-        next_refresh_at: the earliest instant of the next refresh after a failed one; None after a good one.
-        is_backing_off: the last refresh failed, and it is too early for another.
-        has_failed: since the last good refresh one has failed although it was tried again.
-    """
-
-    id: UUID
-    version: int
-    state: str
-    reason: str | None
-    access_token: str
-    refresh_token: str
-    is_fresh: bool
-    is_usable: bool
-    next_refresh_at: datetime | None
-    is_backing_off: bool
-    has_failed: bool
-    refresh_problem: str | None = None
-
-    def needs_refresh(self, rejected: str | None) -> bool:
-        """Say whether no token is left to work with: it has expired, or it is the one the vendor has refused."""
-        return not self.is_usable or self.access_token == rejected
-
-    def use_without_refresh(self, rejected: str | None) -> str:
-        """Return the access token where it is good although it cannot be refreshed now.
-
-        Raises:
-            TokensUnreadable: the refresh token cannot be decrypted.
-            VendorUnavailable: the last refresh failed a moment ago.
-        """
-        if not self.needs_refresh(rejected):
-            return self.access_token
-        if self.refresh_problem:
-            raise TokensUnreadable(self.refresh_problem)
-        raise VendorUnavailable("The last token refresh failed; the next try is in a moment.")
 
 
 class AccessTokens:
@@ -142,6 +88,8 @@ class AccessTokens:
         self._connector = connector
         self._config = config
         self._clock = clock
+        # The tenants of a grant and the pulls of each ask for the same token at once.
+        self._reads: Coalescer[UUID, DecryptedGrant] = Coalescer(self._read_for)
 
     async def get_access_token(self, grant_id: UUID, rejected: str | None = None) -> str:
         """Return an access token that is valid for some minutes, refreshing it first if it is not.
@@ -192,42 +140,16 @@ class AccessTokens:
         return True
 
     async def _read(self, grant_id: UUID) -> DecryptedGrant:
+        return await self._reads.ask(grant_id)
+
+    async def _read_for(self, grant_id: UUID, callers: int) -> Sequence[DecryptedGrant]:
         async with self._db.transaction() as session:
-            row = (await session.execute(select(Grant, func.wall_clock()).where(Grant.id == grant_id))).one_or_none()
-        if row is None:
+            grant = (await session.execute(READ_GRANT, {"grant_id": grant_id})).one_or_none()
+        if grant is None:
             raise GrantUnusable("This connection no longer exists; connect again.")
-        grant, now = row[0], row[1]
         if grant.state != GrantState.ACTIVE or not (grant.access_token_sealed and grant.refresh_token_sealed):
             raise GrantUnusable(grant.reason or "The connection was ended; connect again.")
-        return self._decrypt(grant, now)
-
-    def _decrypt(self, grant: Grant, now: datetime) -> DecryptedGrant:
-        access_token = self._sealer.try_open(grant.access_token_sealed or "", access_token_associated_data(grant.id))
-        # An access token that cannot be decrypted is refreshed like one that has expired.
-        expires_at = grant.access_expires_at if access_token and grant.access_expires_at else now
-        refresh_token, problem = self._open_refresh_token(grant)
-        return DecryptedGrant(
-            id=grant.id,
-            version=grant.version,
-            state=grant.state,
-            reason=grant.reason,
-            access_token=access_token or "",
-            refresh_token=refresh_token,
-            is_fresh=expires_at - REFRESH_MARGIN > now,
-            is_usable=expires_at > now,
-            next_refresh_at=grant.next_refresh_at,
-            is_backing_off=grant.next_refresh_at is not None and grant.next_refresh_at > now,
-            has_failed=grant.refusals > 0,
-            refresh_problem=problem,
-        )
-
-    def _open_refresh_token(self, grant: Grant) -> tuple[str, str | None]:
-        """Return the refresh token and None, or an empty text and why it cannot be decrypted."""
-        try:
-            sealed, associated_data = grant.refresh_token_sealed or "", refresh_token_associated_data(grant.id)
-            return self._sealer.open(sealed, associated_data), None
-        except SealBroken as error:
-            return "", f"{error} Put the right key back and restart, or connect again."
+        return [decrypt_grant(grant, self._sealer)] * callers
 
     async def _claim(self, grant: DecryptedGrant) -> UUID | None:
         """Return a claim on the refresh; None when another caller has it, or has refreshed or failed since the read."""

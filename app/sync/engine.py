@@ -26,10 +26,10 @@ from app.sync.notifications.messages import Texts
 from app.sync.notifications.notifier import Notifier
 from app.sync.notifications.sender import Sender
 from app.sync.pull import reconcile
+from app.sync.run_execution import RunnerDependencies
 from app.sync.runs import FinishedRun
 from app.sync.status.overview import StatusReader
 from app.sync.tables import RunTrigger
-from app.sync.tenant_runner import RunnerDependencies
 from app.sync.webhooks.receiver import WebhookReceiver
 from app.sync.worker import Worker
 

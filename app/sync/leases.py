@@ -7,13 +7,13 @@ row and checks the fencing token (`FencedDatabase`), so that an owner that was s
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, func, select, true, update
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from app.clock import Clock
@@ -27,6 +27,26 @@ log = structlog.get_logger(__name__)
 LAST_RENEWAL_SECONDS = 2.0
 # Pages written at the same time by one replica. The pool has connections left for requests, heartbeats and permits.
 MAX_CONCURRENT_WRITES = 4
+# FOR UPDATE conflicts with the lock of `lock_lease`: an owner in the middle of a page commits it first.
+CLAIM = text("""
+UPDATE sync_leases AS lease SET
+  owner = :owner, fencing_token = lease.fencing_token + 1,
+  expires_at = wall_clock() + make_interval(secs => CAST(:ttl AS double precision))
+FROM (SELECT vendor, tenant_id FROM sync_leases
+      WHERE vendor = :vendor AND tenant_id = ANY (CAST(:tenant_ids AS text[])) AND expires_at <= wall_clock()
+      FOR UPDATE SKIP LOCKED) AS free
+WHERE lease.vendor = free.vendor AND lease.tenant_id = free.tenant_id
+RETURNING lease.tenant_id, lease.fencing_token
+""")
+IS_HELD = "vendor = :vendor AND tenant_id = :tenant_id AND owner = :owner AND fencing_token = :fencing_token"
+RENEW = text(f"""
+UPDATE sync_leases SET expires_at = wall_clock() + make_interval(secs => CAST(:ttl AS double precision))
+WHERE {IS_HELD} RETURNING fencing_token
+""")  # noqa: S608 - the condition is a constant
+RELEASE = text(f"UPDATE sync_leases SET expires_at = wall_clock(), owner = NULL WHERE {IS_HELD}")  # noqa: S608 - as above
+LOCK = text(f"""
+SELECT set_config('application_name', :application_name, true) FROM sync_leases WHERE {IS_HELD} FOR KEY SHARE
+""")  # noqa: S608 - as above
 
 
 class LeaseLost(RuntimeError):
@@ -65,33 +85,36 @@ async def claim_lease(
     expired but its row still locked terminates the former owner's transactions that are older than a lease lasts; the
     next poll finds the lease free.
     """
-    row_key = (Lease.vendor == vendor, Lease.tenant_id == tenant_id)
+    if claimed := await claim_free_leases(session, vendor, [tenant_id], owner, timings):
+        return claimed[0]
     ownership = {"owner": owner, "expires_at": func.wall_clock() + timedelta(seconds=timings.ttl)}
-    expired = select(Lease.fencing_token).where(*row_key, Lease.expires_at <= func.wall_clock())
-    # FOR UPDATE conflicts with the lock of `lock_lease`: an owner in the middle of a page commits it first.
-    if await session.scalar(expired.with_for_update(skip_locked=True)) is not None:
-        takeover = update(Lease).where(*row_key).values(**ownership, fencing_token=Lease.fencing_token + 1)
-        token = await session.scalar(takeover.returning(Lease.fencing_token))
-    else:
-        first = insert(Lease).values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **ownership)
-        token = await session.scalar(first.on_conflict_do_nothing().returning(Lease.fencing_token))
+    first = insert(Lease).values(vendor=vendor, tenant_id=tenant_id, fencing_token=1, **ownership)
+    token = await session.scalar(first.on_conflict_do_nothing().returning(Lease.fencing_token))
     if token is not None:
         return HeldLease(vendor, tenant_id, owner, token, timings)
+    row_key = (Lease.vendor == vendor, Lease.tenant_id == tenant_id)
     if former := await session.scalar(select(Lease.owner).where(*row_key, Lease.expires_at <= func.wall_clock())):
         await terminate_stuck_transactions(session, _application_name_of(former), timings.ttl)
     return None
 
 
+async def claim_free_leases(
+    session: Session, vendor: str, tenant_ids: Collection[str], owner: str, timings: LeaseTimings
+) -> list[HeldLease]:
+    """Take those of the tenants' leases that have expired or were released and are locked by no transaction."""
+    values = {"vendor": vendor, "tenant_ids": list(tenant_ids), "owner": owner, "ttl": timings.ttl}
+    rows = await session.execute(CLAIM, values)
+    return [HeldLease(vendor, row.tenant_id, owner, row.fencing_token, timings) for row in rows]
+
+
 async def renew_lease(session: Session, lease: HeldLease) -> bool:
     """Move the expiry forward; return False when another owner has come. An expired lease nobody took is still ours."""
-    expires_at = func.wall_clock() + timedelta(seconds=lease.timings.ttl)
-    statement = update(Lease).where(*_is_held(lease)).values(expires_at=expires_at).returning(Lease.fencing_token)
-    return await session.scalar(statement) is not None
+    return await session.scalar(RENEW, {**_key_of(lease), "ttl": lease.timings.ttl}) is not None
 
 
 async def release_lease(session: Session, lease: HeldLease) -> None:
     """End the lease now, so that the next owner need not wait for its expiry."""
-    await session.execute(update(Lease).where(*_is_held(lease)).values(expires_at=func.wall_clock(), owner=None))
+    await session.execute(RELEASE, _key_of(lease))
 
 
 async def lock_lease(session: Session, lease: HeldLease) -> None:
@@ -103,19 +126,22 @@ async def lock_lease(session: Session, lease: HeldLease) -> None:
     Raises:
         LeaseLost: another replica owns the tenant now.
     """
-    set_name = func.set_config("application_name", _application_name_of(lease.owner), true())
-    statement = select(set_name).where(*_is_held(lease)).with_for_update(read=True, key_share=True, of=Lease)
-    if await session.scalar(statement) is None:
+    values = {**_key_of(lease), "application_name": _application_name_of(lease.owner)}
+    if await session.scalar(LOCK, values) is None:
         raise LeaseLost(f"Another replica owns the tenant {lease.tenant_id} now.")
+
+
+def _key_of(lease: HeldLease) -> dict[str, object]:
+    return {
+        "vendor": lease.vendor,
+        "tenant_id": lease.tenant_id,
+        "owner": lease.owner,
+        "fencing_token": lease.fencing_token,
+    }
 
 
 def _application_name_of(owner: str) -> str:
     return f"{APPLICATION_NAME} {owner}"
-
-
-def _is_held(lease: HeldLease) -> tuple[ColumnElement[bool], ...]:
-    row_key = (Lease.vendor == lease.vendor, Lease.tenant_id == lease.tenant_id)
-    return (*row_key, Lease.owner == lease.owner, Lease.fencing_token == lease.fencing_token)
 
 
 class LeaseKeeper:

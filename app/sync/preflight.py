@@ -18,8 +18,8 @@ from app.connections.vendor_app import App, VendorConfig
 from app.connector import AppRejected, Connector, ConnectorError
 from app.crypto import Sealer
 from app.db import Database, Session
+from app.sync.run_execution import RunnerDependencies
 from app.sync.tenant_reads import TenantReader, TenantReads
-from app.sync.tenant_runner import RunnerDependencies
 
 # How long the vendor may take to say whether it knows the app, and which organisations a grant reaches.
 ANSWER_SECONDS = 15.0

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, func, select, text
 
+from app.billing.recordset import encode_rows
 from app.db import Session
 from app.sync.tables import ProgressEvent
 
@@ -13,16 +13,21 @@ RETENTION = timedelta(hours=6)
 # The key of the advisory lock that serialises publishers: the letters "progress" in ASCII.
 PUBLISH_LOCK_KEY = 0x70726F6772657373
 MAX_EVENTS = 500
+# The lock is taken before the first row, and with it the first id, is made.
+PUBLISH = text("""
+WITH lock AS MATERIALIZED (SELECT pg_advisory_xact_lock(:key))
+INSERT INTO progress_events (kind, data)
+SELECT :kind, CAST(event.data AS jsonb) FROM lock, json_array_elements(CAST(:events AS json)) AS event (data)
+""")
 
 
-async def publish(session: Session, kind: str, data: Mapping[str, object]) -> None:
-    """Add one event in the caller's transaction, so that it becomes visible together with what it reports.
+async def publish(session: Session, kind: str, *events: Mapping[str, object]) -> None:
+    """Add events of one kind in the caller's transaction, so that they become visible together with what they report.
 
     Call it last in a transaction. Until the transaction ends other publishers wait for the lock, so that events become
     visible in the order of their ids and a reader that resumes after the newest id misses none.
     """
-    await session.execute(select(func.pg_advisory_xact_lock(PUBLISH_LOCK_KEY)))
-    await session.execute(insert(ProgressEvent).values(kind=kind, data=dict(data)))
+    await session.execute(PUBLISH, {"key": PUBLISH_LOCK_KEY, "kind": kind, "events": encode_rows(events)})
 
 
 async def events_after(session: Session, last_id: int) -> list[ProgressEvent]:

@@ -1,21 +1,19 @@
-"""Runs: what is to be done and what came of it. A pending resource of a run is work that any replica may claim."""
+"""Runs: how they are opened, listed and closed. `run_work` does the same for their resources."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, select, update
+from sqlalchemy import Select, and_, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.billing.records import Counts, Resource
-from app.connector import Page
+from app.billing.records import Resource
 from app.db import Session
 from app.paging import NewestFirst, PagePosition
 from app.sync import progress
 from app.sync.tables import (
     UNFINISHED,
-    WAITING,
     Lease,
     ResourceStatus,
     Run,
@@ -23,12 +21,25 @@ from app.sync.tables import (
     RunStatus,
     RunTrigger,
     Schedule,
-    WebhookEvent,
 )
 
 PULL_TRIGGERS = (RunTrigger.SCHEDULE, RunTrigger.MANUAL)
 RETENTION = timedelta(days=90)
 RUN_ORDER = NewestFirst(Run.started_at, Run.id)
+TENANTS_WITH_WORK = text("""
+WITH work (tenant_id, since) AS (
+  SELECT resource.tenant_id, run.started_at
+  FROM sync_run_resources AS resource JOIN sync_runs AS run ON run.id = resource.run_id
+  WHERE run.vendor = :vendor AND run.status = 'running' AND resource.status IN ('pending', 'running')
+  UNION ALL
+  SELECT tenant_id, to_timestamp(0)
+  FROM xero_webhook_events
+  WHERE vendor = :vendor AND status IN ('pending', 'failed') AND due_at <= wall_clock())
+SELECT tenant_id FROM work GROUP BY tenant_id
+HAVING NOT EXISTS (SELECT FROM sync_leases AS lease WHERE lease.vendor = :vendor AND lease.tenant_id = work.tenant_id
+                   AND lease.expires_at > wall_clock())
+ORDER BY min(since), tenant_id LIMIT :limit
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,98 +126,7 @@ async def record_finished_run(
 
 async def tenants_with_work(session: Session, vendor: str, limit: int) -> list[str]:
     """Return tenants that have work and no owner: those with webhook events first, then the oldest run's."""
-    free = ~exists().where(
-        Lease.vendor == vendor, Lease.tenant_id == RunResource.tenant_id, Lease.expires_at > func.wall_clock()
-    )
-    pulls = (
-        select(RunResource.tenant_id, Run.started_at.label("since"))
-        .join(Run, Run.id == RunResource.run_id)
-        .where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, RunResource.status.in_(UNFINISHED), free)
-    )
-    unowned = ~exists().where(
-        Lease.vendor == vendor, Lease.tenant_id == WebhookEvent.tenant_id, Lease.expires_at > func.wall_clock()
-    )
-    epoch = func.to_timestamp(0)
-    events = select(WebhookEvent.tenant_id, epoch.label("since")).where(*_due_events(vendor), unowned)
-    work = pulls.union_all(events).subquery()
-    oldest = func.min(work.c.since)
-    statement = select(work.c.tenant_id).group_by(work.c.tenant_id).order_by(oldest, work.c.tenant_id).limit(limit)
-    return list((await session.scalars(statement)).all())
-
-
-@dataclass(frozen=True, slots=True)
-class WorkItem:
-    """One resource to bring up to date, or to compare whole when the run is a reconciliation."""
-
-    run_id: UUID
-    resource: Resource
-    trigger: RunTrigger
-
-    @property
-    def is_reconciliation(self) -> bool:
-        return self.trigger == RunTrigger.RECONCILE
-
-
-async def claim_work(session: Session, vendor: str, tenant_id: str, busy: Iterable[RunTrigger] = ()) -> list[WorkItem]:
-    """Mark what is unfinished of the tenant's oldest run as running and return it, a crashed owner's included.
-
-    One run at a time, because two would move the same cursor; runs with a trigger in `busy` are left out.
-    """
-    unfinished = (RunResource.tenant_id == tenant_id, RunResource.status.in_(UNFINISHED))
-    oldest = (
-        select(Run.id)
-        .join(RunResource, RunResource.run_id == Run.id)
-        .where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, Run.trigger.not_in(list(busy)), *unfinished)
-        .order_by(Run.started_at, Run.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    trigger = select(Run.trigger).where(Run.id == RunResource.run_id).scalar_subquery()
-    statement = (
-        update(RunResource)
-        .where(*unfinished, RunResource.run_id == oldest)
-        .values(status=ResourceStatus.RUNNING)
-        .returning(RunResource.run_id, RunResource.resource, trigger.label("trigger"))
-    )
-    rows = (await session.execute(statement)).all()
-    return [WorkItem(row.run_id, Resource(row.resource), RunTrigger(row.trigger)) for row in rows]
-
-
-async def add_page_counts(  # noqa: PLR0913, PLR0917 - one statement's worth of facts
-    session: Session, run_id: UUID, tenant_id: str, resource: Resource, page: Page, counts: Counts
-) -> None:
-    """Add a stored page to the counts of its run's resource."""
-    values = {
-        "fetched": RunResource.fetched + page.row_count,
-        "created": RunResource.created + counts.created,
-        "updated": RunResource.updated + counts.updated,
-        "unchanged": RunResource.unchanged + counts.unchanged,
-        "skipped": RunResource.skipped + page.row_count - len(page.rejected) - _kept(counts),
-        "failed": RunResource.failed + len(page.rejected),
-        "calls": RunResource.calls + page.traffic.calls,
-        "bytes": RunResource.bytes + page.traffic.bytes_raw,
-    }
-    await session.execute(update(RunResource).where(*_row_key(run_id, tenant_id, resource)).values(values))
-
-
-def _kept(counts: Counts) -> int:
-    return counts.created + counts.updated + counts.unchanged
-
-
-async def finish_resource(
-    session: Session, run_id: UUID, tenant_id: str, resource: Resource, error: tuple[ResourceStatus, str] | None = None
-) -> None:
-    """Close one resource. `error` is its status (`failed` or `paused`) and the reason, None when it came to its end."""
-    succeeded = case((RunResource.failed > 0, ResourceStatus.PARTIAL), else_=ResourceStatus.SUCCEEDED)
-    values = {"status": error[0] if error else succeeded, "error": error[1] if error else None}
-    open_here = (*_row_key(run_id, tenant_id, resource), RunResource.status.in_(UNFINISHED))
-    await session.execute(update(RunResource).where(*open_here).values(values))
-
-
-async def is_done(session: Session, run_id: UUID) -> bool:
-    """Say whether nothing of the run is left to do."""
-    unfinished = (RunResource.run_id == run_id, RunResource.status.in_(UNFINISHED))
-    return not await session.scalar(select(exists().where(*unfinished)))
+    return list((await session.scalars(TENANTS_WITH_WORK, {"vendor": vendor, "limit": limit})).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,17 +171,6 @@ async def close_orphaned_runs(session: Session, vendor: str) -> list[FinishedRun
     statement = select(Run.id).where(Run.vendor == vendor, Run.status == RunStatus.RUNNING, over, ~owned)
     closed = [await finish_if_done(session, run_id) for run_id in (await session.scalars(statement)).all()]
     return [run for run in closed if run]
-
-
-async def complete_since(session: Session, run_id: UUID, tenant_id: str) -> datetime | None:
-    """Return when the run started if it brought every resource of the tenant to its end, else None."""
-    good = (RunResource.run_id == run_id, RunResource.tenant_id == tenant_id)
-    statement = select(func.count()).where(
-        *good, RunResource.status.in_((ResourceStatus.SUCCEEDED, ResourceStatus.PARTIAL))
-    )
-    if await session.scalar(statement) != len(Resource):
-        return None
-    return await session.scalar(select(Run.started_at).where(Run.id == run_id))
 
 
 def status_of(statuses: set[str]) -> RunStatus:
@@ -353,15 +262,6 @@ def _running(vendor: str, triggers: tuple[RunTrigger, ...]) -> Select[UUID]:
 def equivalent_triggers(trigger: RunTrigger) -> tuple[RunTrigger, ...]:
     """Return the triggers whose runs do the same work."""
     return PULL_TRIGGERS if trigger in PULL_TRIGGERS else (trigger,)
-
-
-def _due_events(vendor: str) -> tuple[ColumnElement[bool], ...]:
-    waiting = WebhookEvent.status.in_(WAITING)
-    return WebhookEvent.vendor == vendor, waiting, WebhookEvent.due_at <= func.wall_clock()
-
-
-def _row_key(run_id: UUID, tenant_id: str, resource: Resource) -> tuple[ColumnElement[bool], ...]:
-    return RunResource.run_id == run_id, RunResource.tenant_id == tenant_id, RunResource.resource == resource.value
 
 
 def _name(vendor: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from uuid import uuid4
 
 import structlog
@@ -9,8 +10,9 @@ import structlog
 from app.concurrency import cancel_and_wait
 from app.db import DatabaseUnavailable
 from app.sync import runs
-from app.sync.leases import LeaseTimings, claim_lease
-from app.sync.tenant_runner import RunnerDependencies, TenantRunner
+from app.sync.leases import HeldLease, LeaseTimings, claim_free_leases, claim_lease
+from app.sync.run_execution import RunnerDependencies
+from app.sync.tenant_runner import TenantRunner
 
 log = structlog.get_logger(__name__)
 
@@ -84,18 +86,36 @@ class Worker:
         vendor, db = self._dependencies.connector.vendor, self._dependencies.db
         async with db.transaction() as session:
             waiting = await runs.tenants_with_work(session, vendor, capacity)
+        waiting = [tenant_id for tenant_id in waiting if tenant_id not in self._running]
+        return await self._claim_free(waiting) + await self._claim_others(waiting) if waiting else 0
+
+    async def _claim_free(self, tenant_ids: Sequence[str]) -> int:
+        """Claim the leases that are free by one statement, and start a runner for each; return how many."""
+        vendor, db, claimed_at = self._dependencies.connector.vendor, self._dependencies.db, time.monotonic()
+        async with db.transaction() as session:
+            leases = await claim_free_leases(session, vendor, tenant_ids, self.owner, self._timings)
+        for lease in leases:
+            self._start_runner(lease, claimed_at)
+        return len(leases)
+
+    async def _claim_others(self, tenant_ids: Sequence[str]) -> int:
+        """Claim the leases that are new or may be stuck one by one, and start a runner for each; return how many."""
+        vendor, db = self._dependencies.connector.vendor, self._dependencies.db
         started = 0
-        for tenant_id in waiting:
+        for tenant_id in tenant_ids:
             if tenant_id in self._running:
                 continue
             claimed_at = time.monotonic()
             async with db.transaction() as session:
                 lease = await claim_lease(session, vendor, tenant_id, self.owner, self._timings)
             if lease:
-                runner = TenantRunner(self._dependencies, lease, claimed_at)
-                self._running[tenant_id] = asyncio.create_task(runner.run(), name=f"tenant {tenant_id}")
+                self._start_runner(lease, claimed_at)
                 started += 1
         return started
+
+    def _start_runner(self, lease: HeldLease, claimed_at: float) -> None:
+        runner = TenantRunner(self._dependencies, lease, claimed_at)
+        self._running[lease.tenant_id] = asyncio.create_task(runner.run(), name=f"tenant {lease.tenant_id}")
 
     async def _wait(self) -> None:
         """Return when woken, when a runner ends, or after a second."""

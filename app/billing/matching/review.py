@@ -190,6 +190,8 @@ async def refresh_review_states(session: Session, link_ids: Collection[UUID] | N
     """
     parameters: dict[str, object] = {} if link_ids is None else {"ids": list(link_ids)}
     queued = (await session.execute(_queue_statement(is_whole=link_ids is None), parameters)).all()
+    if not queued:
+        return 0
     candidates = await _rank(session, queued)
     states = {row.id: LinkState.SUGGESTED if candidates[row.id] else LinkState.UNMATCHED for row in queued}
     changed = [{"link_id": row.id, "state": states[row.id]} for row in queued if row.state != states[row.id]]

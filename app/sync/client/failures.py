@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from app.connections.decrypted_grant import GrantUnusable, TokensUnreadable
 from app.connections.states import ReasonCode, TenantHealth
 from app.connections.tenants import TenantProblem
-from app.connections.tokens import GrantUnusable, TokensUnreadable
 from app.connector import AppRejected, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
 from app.sync.client.rate_limiter import Paused
 

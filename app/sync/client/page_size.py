@@ -61,10 +61,14 @@ async def read_page_size(session: Session, lease: HeldLease, resource: Resource,
     age = func.wall_clock() - Cursor.page_limit_at
     is_row = Cursor.is_of(lease.vendor, lease.tenant_id, resource)
     row = (await session.execute(select(Cursor.page_limit, age).where(is_row))).one_or_none()
-    if row is None or row[0] is None:
+    return largest if row is None else limited_page_size(row[0], row[1], largest)
+
+
+def limited_page_size(limit: int | None, age: timedelta | None, largest: int) -> int:
+    """Return how many rows a page is to have so long after a limit was met, `largest` where there was none."""
+    if limit is None or age is None:
         return largest
-    limit, passed = row
-    return size_after(limit, max(0, passed // GOOD_DAY), largest)
+    return size_after(limit, max(0, age // GOOD_DAY), largest)
 
 
 async def record_page_limit(session: Session, lease: HeldLease, resource: Resource, size: int) -> None:

@@ -1,23 +1,27 @@
 """The rate limiter: hands out permits for calls so that all replicas together stay under every limit of the vendor.
 
-One SQL statement per permit (the function `take_call` in `migrations/functions/`) on the database's clock counts calls
-per tenant and minute, per tenant and day, and per minute for the whole app. Calls in flight are counted by the tenant's
-owner alone, because nobody else may call for it. Xero's own limits, as of November 2026 (its page "API limits"): 60
-calls a minute, 5 in flight and 5,000 a day per tenant, 10,000 a minute per app; the settings stay below them.
+The SQL function `take_call` (in `migrations/functions/`) decides about one permit on the database's clock: it counts
+calls per tenant and minute, per tenant and day, and per minute for the whole app. Permits that are asked for together
+are taken by one statement. Calls in flight are counted by the tenant's owner alone, because nobody else may call for
+it. Xero's own limits, as of November 2026 (its page "API limits"): 60 calls a minute, 5 in flight and 5,000 a day per
+tenant, 10,000 a minute per app; the settings stay below them.
 """
 
 import asyncio
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 
-from sqlalchemy import case, func, select, true, update
+from sqlalchemy import func, select, text, update
 
 from app.clock import Clock
+from app.concurrency import Coalescer
 from app.connector import RateLimited
-from app.db import Database
+from app.db import Database, Instant
 from app.sync.tables import RateLimitBudget
 
 # Per limit that a 429 can name: the pause in seconds when it names no time, and the longest time that is believed.
@@ -25,7 +29,16 @@ PAUSES = {"minute": (60.0, 300.0), "day": (3600.0, 86400.0), "concurrent": (1.0,
 UNKNOWN_LIMIT_PAUSE = (60.0, 3600.0)
 # A call counts a second longer than the minute, because it travels. One that took longer counts from its end.
 NETWORK_SLACK_SECONDS = 1.0
-LOCK_TIMEOUT = "4s"
+# The lock timeout is set by an argument, so within the statement: behind a transaction pooler no session keeps it, and
+# this statement has no transaction that begins with it. The argument names `number`, so that the function is called for
+# each.
+TAKE_CALLS = text("""
+SELECT taken.decision, taken.seconds, taken.slot
+FROM generate_series(1, :calls) AS number, LATERAL take_call(
+  CASE WHEN number > 0 AND set_config('lock_timeout', '4s', true) IS NOT NULL THEN :vendor END, :tenant_id,
+  :per_minute, :app_per_minute, :day_share, :day_reserve, :is_webhook, :kind_allowance) AS taken
+ORDER BY number
+""").columns(slot=Instant)
 
 
 class Paused(RuntimeError):
@@ -43,6 +56,14 @@ class Paused(RuntimeError):
 
     def until(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.seconds)
+
+
+class Decision(NamedTuple):
+    """What `take_call` answers."""
+
+    decision: str
+    seconds: float
+    slot: datetime | None
 
 
 class Priority(Enum):
@@ -138,6 +159,7 @@ class RateLimiter:
         self._vendor = vendor
         self.limits = limits
         self._max_wait = max_wait
+        self._requests: Coalescer[tuple[str, Priority], Decision] = Coalescer(self._take_calls)
 
     def concurrency_limit(self) -> asyncio.Semaphore:
         """Return a semaphore for one tenant's calls, so that no more than `max_concurrent` are in flight."""
@@ -150,7 +172,7 @@ class RateLimiter:
             Paused: the wait would be longer than `max_wait`, or the day's share is used up.
         """
         asked_at = self._clock.now()
-        decision, seconds, slot = await self._take_call(tenant_id, priority)
+        decision, seconds, slot = await self._requests.ask((tenant_id, priority))
         if decision == "go":
             await self._clock.sleep(seconds)
             return Permit(0, slot, asked_at, priority)
@@ -175,26 +197,25 @@ class RateLimiter:
             slots = {slots: func.array_append(func.array_remove(slots, permit.slot), ended_at) for slots in columns}
             await session.execute(update(RateLimitBudget).where(*row_key).values(slots))
 
-    async def _take_call(self, tenant_id: str, priority: Priority) -> tuple[str, float, datetime | None]:
+    async def _take_calls(self, key: tuple[str, Priority], calls: int) -> Sequence[Decision]:
+        """Ask for so many calls of a tenant at once; each gets an answer of its own."""
+        tenant_id, priority = key
         day_share, day_reserve = self.limits.day_allowance(priority)
-        # Set by an argument, so within the statement: behind a transaction pooler no session keeps it, and this
-        # statement has no transaction that begins with it.
-        is_lock_wait_bounded = func.set_config("lock_timeout", LOCK_TIMEOUT, true()).is_not(None)
-        result = func.take_call(
-            case((is_lock_wait_bounded, self._vendor)),
-            tenant_id,
-            self.limits.per_minute,
-            self.limits.app_per_minute,
-            day_share,
-            day_reserve,
-            priority.is_webhook,
-            self.limits.minute_allowance(priority),
-        ).table_valued("decision", "seconds", "slot")
+        values = {
+            "calls": calls,
+            "vendor": self._vendor,
+            "tenant_id": tenant_id,
+            "per_minute": self.limits.per_minute,
+            "app_per_minute": self.limits.app_per_minute,
+            "day_share": day_share,
+            "day_reserve": day_reserve,
+            "is_webhook": priority.is_webhook,
+            "kind_allowance": self.limits.minute_allowance(priority),
+        }
         async with self._db.transaction() as session:
             # Autocommit: a process suspended between statement and commit would block every call of the app.
             connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-            row = (await connection.execute(select(result.c.decision, result.c.seconds, result.c.slot))).one()
-        return row.decision, row.seconds, row.slot
+            return [Decision(*row) for row in await connection.execute(TAKE_CALLS, values)]
 
     async def _reason_of(self, tenant_id: str, decision: str) -> str:
         if decision == "day":

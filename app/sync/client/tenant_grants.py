@@ -1,18 +1,19 @@
 """Chooses the grant of each call for one tenant; where one fails, the next one takes over."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from app.billing.records import Resource
+from app.concurrency import Coalescer
 from app.connections import grants, reach
+from app.connections.decrypted_grant import GrantUnusable
 from app.connections.grant_choice import TenantReach
 from app.connections.reach_reader import ReachReader
 from app.connections.states import GrantState
-from app.connections.tokens import GrantUnusable
 from app.connector import AccessExpired, Connector, ConnectorError, NotFound, OrganisationForbidden, PermissionMissing
 from app.db import Database
 
@@ -43,6 +44,8 @@ class TenantGrants:
         # Whether the vendor still listed the tenant for a grant after it had refused it a call.
         self._is_listed: dict[UUID, bool] = {}
         self._lock = asyncio.Lock()
+        # The pulls of a tenant begin together and ask for the same.
+        self._reads: Coalescer[str, TenantReach] = Coalescer(self._read_reach_for)
 
     async def choose(self, tried: Mapping[UUID, Exception]) -> UUID:
         """Return the grant to make a call with, and let the tenant use the best one from now on.
@@ -76,13 +79,16 @@ class TenantGrants:
         return True
 
     async def _read_reach(self) -> TenantReach:
-        vendor, tenant_id = self._connector.vendor, self._tenant_id
+        return await self._reads.ask(self._tenant_id)
+
+    async def _read_reach_for(self, tenant_id: str, callers: int) -> Sequence[TenantReach]:
+        vendor = self._connector.vendor
         async with self._db.transaction() as session:
             found = await reach.read_tenant_reach(session, vendor, tenant_id)
             best = found.choose()
             if best and best.grant_id != found.in_use:
                 await reach.assign_grants(session, vendor, [tenant_id])
-        return found
+        return [found] * callers
 
     async def _record_missing_scope(self, grant_id: UUID, resource: Resource) -> None:
         found = await self._read_reach()

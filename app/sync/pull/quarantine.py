@@ -1,11 +1,12 @@
 """The quarantine: rows that could not be read, kept whole with the reason until a later read of them succeeds."""
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, text
 from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.mirror.documents import complete_currencies
@@ -15,6 +16,7 @@ from app.db import Session
 from app.sync.leases import HeldLease
 from app.sync.tables import QuarantinedRow
 
+COUNT = text("SELECT count(*) FROM quarantined_rows WHERE vendor = :vendor AND tenant_id = :tenant_id")
 CURRENCY_UNKNOWN = "The currency is missing, and the invoice that would tell it is not stored yet."
 
 
@@ -38,17 +40,30 @@ async def reject_incomplete(session: Session, lease: HeldLease, page: Page) -> P
 
 async def quarantine_rejected(session: Session, lease: HeldLease, resource: Resource, page: Page) -> None:
     """Keep the page's unreadable rows, and drop those kept before that could be read this time."""
+    await quarantine_pages(session, lease, {resource: page})
+
+
+async def quarantine_pages(session: Session, lease: HeldLease, pages: Mapping[Resource, Page]) -> None:
+    """Do the same for a page of each of several resources."""
+    for resource, page in pages.items():
+        await _keep_rejected(session, lease, resource, page)
+    has_read = any(page.keys for page in pages.values())
+    if not has_read or not await count_quarantined(session, lease.vendor, lease.tenant_id):
+        return
+    for resource, page in pages.items():
+        rejected = {row.external_id for row in page.rejected}
+        read = [key.external_id for key in page.keys if key.external_id not in rejected]
+        mine = _is_of(lease, resource)
+        await session.execute(delete(QuarantinedRow).where(*mine, QuarantinedRow.external_id.in_(read)))
+
+
+async def _keep_rejected(session: Session, lease: HeldLease, resource: Resource, page: Page) -> None:
     scope = {"vendor": lease.vendor, "tenant_id": lease.tenant_id, "resource": resource.value}
     for row in page.rejected:
         seen = {"reason": row.reason, "payload": row.payload, "last_seen_at": func.wall_clock()}
         statement = insert(QuarantinedRow).values(**scope, external_id=row.external_id or "", **seen)
         again = {**seen, "attempts": QuarantinedRow.attempts + 1}
         await session.execute(statement.on_conflict_do_update(index_elements=[*scope, "external_id"], set_=again))
-    if await count_quarantined(session, lease.vendor, lease.tenant_id):
-        rejected = {row.external_id for row in page.rejected}
-        read = [key.external_id for key in page.keys if key.external_id not in rejected]
-        mine = _is_of(lease, resource)
-        await session.execute(delete(QuarantinedRow).where(*mine, QuarantinedRow.external_id.in_(read)))
 
 
 async def delete_unseen(session: Session, lease: HeldLease, resource: Resource, since: datetime) -> None:
@@ -62,8 +77,7 @@ async def delete_unseen(session: Session, lease: HeldLease, resource: Resource, 
 
 async def count_quarantined(session: Session, vendor: str, tenant_id: str) -> int:
     """Return how many rows of a tenant are in quarantine."""
-    mine = (QuarantinedRow.vendor == vendor, QuarantinedRow.tenant_id == tenant_id)
-    return await session.scalar(select(func.count()).select_from(QuarantinedRow).where(*mine)) or 0
+    return await session.scalar(COUNT, {"vendor": vendor, "tenant_id": tenant_id}) or 0
 
 
 def _is_of(lease: HeldLease, resource: Resource) -> tuple[ColumnElement[bool], ...]:

@@ -20,15 +20,17 @@ from app.billing.store import upsert
 from app.connector import NotFound, PageRequest
 from app.db import Session
 from app.paging import NewestFirst, PagePosition
-from app.sync import progress, runs
+from app.sync import progress, run_work, runs
 from app.sync.client.page_size import read_page_size, record_page_limit
 from app.sync.client.tenant_client import Fetched, TenantClient
 from app.sync.client.usage import record_traffic
 from app.sync.leases import FencedDatabase
 from app.sync.pull import quarantine
 from app.sync.pull.cursor import CursorState, begin
-from app.sync.pull.incremental import PullJob, record_missing_rows
+from app.sync.pull.incremental import PullJob
 from app.sync.pull.pages import read_pages
+from app.sync.pull.stored_cursors import record_missing_rows
+from app.sync.run_work import StoredPage
 from app.sync.tables import Cursor, Reconciliation, Run, RunTrigger
 
 # Missing rows are looked up by id, and where the vendor takes one id per read, one by one; this many reads at most.
@@ -118,7 +120,7 @@ class Reconciler:
         counts = counted.get(job.resource, Counts())
         await quarantine.quarantine_rejected(session, self._db.lease, job.resource, page)
         await record_traffic(session, self._vendor, self._tenant_id, page.traffic)
-        await runs.add_page_counts(session, job.run_id, self._tenant_id, job.resource, page, counts)
+        await run_work.add_page_counts(session, job.run_id, self._tenant_id, [StoredPage(job.resource, page, counts)])
         if fetched.is_limited:
             await record_page_limit(session, self._db.lease, job.resource, fetched.request.page_size)
         found.checked += len(stamps.keys() - found.present)

@@ -5,6 +5,7 @@ import io
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def owed(rows):
 
 
 def sums(rows, name):
-    found = defaultdict(Decimal)
+    found: dict[str, Decimal] = defaultdict(Decimal)
     for row in rows:
         found[row["currency"]] += Decimal(row[name])
     return found
@@ -42,7 +43,8 @@ def amounts(items):
 
 async def read_all(harness, path, **filters):
     """Read every page of a list, two rows at a time."""
-    found, cursor = [], {}
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
     while True:
         page = await harness.read(path, limit=2, **filters, **cursor)
         found += page["items"]
@@ -137,7 +139,7 @@ async def test_open_balances_are_aged_by_days_past_due(harness, books):
     for name, (first, last) in spans.items():
         expected = owed(row for row in open_rows if first <= days_overdue(row) <= last)
         assert {currency: Decimal(one[name]) for currency, one in shown.items() if Decimal(one[name])} == expected
-    everybody = defaultdict(Decimal)
+    everybody: dict[str, Decimal] = defaultdict(Decimal)
     for customer in (await harness.read("/api/customers", limit=200))["items"]:
         own = await harness.read(f"/api/customers/{customer['id']}/billing/aging")
         for one in own["currencies"]:
@@ -148,7 +150,7 @@ async def test_open_balances_are_aged_by_days_past_due(harness, books):
 async def test_months_are_all_there_and_add_up_to_the_books(harness, books):
     customers = (await harness.read("/api/customers", limit=200))["items"]
     first = f"{TODAY.year - 3:04}-{TODAY.month:02}"
-    totals = defaultdict(Decimal)
+    totals: dict[str, Decimal] = defaultdict(Decimal)
     for customer in customers:
         found = await harness.read(f"/api/customers/{customer['id']}/billing/months", months=36)
         for currency in found["currencies"]:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.billing import alerts
 from app.billing.alerts import AlertCounts, AlertIsResolved, AlertPolicy, UnknownAlert
+from app.billing.maintenance import refresh_derived
 from app.billing.psa import PsaCustomer, PsaService, upsert_customers, upsert_services
 from app.billing.sources import SourceDetails
 from app.db import DatabaseUnavailable
@@ -40,8 +41,12 @@ class AlertLedger(Ledger):
         return await self.evaluate_at(now, **policy)
 
     async def evaluate_at(self, now, sources=(), **policy):
+        """Derive what has changed, after which a derivation of everything must find nothing to do."""
         async with self.db.transaction() as session:
-            return await alerts.open_and_resolve(session, now, AlertPolicy(**policy), sources)
+            found = (await refresh_derived(session, now, AlertPolicy(**policy), sources)).alerts
+        async with self.db.transaction() as session:
+            assert await alerts.open_and_resolve(session, now, AlertPolicy(**policy), sources) == NOTHING
+        return found
 
     async def alert(self, where="true"):
         return await self.row("billing_alerts", where)
@@ -455,3 +460,98 @@ async def test_a_gap_is_reported_although_another_vendor_s_organisation_of_the_s
     other_vendor = replace(UNSYNCED, source="quickbooks")
 
     assert await ledger.evaluate_at(NOON + timedelta(days=30), sources=[other_vendor]) == AlertCounts(opened=1)
+
+
+async def invoices_read_by(db, now):
+    """Derive, and return for how many invoices that was done; None for all."""
+    derived = []
+
+    async def record(_session, _now, _policy, _sources, changed):
+        derived.append(changed if changed is None else len(changed.invoice_ids))
+        return NOTHING
+
+    async with db.transaction() as session:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(alerts, "open_and_resolve", record)
+            await refresh_derived(session, now, AlertPolicy())
+    return derived[0]
+
+
+async def test_only_invoices_that_are_open_or_were_are_read_again_and_all_of_them_on_another_day(ledger):
+    await ledger.bill("open")
+    await ledger.bill("paid", paid="100", total="100")
+    assert await invoices_read_by(ledger.db, NOON) is None
+    assert await invoices_read_by(ledger.db, NOON + timedelta(hours=1)) == 0
+    await ledger.bill("open", number="INV-8")
+    await ledger.bill("paid", paid="100", total="100", number="INV-9")
+    await ledger.bill("new")
+    assert await invoices_read_by(ledger.db, NOON + timedelta(hours=2)) == 2
+    assert await invoices_read_by(ledger.db, NOON + timedelta(hours=3)) == 0
+    assert await invoices_read_by(ledger.db, NOON + timedelta(days=1)) is None
+
+
+async def test_what_is_noted_is_kept_when_the_derivation_fails(ledger):
+    await ledger.evaluate(1)
+    await ledger.bill()
+    with pytest.raises(ZeroDivisionError):
+        await fail_after_deriving(ledger.db)
+    assert await ledger.evaluate(1) == AlertCounts(opened=1)
+
+
+async def fail_after_deriving(db):
+    async with db.transaction() as session:
+        await refresh_derived(session, datetime(2026, 10, 21, 12, tzinfo=UTC), AlertPolicy())
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE billing_invoices SET balance = 0",
+        "UPDATE billing_invoices SET status = 'paid'",
+        "UPDATE billing_invoices SET due_on = '2026-12-01'",
+        "UPDATE billing_invoices SET number = 'INV-0'",
+        "DELETE FROM billing_invoices",
+    ],
+)
+async def test_alerts_follow_within_the_day_whatever_another_service_does_to_an_overdue_invoice(ledger, change):
+    await ledger.bill()
+    assert await ledger.evaluate(1) == AlertCounts(opened=1)
+    async with ledger.db.transaction() as session:
+        await session.execute(text(change))
+    expected = AlertCounts(updated=1) if "number" in change else AlertCounts(resolved=1)
+    assert await ledger.evaluate(1, hour=13) == expected
+
+
+async def test_a_mute_that_ends_within_the_day_is_noticed(ledger):
+    await ledger.bill()
+    await ledger.evaluate(1, hour=9)
+    await ledger.change(alerts.mute, 1, "ann", datetime(2026, 10, 21, 9, tzinfo=UTC))
+    assert await ledger.evaluate(1, hour=9) == NOTHING
+    assert await ledger.evaluate(1, hour=11) == AlertCounts(updated=1)
+
+
+async def unsafe(db, statement):
+    """Do what another service may do to the tables."""
+    async with db.transaction() as session:
+        await session.execute(text(statement))
+
+
+async def test_alerts_about_services_follow_within_the_day(ledger):
+    """Each evaluation is followed by one of everything, which must find nothing to do."""
+    await ledger.evaluate(40, hour=8)
+    await ledger.send_service()
+    assert (await ledger.evaluate(40, hour=9)).opened == 1
+    await unsafe(ledger.db, "UPDATE billing_services SET name = 'Archive'")
+    assert (await ledger.evaluate(40, hour=10)).updated == 1
+    await unsafe(ledger.db, "UPDATE billing_services SET ends_on = '2026-01-02'")
+    assert (await ledger.evaluate(40, hour=11)).resolved == 1
+    await unsafe(ledger.db, "UPDATE billing_services SET ends_on = NULL")
+    assert (await ledger.evaluate(40, hour=12)).reopened == 1
+    await ledger.bill(issued_on=date(2026, 11, 29), due_on=date(2027, 1, 29))
+    await unsafe(ledger.db, "UPDATE billing_invoices SET customer_id = (SELECT customer_id FROM billing_services)")
+    assert (await ledger.evaluate(40, hour=13)).resolved == 1
+    await unsafe(ledger.db, "UPDATE billing_invoices SET status = 'void', balance = 0")
+    assert (await ledger.evaluate(40, hour=14)).reopened == 1
+    await unsafe(ledger.db, "DELETE FROM billing_services")
+    assert (await ledger.evaluate(40, hour=15)).resolved == 1

@@ -1,6 +1,7 @@
 """Banners of one code are one, however many organisations they are about."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,9 @@ CONNECT = Action("Reconnect Xero", "POST", "/connect")
 
 
 def forbidden(number, **more):
-    values = {"tenant_id": f"t{number:03}", "tenant_name": f"Books {number}", "since": NOON - timedelta(hours=number)}
+    values: dict[str, Any] = {"tenant_id": f"t{number:03}", "tenant_name": f"Books {number}", "action": CONNECT}
     title, body = f"Books {number} no longer grants access", "Authorise it again."
-    values |= {"action": CONNECT, **more}
+    values |= {"since": NOON - timedelta(hours=number), **more}
     return Banner(BannerCode.TENANT_FORBIDDEN, Severity.CRITICAL, title, body, **values)
 
 

@@ -1,5 +1,6 @@
 """The rate limiter on a manual clock: replicas together must pass no limit, and use nearly all that is allowed."""
 
+import asyncio
 import heapq
 from collections import defaultdict
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from itertools import chain
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import event
 
 from app.connector import RateLimited, Traffic
 from app.sync.client.rate_limiter import Paused, Priority, RateLimiter, RateLimits, retry_delay
@@ -100,6 +102,25 @@ async def test_after_an_idle_minute_a_full_burst_goes_at_once(db, clock):
     assert [await wait_of(rate_limiter, ORGANISATION) for _ in range(28)] == [0] * 28
     assert clock.now() - began < timedelta(seconds=1)
     assert 59 < await wait_of(rate_limiter, ORGANISATION) < 62
+
+
+async def test_permits_that_are_asked_for_together_are_taken_by_one_statement_and_counted_one_by_one(
+    db, other_db, clock
+):
+    statements = []
+
+    def record(_connection, _cursor, statement, *_):
+        statements.append(statement)
+
+    event.listen(db.engine.sync_engine, "before_cursor_execute", record)
+    limits = rate_limits(per_minute=30)
+    ours, theirs = (RateLimiter(database, clock, "xero", limits) for database in (db, other_db))
+    asked = [ours.acquire(ORGANISATION) for _ in range(25)] + [theirs.acquire(ORGANISATION) for _ in range(25)]
+    permits = await asyncio.gather(*asked)
+    slots = [permit.slot for permit in permits if permit.slot]
+    assert len(slots) == len(set(slots)) == 28
+    assert all(permit.wait for permit in permits if not permit.slot)
+    assert len(statements) == 1
 
 
 @pytest.mark.parametrize(("took", "counts_until"), [(0.5, 61), (10, 71), (90, 151)])

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.billing.records import Resource
 from app.main import create_app
-from app.sync import progress, runs
+from app.sync import progress, run_work, runs
 from app.sync.leases import DEFAULT_TIMINGS, claim_lease, release_lease
 from app.sync.tables import ResourceStatus, RunTrigger
 from tests.support.oracle import assert_mirror_equals
@@ -93,7 +93,7 @@ async def test_work_added_while_a_run_is_being_finished_goes_into_another_run(db
     run_id = await add("one")
     async with db.transaction() as closing:
         for resource in Resource:
-            await runs.finish_resource(closing, run_id, "one", resource)
+            await run_work.finish_resource(closing, run_id, "one", resource)
         await runs.finish_if_done(closing, run_id)
         adding = asyncio.create_task(add("other"))
 
@@ -113,10 +113,10 @@ async def test_a_run_without_pending_work_takes_no_more_although_it_is_not_finis
     assert await request_run() == run_id
     async with db.transaction() as session:
         for resource in Resource:
-            await runs.finish_resource(session, run_id, "one", resource)
+            await run_work.finish_resource(session, run_id, "one", resource)
     assert await request_run() != run_id
     async with db.transaction() as session:
-        assert len(await runs.claim_work(session, "xero", "one")) == len(Resource)
+        assert len(await run_work.claim_work(session, "xero", "one")) == len(Resource)
 
 
 async def test_an_organisation_requested_again_is_read_again_where_the_run_could_not_read_it(db):
@@ -129,10 +129,10 @@ async def test_an_organisation_requested_again_is_read_again_where_the_run_could
         for number, resource in enumerate(Resource):
             given_up = ((ResourceStatus.PAUSED, "Deselected."), (ResourceStatus.FAILED, "Forbidden."))
             outcome = (*given_up, None, None)[number]
-            await runs.finish_resource(session, run_id, "one", resource, outcome)
+            await run_work.finish_resource(session, run_id, "one", resource, outcome)
     assert await request_run("one") == run_id
     async with db.transaction() as session:
-        work = await runs.claim_work(session, "xero", "one")
+        work = await run_work.claim_work(session, "xero", "one")
     assert [one.resource for one in work] == list(Resource)[:2]
 
 
@@ -151,7 +151,7 @@ async def test_a_run_whose_owner_died_before_finishing_it_is_finished_by_the_nex
     assert await close_and_read_status() == "running"
     async with db.transaction() as session:
         for resource in Resource:
-            await runs.finish_resource(session, run_id, "one", resource)
+            await run_work.finish_resource(session, run_id, "one", resource)
     # A lease is held, so its owner is about to finish it.
     assert await close_and_read_status() == "running"
     async with db.transaction() as session:
@@ -189,10 +189,10 @@ async def test_one_pull_of_an_organisation_is_claimed_at_a_time_and_a_reconcilia
         )
     claimed = []
     async with db.transaction() as session:
-        work = await runs.claim_work(session, "xero", "one")
+        work = await run_work.claim_work(session, "xero", "one")
         claimed.append({one.run_id for one in work})
         busy = set(runs.equivalent_triggers(work[0].trigger))
-        work = await runs.claim_work(session, "xero", "one", busy)
+        work = await run_work.claim_work(session, "xero", "one", busy)
         claimed.append({one.run_id for one in work})
     assert claimed in ([{pull_id}, {reconciliation_id}], [{reconciliation_id}, {pull_id}])
 
