@@ -1,7 +1,8 @@
 """The service: mirrors what Xero organisations bill and serves it over HTTP. Imports go downward in this list only.
 
 cli           the commands: serve, migrate, sync, token, rotate-keys, openapi, simulator, demo
-main          the composition root: builds the application; the only module that names a vendor
+main          the composition root: builds the application; names the vendors, as prepared_settings does, which checks
+              and completes the settings
 api           HTTP: middlewares and routers | scheduler: runs periodic jobs | xero: the connector of one vendor
 sync          keeps billing data equal to the vendor's: engine, worker, leases, runs, pull, webhooks, client, status,
               and tells people what is wrong: notifications

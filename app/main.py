@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -42,20 +42,18 @@ from app.billing.alerts import AlertPolicy
 from app.clock import Clock, SystemClock
 from app.concurrency import within
 from app.connections.vendor_app import VendorConfig
-from app.connector import Connector, VendorProfile
+from app.connector import Connector
 from app.crypto import Sealer
 from app.db import POOL_SIZE, Database, DatabaseUnavailable, migrate
 from app.db_connection import POOL_SECONDS
-from app.embedded_postgres import EmbeddedPostgres
-from app.generated_secrets import generate_secrets
 from app.http_client import make_http_client
 from app.log import configure_logging
+from app.prepared_settings import prepare_settings, read_addresses, read_settings
 from app.scheduler import Scheduler
-from app.settings import KEY_BYTES, Settings, SettingsError, load_settings, parse_keys
+from app.settings import KEY_BYTES, Settings, parse_keys
 from app.sync.client.rate_limiter import RateLimits
 from app.sync.engine import Engine, VendorSettings
 from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
-from app.sync.notifications.addresses import AddressUnusable, NotifyAddress, parse_addresses
 from app.sync.notifications.sender import Sender
 from app.version import VERSION
 from app.xero.connector import XeroConnector
@@ -94,29 +92,6 @@ class Vendor:
 
 
 VendorFactory = Callable[[Settings, httpx.AsyncClient], Sequence[Vendor]]
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedSettings:
-    """Complete settings, and the function that stops what was started for them."""
-
-    settings: Settings
-    close: Callable[[], None]
-
-
-def prepare_settings(settings: Settings) -> PreparedSettings:
-    """Start the embedded PostgreSQL when no database is configured, and generate the secrets a trial needs.
-
-    Raises:
-        SettingsError: settings cannot be used, or are missing.
-    """
-    if problems := [problem for check in SETTINGS_CHECKS for problem in check(settings)]:
-        raise SettingsError("\n".join(problems))
-    if settings.database_url is None:
-        server = EmbeddedPostgres(settings.data_dir)
-        dsn = server.start()
-        return PreparedSettings(generate_secrets(settings, dsn), server.stop)
-    return PreparedSettings(settings, lambda: None)
 
 
 def build() -> FastAPI:
@@ -210,57 +185,6 @@ def make_vendors(settings: Settings, http: httpx.AsyncClient) -> list[Vendor]:
     """Return every vendor of the service; a second one needs a package beside `app.xero` and an entry here."""
     urls = (settings.xero_login_url, settings.xero_identity_url, settings.xero_api_url)
     return [Vendor(XeroConnector(http, *urls), _xero_config(settings), _xero_settings(settings))]
-
-
-def check_xero_settings(settings: Settings, profile: VendorProfile = XERO_PROFILE) -> Iterator[str]:
-    """Yield what is wrong with the settings of Xero that depend on what Xero allows."""
-    if settings.xero_scope_set not in profile.scope_sets:
-        names = " or ".join(map(repr, profile.scope_sets))
-        yield f"XERO_SCOPE_SET: must be {names}, and is {settings.xero_scope_set[:80]!r}."
-    if settings.xero_page_size > profile.largest_page:
-        yield f"XERO_PAGE_SIZE: must be at most {profile.largest_page}, and is '{settings.xero_page_size}'."
-
-
-def check_addresses(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with the addresses at which people are told."""
-    try:
-        read_addresses(settings)
-    except SettingsError as error:
-        yield str(error)
-
-
-def check_required_settings(settings: Settings) -> Iterator[str]:
-    """Yield what is missing; the embedded database brings it along."""
-    if settings.database_url is None:
-        return
-    if settings.encryption_keys is None:
-        yield "ENCRYPTION_KEYS is not set; with a DATABASE_URL of your own it is required."
-    if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
-        yield "AUTH_JWT_SECRET or AUTH_JWKS_URL must be set; without one nobody could sign in."
-
-
-SETTINGS_CHECKS = (check_xero_settings, check_addresses, check_required_settings)
-
-
-def read_settings() -> Settings:
-    """Read and check all settings.
-
-    Raises:
-        SettingsError: some cannot be used, or are missing; the message names all of them.
-    """
-    return load_settings(checks=SETTINGS_CHECKS)
-
-
-def read_addresses(settings: Settings) -> list[NotifyAddress]:
-    """Return the addresses at which people are told.
-
-    Raises:
-        SettingsError: one of them cannot be used; the message names its position and scheme.
-    """
-    try:
-        return parse_addresses(_reveal(settings.notify_urls))
-    except AddressUnusable as error:
-        raise SettingsError(f"NOTIFY_URLS: {error}.") from None
 
 
 def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_seconds: float = POOL_SECONDS) -> Database:

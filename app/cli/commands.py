@@ -29,6 +29,7 @@ from app.db import DatabaseUnavailable, UnusableRole, grant_to_service
 from app.embedded_postgres import EmbeddedPostgresError
 from app.generated_secrets import generated_jwt_secret
 from app.log import configure_logging
+from app.prepared_settings import prepare_settings, read_settings
 from app.settings import Settings, SettingsError, find_unknown_settings, load_settings, parse_keys
 from app.version import VERSION
 
@@ -186,11 +187,11 @@ def main() -> None:
 @contextmanager
 def _usable_settings() -> Iterator[Settings]:
     """Yield complete settings; while the block runs, the embedded server runs too if no database is configured."""
-    settings = composition.read_settings()
+    settings = read_settings()
     configure_logging(settings.log_level, settings.log_format)
     for sentence in find_unknown_settings():
         error_console.print(f"vectis-xero: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    ready = composition.prepare_settings(settings)
+    ready = prepare_settings(settings)
     try:
         yield ready.settings
     finally:

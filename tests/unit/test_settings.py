@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.main import prepare_settings, read_settings
+from app.prepared_settings import prepare_settings, read_settings
 from app.settings import SettingsError, find_unknown_settings, load_settings, parse_keys
 
 KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="

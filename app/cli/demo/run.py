@@ -20,7 +20,8 @@ from app.cli.demo.context import DemoContext, DemoFailed, find_free_port, run_si
 from app.clock import SystemClock
 from app.concurrency import cancel_and_wait
 from app.log import configure_logging
-from app.main import create_app, migrate_database, prepare_settings
+from app.main import create_app, migrate_database
+from app.prepared_settings import prepare_settings
 from app.settings import Settings, load_settings
 
 FIRST_PORT = 8000

@@ -9,7 +9,7 @@ import structlog
 from pydantic import SecretStr
 
 from app.log import configure_logging
-from app.main import read_addresses
+from app.prepared_settings import read_addresses
 from app.sync.notifications import outbox
 from app.sync.notifications.messages import Message
 from app.sync.notifications.sender import NO_ANSWER, UNDER_WAY, Sender

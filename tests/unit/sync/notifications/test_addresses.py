@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.main import prepare_settings
+from app.prepared_settings import prepare_settings
 from app.settings import SettingsError, load_settings
 from app.sync.notifications.addresses import parse_addresses
 
