@@ -1,4 +1,4 @@
-"""The composition root: makes the service from its settings; the only module that names a vendor."""
+"""The composition root: makes the service from its settings; which names the vendors."""
 
 import asyncio
 import base64

@@ -16,7 +16,7 @@ from app.connections import tenants
 from app.connections.errors import ConnectionProblem
 from app.main import make_services
 from app.settings import Settings
-from app.sync import progress, runs
+from app.sync import progress, run_history
 from app.sync.engine import Engine
 from app.sync.tables import Run, RunResource
 
@@ -80,7 +80,7 @@ async def _watch_run(
     while True:
         async with services.db.transaction() as session:
             events = await progress.events_after(session, last_event_id)
-            found = await runs.find_run(session, engine.vendor, run_id)
+            found = await run_history.find_run(session, engine.vendor, run_id)
         for event in events:
             last_event_id = event.id
             if event.kind == "page" and event.data["run_id"] == str(run_id):

@@ -1,4 +1,4 @@
-"""Runs: how they are opened, listed and closed. `run_work` does the same for their resources."""
+"""Runs: how they are opened and closed. `run_work` does the same for their resources; `run_history` lists them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.billing.records import Resource
 from app.db import Session
-from app.paging import NewestFirst, PagePosition
 from app.sync import progress
 from app.sync.tables import (
     UNFINISHED,
@@ -25,7 +24,6 @@ from app.sync.tables import (
 
 PULL_TRIGGERS = (RunTrigger.SCHEDULE, RunTrigger.MANUAL)
 RETENTION = timedelta(days=90)
-RUN_ORDER = NewestFirst(Run.started_at, Run.id)
 TENANTS_WITH_WORK = text("""
 WITH work (tenant_id, since) AS (
   SELECT resource.tenant_id, run.started_at
@@ -181,27 +179,6 @@ def status_of(statuses: set[str]) -> RunStatus:
         return RunStatus.FAILED
     has_failures = statuses & {ResourceStatus.FAILED, ResourceStatus.PARTIAL}
     return RunStatus.PARTIAL if has_failures else RunStatus.PAUSED
-
-
-async def find_run(session: Session, vendor: str, run_id: UUID) -> tuple[Run, list[RunResource]] | None:
-    run = await session.scalar(select(Run).where(Run.id == run_id, Run.vendor == vendor))
-    if run is None:
-        return None
-    return run, (await resources_of(session, [run_id])).get(run_id, [])
-
-
-async def list_runs(session: Session, vendor: str, after: PagePosition | None, limit: int) -> Sequence[Run]:
-    """Return the runs after a position, newest first."""
-    statement = RUN_ORDER.page_after(select(Run).where(Run.vendor == vendor), after, limit)
-    return (await session.scalars(statement)).all()
-
-
-async def resources_of(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, list[RunResource]]:
-    statement = select(RunResource).where(RunResource.run_id.in_(run_ids))
-    found: dict[UUID, list[RunResource]] = {}
-    for row in (await session.scalars(statement.order_by(RunResource.tenant_id, RunResource.resource))).all():
-        found.setdefault(row.run_id, []).append(row)
-    return found
 
 
 async def is_running(session: Session, vendor: str) -> bool:

@@ -75,7 +75,10 @@ def test_no_state_of_a_connection_is_written_as_a_bare_string(path):
 
 def test_only_the_composition_root_and_the_check_of_its_settings_import_a_vendor():
     importers = [name_of(path) for path in MODULES if re.search(r"^from app\.xero", path.read_text(), re.MULTILINE)]
-    assert [path for path in importers if not path.startswith("app/xero/")] == ["app/main.py", "app/prepared_settings.py"]
+    assert [path for path in importers if not path.startswith("app/xero/")] == [
+        "app/main.py",
+        "app/prepared_settings.py",
+    ]
 
 
 TEST_MODULES = sorted((ROOT / "tests").rglob("*.py"))

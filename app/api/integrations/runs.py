@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -16,7 +16,7 @@ from app.api.deps import Admin, EngineDep, Reader, Services, ServicesDep, Sessio
 from app.api.errors import Problem, document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.connections.errors import NoTenantSelected
-from app.sync import progress, runs
+from app.sync import progress, run_history
 from app.sync.pull import reconcile
 from app.sync.tables import ProgressEvent, ResourceStatus, Run, RunResource, RunStatus, RunTrigger
 
@@ -47,17 +47,45 @@ class RunResourceResponse(BaseModel):
     error: str | None
 
 
-class RunResponse(BaseModel):
-    """One run: a tick, or one started by a person, a webhook, a replay or a reconciliation."""
+class RunHead(BaseModel):
+    """A run without what it did."""
 
     id: UUID
     trigger: RunTrigger
     status: RunStatus
-    tenant_id: str | None
+    tenant_id: Annotated[str | None, Field(description="The organisation, where it covers exactly one.")]
     started_at: datetime
     finished_at: datetime | None
-    resources: list[RunResourceResponse]
     error: str | None
+
+
+class RunResponse(RunHead):
+    """One run: a tick, or one started by a person, a webhook, a replay or a reconciliation."""
+
+    resources: list[RunResourceResponse]
+
+
+class RunTotalsResponse(BaseModel):
+    """What a run did, over all organisations and resources."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    organisations: int
+    unsuccessful: Annotated[int, Field(description="Resources of organisations that did not end as `succeeded`.")]
+    fetched: int
+    created: int
+    updated: int
+    unchanged: int
+    skipped: int
+    failed: int
+    calls: int
+    bytes: int
+
+
+class RunWithTotals(RunHead):
+    """One run, with totals instead of its resources."""
+
+    totals: RunTotalsResponse
 
 
 class SyncRequest(BaseModel):
@@ -140,17 +168,34 @@ async def list_reconciliations(
 
 
 @router.get("/runs", responses=document_problems("invalid_cursor"))
-async def list_runs(engine: EngineDep, session: SessionDep, paging: PagingDep, _reader: Reader) -> Page[RunResponse]:
-    """List runs, the newest first."""
-    rows = await runs.list_runs(session, engine.vendor, paging.after, paging.limit + 1)
-    resources = await runs.resources_of(session, [row.id for row in rows])
-    return paging.page(rows, runs.RUN_ORDER.position, lambda row: _run_response(row, resources.get(row.id, [])))
+async def list_runs(  # noqa: PLR0913, PLR0917 - each is a filter of the contract
+    engine: EngineDep,
+    session: SessionDep,
+    paging: PagingDep,
+    _reader: Reader,
+    trigger: RunTrigger | None = None,
+    status: RunStatus | None = None,
+    tenant_id: Annotated[
+        str | None, Query(max_length=100, description="Runs that have or had something to do for it.")
+    ] = None,
+    *,
+    resources: Annotated[bool, Query(description="False: `totals` instead of `resources`.")] = True,
+) -> Page[RunResponse] | Page[RunWithTotals]:
+    """List runs, the newest first, with what each did to every resource, or with totals."""
+    filters = run_history.RunFilter(trigger, status, tenant_id)
+    rows = await run_history.list_runs(session, engine.vendor, filters, paging.after, paging.limit + 1)
+    ids, position = [row.id for row in rows], run_history.RUN_ORDER.position
+    if not resources:
+        totals = await run_history.totals_of(session, ids)
+        return paging.page(rows, position, lambda row: _with_totals(row, totals.get(row.id, run_history.RunTotals())))
+    found = await run_history.resources_of(session, ids)
+    return paging.page(rows, position, lambda row: _run_response(row, found.get(row.id, [])))
 
 
 @router.get("/runs/{run_id}", responses=document_problems("not_found"))
 async def get_run(engine: EngineDep, session: SessionDep, _reader: Reader, run_id: UUID) -> RunResponse:
     """Return one run with what it did to each resource of each organisation."""
-    found = await runs.find_run(session, engine.vendor, run_id)
+    found = await run_history.find_run(session, engine.vendor, run_id)
     if found is None:
         raise not_found("run")
     return _run_response(*found)
@@ -211,13 +256,13 @@ def _format_event(event: ProgressEvent) -> str:
 
 
 def _run_response(run: Run, resources: list[RunResource]) -> RunResponse:
-    return RunResponse(
-        id=run.id,
-        trigger=RunTrigger(run.trigger),
-        status=RunStatus(run.status),
-        tenant_id=run.tenant_id,
-        started_at=run.started_at,
-        finished_at=run.finished_at,
-        resources=[RunResourceResponse.model_validate(resource) for resource in resources],
-        error=run.error,
-    )
+    found = [RunResourceResponse.model_validate(resource) for resource in resources]
+    return RunResponse(**_head(run), resources=found)
+
+
+def _with_totals(run: Run, totals: run_history.RunTotals) -> RunWithTotals:
+    return RunWithTotals(**_head(run), totals=RunTotalsResponse.model_validate(totals))
+
+
+def _head(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in RunHead.model_fields}

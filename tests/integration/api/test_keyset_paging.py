@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from app.billing.customer_list import NAME_ORDER
 from app.billing.tables import Customer
-from app.sync import runs
+from app.sync import run_history
 from app.sync.pull import reconcile
 from app.sync.tables import Reconciliation, Run, WebhookEvent
 from app.sync.webhooks import inbox
@@ -42,6 +42,10 @@ async def add_findings(session):
     )
 
 
+async def list_runs(session, vendor, after, limit):
+    return await run_history.list_runs(session, vendor, run_history.RunFilter(), after, limit)
+
+
 async def list_events(session, vendor, after, limit):
     return await inbox.list_events(session, vendor, EventFilter(), after, limit)
 
@@ -49,7 +53,7 @@ async def list_events(session, vendor, after, limit):
 @pytest.mark.parametrize(
     ("add", "list_page", "order", "instant"),
     [
-        (add_runs, runs.list_runs, runs.RUN_ORDER, "started_at"),
+        (add_runs, list_runs, run_history.RUN_ORDER, "started_at"),
         (add_events, list_events, inbox.EVENT_ORDER, "received_at"),
         (add_findings, reconcile.list_reports, reconcile.REPORT_ORDER, "finished_at"),
     ],

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.billing.records import Resource
 from app.main import create_app
-from app.sync import progress, run_work, runs
+from app.sync import progress, run_history, run_work, runs
 from app.sync.leases import DEFAULT_TIMINGS, claim_lease, release_lease
 from app.sync.tables import ResourceStatus, RunTrigger
 from tests.support.oracle import assert_mirror_equals
@@ -140,7 +140,7 @@ async def test_a_run_whose_owner_died_before_finishing_it_is_finished_by_the_nex
     async def close_and_read_status():
         async with db.transaction() as session:
             await runs.close_orphaned_runs(session, "xero")
-            found = await runs.find_run(session, "xero", run_id)
+            found = await run_history.find_run(session, "xero", run_id)
         assert found
         return found[0].status
 
