@@ -56,8 +56,9 @@ async def sync(context: DemoContext) -> None:
     context.begin_step("Sync contacts, invoices, credit notes and payments")
     started_at = time.monotonic()
     run = await context.send("POST", f"{INTEGRATION_PATH}/sync")
-    with ProgressBars(context.console, context.tenant_names) as bars:
+    with ProgressBars(context.console, context.tenant_names, len(context.tenant_names)) as bars:
         await _draw_progress(context, run["id"], bars)
+        bars.finish(context.tenant_names)
     run = await context.finish_run(await context.get(f"{INTEGRATION_PATH}/runs/{run['id']}"))
     context.console.print(_rows_table(context, run))
     calls = sum(resource["calls"] for resource in run["resources"])
