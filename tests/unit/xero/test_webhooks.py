@@ -215,6 +215,11 @@ def test_bad_events_without_an_id_are_different_events():
     assert first.resource_id != second.resource_id
 
 
+def test_a_bare_control_character_fails_no_event():
+    (odd,) = read_body(delivery(event(eventType="MARK")).replace(b"MARK", b"up\tdown"))
+    assert (odd.event_type, odd.resource) == ("UP DOWN", Resource.INVOICES)
+
+
 def test_half_a_surrogate_pair_fails_no_event():
     body = delivery(event(), event(eventType="MARK")).replace(b"MARK", rb"up\ud83d")
     _, odd = read_body(body)
