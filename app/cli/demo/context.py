@@ -107,7 +107,10 @@ def run_simulator(port: int) -> Iterator[str]:
         *("--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET, "--webhook-key", WEBHOOK_KEY),
         *("--webhook-url", f"http://localhost:{port}/api/webhooks/xero"),
     ]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - constants
+    # In a group of its own, because Ctrl-C reaches the whole group of the demo: it is ended at the end of the block.
+    process = subprocess.Popen(  # noqa: S603 - constants
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+    )
     try:
         line = process.stdout.readline() if process.stdout else ""
         if "http" not in line:

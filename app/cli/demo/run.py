@@ -25,10 +25,11 @@ from app.prepared_settings import prepare_settings
 from app.settings import Settings, load_settings
 
 FIRST_PORT = 8000
+GOODBYE = "\nThe demo has ended; what it stored is kept, and the next one goes on from there."
 
 
 def run_demo(*, once: bool) -> int:
-    """Run the demo and return the exit status.
+    """Run the demo and return the exit status; Ctrl-C ends it with 0 at any moment.
 
     Args:
         once: exit after the last step instead of serving until Ctrl-C.
@@ -36,6 +37,16 @@ def run_demo(*, once: bool) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     console = Console()
     configure_logging("error", "console")
+    try:
+        exit_status = _start(console, once=once)
+    except KeyboardInterrupt:
+        exit_status = 0
+    if not (once or exit_status):
+        console.print(GOODBYE, soft_wrap=True)
+    return exit_status
+
+
+def _start(console: Console, *, once: bool) -> int:
     port = find_free_port(FIRST_PORT)
     with run_simulator(port) as xero_url:
         settings = _settings(port, xero_url)

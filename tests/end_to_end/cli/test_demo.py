@@ -1,5 +1,6 @@
 """The demo command in a process of its own."""
 
+import os
 import signal
 import subprocess
 
@@ -9,8 +10,15 @@ from tests.support.commands import command_environment, command_line
 def start_demo(tmp_path, *arguments):
     environment = command_environment(COLUMNS="160")
     command = command_line("demo", *arguments)
+    # In a group of its own, to which Ctrl-C can be sent as a terminal sends it.
     return subprocess.Popen(  # noqa: S603 - fixed arguments
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
     )
 
 
@@ -49,3 +57,14 @@ def test_the_demo_shows_the_main_job_and_continues_on_its_data_after_a_kill(tmp_
     assert "earlier demo" in second, "the demo should say why the rows of a simulator started again are stale"
     assert "; 0 of the rows are new" not in first
     assert "; 0 of the rows are new" in second, "the data of the killed demo should still be there"
+
+
+def test_ctrl_c_ends_the_demo_with_a_sentence(tmp_path):
+    demo = start_demo(tmp_path)
+    shown = read_until(demo, "2. Connect")
+    assert "Embedded PostgreSQL started" in shown
+    os.killpg(demo.pid, signal.SIGINT)
+    rest, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0
+    assert "Traceback" not in shown + rest
+    assert rest.splitlines()[-1].startswith("The demo has ended")
