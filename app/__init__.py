@@ -11,4 +11,5 @@ billing       the vendor-neutral data: records, tables, store, mirror, matching,
 audit, concurrency, generated_secrets, idempotency, paging     helpers of several layers
 clock, crypto, db, embedded_postgres, log, settings, console   foundations, and the static files of the console
 database_url, db_connection, db_deadline                       how the database is reached, how long it is waited for
+compiled_statements, setting_problems, version                 what all pools compile once, what is wrong with settings
 """

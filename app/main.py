@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,7 +18,18 @@ from sqlalchemy.exc import DBAPIError
 
 from app.api import health, metrics, setup
 from app.api.auth import KeySet, TokenVerifier
-from app.api.billing import alerts, credit_memos, customers, invoices, matches, payments, psa, summary, timeline
+from app.api.billing import (
+    alerts,
+    credit_memos,
+    customers,
+    history,
+    invoices,
+    matches,
+    payments,
+    psa,
+    summary,
+    timeline,
+)
 from app.api.deps import Services
 from app.api.integrations import audit_log, connection, notifications, runs, status, tenants, webhooks
 from app.api.metrics import Metrics, find_shared_folder
@@ -45,6 +56,7 @@ from app.sync.engine import Engine, VendorSettings
 from app.sync.leases import DEFAULT_TIMINGS, LeaseTimings
 from app.sync.notifications.addresses import AddressUnusable, NotifyAddress, parse_addresses
 from app.sync.notifications.sender import Sender
+from app.version import VERSION
 from app.xero.connector import XeroConnector
 from app.xero.profile import XERO_PROFILE
 
@@ -61,7 +73,7 @@ SYNC_CONNECTIONS = 6
 SYNC_POOL_SECONDS = 8.0
 # How long a start waits for the database to tell whether every secret can be decrypted.
 START_CHECK_SECONDS = 5.0
-BILLING_MODULES = (customers, summary, invoices, payments, credit_memos, timeline, alerts, matches, psa)
+BILLING_MODULES = (customers, summary, history, invoices, payments, credit_memos, timeline, alerts, matches, psa)
 INTEGRATION_MODULES = (status, connection, tenants, runs, webhooks, notifications, audit_log)
 
 
@@ -95,18 +107,14 @@ def prepare_settings(settings: Settings) -> PreparedSettings:
     """Start the embedded PostgreSQL when no database is configured, and generate the secrets a trial needs.
 
     Raises:
-        SettingsError: a setting exceeds what a vendor allows, or a database is configured without the secrets it needs.
+        SettingsError: settings cannot be used, or are missing.
     """
-    check_xero_settings(settings)
-    read_addresses(settings)
+    if problems := [problem for check in SETTINGS_CHECKS for problem in check(settings)]:
+        raise SettingsError("\n".join(problems))
     if settings.database_url is None:
         server = EmbeddedPostgres(settings.data_dir)
         dsn = server.start()
         return PreparedSettings(generate_secrets(settings, dsn), server.stop)
-    if settings.encryption_keys is None:
-        raise SettingsError("ENCRYPTION_KEYS is not set; with a DATABASE_URL of your own it is required.")
-    if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
-        raise SettingsError("AUTH_JWT_SECRET or AUTH_JWKS_URL must be set; without one nobody could sign in.")
     return PreparedSettings(settings, lambda: None)
 
 
@@ -116,7 +124,7 @@ def build() -> FastAPI:
     Raises:
         SettingsError: a variable has a value that cannot be used.
     """
-    settings = load_settings()
+    settings = read_settings()
     configure_logging(settings.log_level, settings.log_format)
     prepared = prepare_settings(settings)
     return create_app(prepared.settings, when_closed=prepared.close, is_served=True)
@@ -169,7 +177,7 @@ def create_app(  # noqa: PLR0913 - each is replaced by some test
 
     app = FastAPI(
         title="Vectis Xero connector",
-        version="0.1.0",
+        version=VERSION,
         description="Connects Xero organisations and answers what they bill. Read-only towards Xero.",
         lifespan=lifespan,
         redirect_slashes=False,
@@ -199,17 +207,43 @@ def make_vendors(settings: Settings, http: httpx.AsyncClient) -> list[Vendor]:
     return [Vendor(XeroConnector(http, *urls), _xero_config(settings), _xero_settings(settings))]
 
 
-def check_xero_settings(settings: Settings, profile: VendorProfile = XERO_PROFILE) -> None:
-    """Check the settings of Xero that depend on what Xero allows.
-
-    Raises:
-        SettingsError: the scope set is unknown, or the page is larger than Xero's largest.
-    """
+def check_xero_settings(settings: Settings, profile: VendorProfile = XERO_PROFILE) -> Iterator[str]:
+    """Yield what is wrong with the settings of Xero that depend on what Xero allows."""
     if settings.xero_scope_set not in profile.scope_sets:
         names = " or ".join(map(repr, profile.scope_sets))
-        raise SettingsError(f"XERO_SCOPE_SET: Input should be {names}.")
+        yield f"XERO_SCOPE_SET: must be {names}, and is {settings.xero_scope_set[:80]!r}."
     if settings.xero_page_size > profile.largest_page:
-        raise SettingsError(f"XERO_PAGE_SIZE: Input should be less than or equal to {profile.largest_page}.")
+        yield f"XERO_PAGE_SIZE: must be at most {profile.largest_page}, and is '{settings.xero_page_size}'."
+
+
+def check_addresses(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the addresses at which people are told."""
+    try:
+        read_addresses(settings)
+    except SettingsError as error:
+        yield str(error)
+
+
+def check_required_settings(settings: Settings) -> Iterator[str]:
+    """Yield what is missing; the embedded database brings it along."""
+    if settings.database_url is None:
+        return
+    if settings.encryption_keys is None:
+        yield "ENCRYPTION_KEYS is not set; with a DATABASE_URL of your own it is required."
+    if settings.auth_jwt_secret is None and settings.auth_jwks_url is None:
+        yield "AUTH_JWT_SECRET or AUTH_JWKS_URL must be set; without one nobody could sign in."
+
+
+SETTINGS_CHECKS = (check_xero_settings, check_addresses, check_required_settings)
+
+
+def read_settings() -> Settings:
+    """Read and check all settings.
+
+    Raises:
+        SettingsError: some cannot be used, or are missing; the message names all of them.
+    """
+    return load_settings(checks=SETTINGS_CHECKS)
 
 
 def read_addresses(settings: Settings) -> list[NotifyAddress]:

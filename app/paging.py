@@ -5,12 +5,15 @@ written meanwhile can therefore neither repeat nor hide others, as they would wi
 
 KeysetOrder
 ├── NewestFirst   by a date or an instant
+├── OldestFirst   by a date
+├── HighestFirst  by a number
 └── ByName        by a name, whatever its case
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any, TypeAlias, TypeVarTuple
 
 from sqlalchemy import ColumnClause, ColumnElement, Row, Select, and_, func, or_, tuple_
@@ -72,6 +75,48 @@ class NewestFirst(KeysetOrder):
         last: date = self.column.type.python_type.fromisoformat(value)
         # The first half bounds the index scan; the second excludes the rows of the page before.
         return and_(self.column <= last, or_(self.column < last, has_greater_key))
+
+
+@dataclass(frozen=True, slots=True)
+class OldestFirst(KeysetOrder):
+    """Oldest first; rows without a date come after all others. Rows of equal value go by the key."""
+
+    @override
+    def position(self, row: Any) -> PagePosition:
+        value = getattr(row, self.column.key)
+        return (None if value is None else value.isoformat(), str(getattr(row, self.key.key)))
+
+    @override
+    def page_after(self, statement: Select[*Columns], after: PagePosition | None, limit: int) -> Select[*Columns]:
+        if after is not None:
+            statement = statement.where(self._follows(*after))
+        return statement.order_by(self.column, self.key).limit(limit)
+
+    def _follows(self, value: str | None, key: str) -> ColumnElement[bool]:
+        has_greater_key = self.key > self._parse_key(key)
+        if value is None:
+            return and_(self.column.is_(None), has_greater_key)
+        last: date = self.column.type.python_type.fromisoformat(value)
+        is_later = or_(self.column > last, and_(self.column == last, has_greater_key))
+        return or_(self.column.is_(None), is_later)
+
+
+@dataclass(frozen=True, slots=True)
+class HighestFirst(KeysetOrder):
+    """By a number that every row has, highest first; rows of equal value go by the key."""
+
+    @override
+    def position(self, row: Any) -> PagePosition:
+        return (str(getattr(row, self.column.key)), str(getattr(row, self.key.key)))
+
+    @override
+    def page_after(self, statement: Select[*Columns], after: PagePosition | None, limit: int) -> Select[*Columns]:
+        if after is not None:
+            value, key = after
+            last = Decimal(value or 0)
+            is_lower = or_(self.column < last, and_(self.column == last, self.key > self._parse_key(key)))
+            statement = statement.where(is_lower)
+        return statement.order_by(self.column.desc(), self.key).limit(limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,26 @@
 import base64
 import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
 from app.database_url import Pooler, parse_database_url
+from app.setting_problems import describe_error, describe_unknown_names
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
 KEY_BYTES = 32
 
 
 class SettingsError(RuntimeError):
-    """A setting cannot be used; the message is one sentence that names the variable."""
+    """Settings that cannot be used; the message has one line per variable, a sentence that names it."""
 
 
 class SecretFileSource(PydanticBaseSettingsSource):
@@ -132,11 +134,12 @@ class Settings(BaseSettings):
             parse_keys(value.get_secret_value())
         return value
 
-    @model_validator(mode="after")
-    def _validate_secret_length(self) -> Self:
-        if self.auth_jwt_secret and len(self.auth_jwt_secret.get_secret_value().encode()) < KEY_BYTES:
-            raise ValueError("AUTH_JWT_SECRET must be at least 32 bytes long")
-        return self
+    @field_validator("auth_jwt_secret")
+    @classmethod
+    def _validate_secret_length(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value().encode()) < KEY_BYTES:
+            raise ValueError("must be at least 32 bytes long")
+        return value
 
     def redirect_uri(self, vendor: str) -> str:
         """Return where a vendor sends the browser back to after a consent."""
@@ -152,19 +155,36 @@ class Settings(BaseSettings):
         return self.frontend_url or f"{self.public_url}/console"
 
 
-def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+# Checks settings against what only others know, and returns a sentence for each that cannot be used.
+SettingsCheck: TypeAlias = Callable[[Settings], Iterable[str]]
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None, checks: Iterable[SettingsCheck] = ()) -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable has a value that cannot be used; the message is one sentence that names it.
+        SettingsError: variables have values that cannot be used; the message names all of them.
     """
+    given, problems = dict(overrides or {}), []
     try:
-        return Settings(**dict(overrides or {}))
+        settings = Settings(**given)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"]).upper()
-        reason = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{name}: {reason}." if name else f"{reason}.") from None
+        found = error.errors()
+        problems = [describe_error(each, _is_secret_name) for each in found]
+        # The others are checked beside the defaults of those that are wrong, so that all problems are told at once.
+        wrong = {str(each["loc"][0]) for each in found if each["loc"]}
+        settings = Settings(**{**given, **{name: Settings.model_fields[name].default for name in wrong}})
+    problems += [problem for check in checks for problem in check(settings)]
+    if problems:
+        raise SettingsError("\n".join(dict.fromkeys(problems)))
+    return settings
+
+
+def find_unknown_settings() -> list[str]:
+    """Return a sentence about each variable, of the environment or of `.env`, that was meant for us and is unknown."""
+    names = {name.upper() for name in Settings.model_fields}
+    secrets = {f"{name.upper()}_FILE" for name in Settings.model_fields if _is_secret_name(name)}
+    return describe_unknown_names([*os.environ, *dotenv_values(".env")], names | secrets)
 
 
 def parse_keys(text: str) -> dict[str, bytes]:
@@ -188,3 +208,7 @@ def parse_keys(text: str) -> dict[str, bytes]:
 
 def _is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
+
+
+def _is_secret_name(name: str) -> bool:
+    return name not in Settings.model_fields or _is_secret(Settings.model_fields[name])

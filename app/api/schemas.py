@@ -57,6 +57,21 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
 
 
+class Amount(ResponseModel):
+    """An amount in one currency."""
+
+    currency: Currency
+    amount: Money
+
+
+class OpenAlerts(ResponseModel):
+    """How many alerts are open, by severity."""
+
+    critical: int
+    warning: int
+    info: int
+
+
 def billing_day(services: Services) -> BillingDay:
     """Return the present day and month in `BILLING_TIMEZONE`."""
     return BillingDay.at(services.clock.now(), services.settings.billing_timezone)

@@ -1,18 +1,21 @@
 """Reading the neutral tables for the API: lists by page, and single rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
+from enum import StrEnum
 from functools import cache
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy import BindParameter, ColumnElement, Date, bindparam, func, or_, select
 
 from app.billing.records import DocumentStatus, PaymentStatus
 from app.billing.tables import (
     Alert,
+    AlertSeverity,
     AlertStatus,
     CreditAllocation,
     CreditMemo,
@@ -24,25 +27,27 @@ from app.billing.tables import (
     Payment,
 )
 from app.db import Session, Table
-from app.paging import AnyRow, AnySelect, ByName, NewestFirst, PagePosition, between, contains
+from app.paging import (
+    AnyRow,
+    AnySelect,
+    ByName,
+    HighestFirst,
+    KeysetOrder,
+    NewestFirst,
+    OldestFirst,
+    PagePosition,
+    between,
+    contains,
+)
 
 Search = Annotated[str, StringConstraints(max_length=200)]
 
-CUSTOMER_ORDER = ByName(Customer.name, Customer.id)
 MATCH_ORDER = ByName(CustomerLink.name, CustomerLink.id)
 INVOICE_ORDER = NewestFirst(Invoice.issued_on, Invoice.id)
 PAYMENT_ORDER = NewestFirst(Payment.paid_on, Payment.id)
 CREDIT_MEMO_ORDER = NewestFirst(CreditMemo.issued_on, CreditMemo.id)
 # By `first_seen_at`, which never changes: `last_seen_at` moves with every evaluation, also between two pages.
 ALERT_ORDER = NewestFirst(Alert.first_seen_at, Alert.id)
-
-
-@dataclass(frozen=True, slots=True)
-class CustomerFilter:
-    """Which customers to list: by a part of a name, and by whether they have a link."""
-
-    search: Search | None = None
-    linked: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,35 @@ class CreditMemoFilter(DocumentFilter):
     issued_to: date | None = None
 
 
+class InvoiceSort(StrEnum):
+    """The order of the invoices; a minus is newest or highest first."""
+
+    ISSUED_ON = "-issued_on"
+    DUE_ON = "due_on"
+    BALANCE = "-balance"
+
+
+INVOICE_ORDERS: Mapping[InvoiceSort, KeysetOrder] = {
+    InvoiceSort.ISSUED_ON: INVOICE_ORDER,
+    InvoiceSort.DUE_ON: OldestFirst(Invoice.due_on, Invoice.id),
+    InvoiceSort.BALANCE: HighestFirst(Invoice.balance, Invoice.id),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class InvoiceFilter(CreditMemoFilter):
-    """Which invoices to list; `overdue` false means those that are not."""
+    """Which invoices to list and in which order; dates are inclusive, and `overdue` false means those that are not."""
 
     overdue: bool | None = None
+    due_from: date | None = None
+    due_to: date | None = None
+    min_balance: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = None
+    sort: InvoiceSort = InvoiceSort.ISSUED_ON
+
+    @property
+    def order(self) -> KeysetOrder:
+        """The order that the list is paged in."""
+        return INVOICE_ORDERS[self.sort]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +116,27 @@ class AlertFilter:
     """Which alerts to list; None everywhere means all."""
 
     status: AlertStatus | None = None
+    severity: AlertSeverity | None = None
     trigger: str | None = None
     customer_id: UUID | None = None
 
 
-async def list_customers(
-    session: Session, filters: CustomerFilter, after: PagePosition | None, limit: int
-) -> Sequence[AnyRow]:
-    """Return the customers after a position, by name."""
-    links = select(CustomerLink.id).where(CustomerLink.customer_id == Customer.id)
-    statement = _columns_statement(Customer)
-    if filters.search:
-        has_linked_name = links.where(contains(CustomerLink.name, filters.search)).exists()
-        statement = statement.where(or_(contains(Customer.name, filters.search), has_linked_name))
-    if filters.linked is not None:
-        statement = statement.where(links.exists() if filters.linked else ~links.exists())
-    return await _read(session, CUSTOMER_ORDER.page_after(statement, after, limit))
+@dataclass(frozen=True, slots=True)
+class MatchFilter:
+    """Which links to list: of one state, of one organisation, by a part of the contact's name or e-mail address."""
+
+    state: LinkState | None = None
+    search: Search | None = None
+    tenant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCounts:
+    """How many alerts are open, by severity, acknowledged, and muted."""
+
+    open: Mapping[AlertSeverity, int]
+    acknowledged: int
+    muted: int
 
 
 async def find_customer(session: Session, customer_id: UUID) -> AnyRow | None:
@@ -110,13 +144,25 @@ async def find_customer(session: Session, customer_id: UUID) -> AnyRow | None:
 
 
 async def list_matches(
-    session: Session, state: LinkState | None, after: PagePosition | None, limit: int
+    session: Session, filters: MatchFilter, after: PagePosition | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Return the links after a position, by the contact's name, of one state or of all."""
+    """Return the links after a position, by the contact's name."""
     statement = _columns_statement(CustomerLink)
-    if state:
-        statement = statement.where(CustomerLink.state == state)
+    if filters.state:
+        statement = statement.where(CustomerLink.state == filters.state)
+    if filters.tenant_id:
+        statement = statement.where(CustomerLink.source_tenant_id == filters.tenant_id)
+    if filters.search:
+        texts = (CustomerLink.name, CustomerLink.email)
+        statement = statement.where(or_(*(contains(text, filters.search) for text in texts)))
     return await _read(session, MATCH_ORDER.page_after(statement, after, limit))
+
+
+async def count_matches(session: Session) -> dict[LinkState, int]:
+    """Return how many links are in each state."""
+    counted = select(CustomerLink.state, func.count().label("links")).group_by(CustomerLink.state)
+    found = {row.state: row.links for row in await session.execute(counted)}
+    return {state: found.get(state, 0) for state in LinkState}
 
 
 async def find_match(session: Session, link_id: UUID) -> AnyRow | None:
@@ -133,13 +179,17 @@ async def list_links(session: Session, customer_ids: Sequence[UUID]) -> dict[UUI
 async def list_invoices(
     session: Session, filters: InvoiceFilter, today: date, after: PagePosition | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Return the invoices after a position, newest first, each with `overdue`."""
+    """Return the invoices after a position, each with `overdue`."""
     statement = _invoices_statement(today).where(
-        *_document_conditions(Invoice, filters), *between(Invoice.issued_on, filters.issued_from, filters.issued_to)
+        *_document_conditions(Invoice, filters),
+        *between(Invoice.issued_on, filters.issued_from, filters.issued_to),
+        *between(Invoice.due_on, filters.due_from, filters.due_to),
     )
+    if filters.min_balance is not None:
+        statement = statement.where(Invoice.balance >= filters.min_balance)
     if filters.overdue is not None:
         statement = statement.where(Invoice.is_overdue(today) if filters.overdue else ~_is_overdue_or_false(today))
-    return await _read(session, INVOICE_ORDER.page_after(statement, after, limit))
+    return await _read(session, filters.order.page_after(statement, after, limit))
 
 
 async def find_invoice(session: Session, invoice_id: UUID, today: date) -> AnyRow | None:
@@ -209,8 +259,22 @@ async def list_alerts(
     session: Session, filters: AlertFilter, after: PagePosition | None, limit: int
 ) -> Sequence[AnyRow]:
     """Return the alerts after a position with their customers' names, newest first."""
-    statement = _alerts_statement().where(*_equalities(Alert, filters, "status", "trigger", "customer_id"))
+    statement = _alerts_statement().where(*_equalities(Alert, filters, "status", "severity", "trigger", "customer_id"))
     return await _read(session, ALERT_ORDER.page_after(statement, after, limit))
+
+
+async def count_alerts(session: Session) -> AlertCounts:
+    """Return how many alerts there are that are not resolved."""
+    unresolved = select(Alert.status, Alert.severity, func.count()).where(Alert.status != AlertStatus.RESOLVED)
+    counts = {
+        (status, severity): count
+        for status, severity, count in await session.execute(unresolved.group_by(Alert.status, Alert.severity))
+    }
+    return AlertCounts(
+        open={severity: counts.get((AlertStatus.OPEN, severity), 0) for severity in AlertSeverity},
+        acknowledged=sum(counts.get((AlertStatus.ACKNOWLEDGED, severity), 0) for severity in AlertSeverity),
+        muted=sum(counts.get((AlertStatus.MUTED, severity), 0) for severity in AlertSeverity),
+    )
 
 
 async def find_alert(session: Session, alert_id: UUID) -> AnyRow | None:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,7 +18,9 @@ from app.api.auth import Role, mint_token
 from app.api.metrics import shared_metrics
 from app.api.server.options import server_options
 from app.audit import AuditEntry
+from app.cli.address import check_address
 from app.cli.demo.run import run_demo
+from app.cli.report import print_check, print_status, report_from_settings
 from app.cli.sync import sync_from_settings
 from app.clock import SystemClock
 from app.connections.key_rotation import RotationResult, rotate
@@ -26,12 +29,44 @@ from app.db import DatabaseUnavailable, UnusableRole, grant_to_service
 from app.embedded_postgres import EmbeddedPostgresError
 from app.generated_secrets import generated_jwt_secret
 from app.log import configure_logging
-from app.settings import Settings, SettingsError, load_settings, parse_keys
+from app.settings import Settings, SettingsError, find_unknown_settings, load_settings, parse_keys
+from app.version import VERSION
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Xero in Vectis.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 error_console = Console(stderr=True)
 
 Port = Annotated[int, typer.Option(min=0, max=65535)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - the form of an option's callback
+    if is_wanted:
+        typer.echo(f"vectis-xero {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe_program(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Xero in Vectis."""
+
+
+@app.command()
+def status(*, as_json: AsJson = False) -> None:
+    """Say how the connection stands; exit status 1 when something needs a person."""
+    with _usable_settings() as settings:
+        raise typer.Exit(asyncio.run(report_from_settings(settings, partial(print_status, as_json=as_json))))
+
+
+@app.command()
+def check(*, as_json: AsJson = False) -> None:
+    """Try everything a sync needs, without changing anything; exit status 0 exactly when all of it works."""
+    with _usable_settings() as settings:
+        raise typer.Exit(asyncio.run(report_from_settings(settings, partial(print_check, as_json=as_json))))
 
 
 @app.command()
@@ -43,9 +78,11 @@ def serve(
     migrate_first: Annotated[bool, typer.Option("--migrate", help="Bring the schema up to date first.")] = False,
 ) -> None:
     """Serve HTTP, and sync on a schedule unless SCHEDULER_ENABLED is false."""
+    check_address(host, port)
     with _usable_settings() as settings:
         if migrate_first or load_settings().database_url is None:
             composition.migrate_database(settings)
+        _greet(settings)
         # After its shutdown uvicorn raises the signal again; the default handler would end this process before the
         # embedded server is stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -141,20 +178,33 @@ def main() -> None:
     try:
         app()
     except (SettingsError, EmbeddedPostgresError, DatabaseUnavailable) as error:
-        error_console.print(f"vectis-xero: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        for line in str(error).splitlines():
+            error_console.print(f"vectis-xero: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
 @contextmanager
 def _usable_settings() -> Iterator[Settings]:
     """Yield complete settings; while the block runs, the embedded server runs too if no database is configured."""
-    settings = load_settings()
+    settings = composition.read_settings()
     configure_logging(settings.log_level, settings.log_format)
+    for sentence in find_unknown_settings():
+        error_console.print(f"vectis-xero: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     ready = composition.prepare_settings(settings)
     try:
         yield ready.settings
     finally:
         ready.close()
+
+
+def _greet(settings: Settings) -> None:
+    """Tell whoever started the service where the console is and how to sign in; others read the log."""
+    if sys.stderr.isatty():
+        error_console.print(
+            f"The console is at {settings.return_url}. To sign in, make a token: vectis-xero token --role admin",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 async def _grant_to_service(settings: Settings, role: str) -> None:

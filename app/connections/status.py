@@ -274,6 +274,7 @@ def _first_sync_banner(tenant: Tenant) -> Banner:
         "You can use the rest meanwhile; figures are complete once this is done.",
         tenant_id=tenant.tenant_id,
         since=tenant.created_at,
+        tenant_name=tenant.name,
     )
 
 

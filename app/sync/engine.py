@@ -230,6 +230,11 @@ class Engine:
         return self._config.webhook_url
 
     @property
+    def is_webhook_key_managed(self) -> bool:
+        """Whether the environment sets the key that webhooks are signed with."""
+        return self._config.webhook_key is not None
+
+    @property
     def is_scheduled(self) -> bool:
         """Whether this replica runs scheduled syncs."""
         return self._settings.is_scheduled

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.main import prepare_settings
-from app.settings import SettingsError, load_settings, parse_keys
+from app.main import prepare_settings, read_settings
+from app.settings import SettingsError, find_unknown_settings, load_settings, parse_keys
 
 KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
 
@@ -97,3 +97,41 @@ def test_a_configured_database_requires_configured_secrets(monkeypatch):
 
 def test_encryption_keys_keep_their_order():
     assert list(parse_keys(f"k2:{KEY}, k1:{KEY}")) == ["k2", "k1"]
+
+
+def test_everything_that_is_wrong_is_reported_at_once_with_the_values_that_are_no_secrets(monkeypatch):
+    wrong = {
+        "SYNC_INTERVAL_SECONDS": "soon",
+        "XERO_PAGE_SIZE": "1001",
+        "LOG_LEVEL": "loud",
+        "ENCRYPTION_KEYS": "canary",
+        "XERO_SCOPE_SET": "wide",
+        "XERO_DAILY_CAP": "0",
+        "SCHEDULER_ENABLED": "perhaps",
+        "PUBLIC_URL": "billing",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        read_settings()
+    told = dict(line.split(": ", 1) for line in str(raised.value).splitlines())
+    assert told == {
+        "SYNC_INTERVAL_SECONDS": "must be a whole number, and is 'soon'.",
+        "XERO_PAGE_SIZE": "must be at most 1000, and is '1001'.",
+        "LOG_LEVEL": "must be 'debug', 'info', 'warning' or 'error', and is 'loud'.",
+        "ENCRYPTION_KEYS": "must be id:base64(32 bytes), comma separated, newest first, each id once.",
+        "XERO_SCOPE_SET": "must be 'broad' or 'granular', and is 'wide'.",
+        "XERO_DAILY_CAP": "must be at least 1, and is '0'.",
+        "SCHEDULER_ENABLED": "must be true or false, and is 'perhaps'.",
+        "PUBLIC_URL": "must be an address such as https://billing.example.com, without ? and #, and is 'billing'.",
+    }
+
+
+def test_names_that_are_no_settings_are_told_with_the_one_that_was_probably_meant(monkeypatch, tmp_path):
+    for name in ("XERO_CLIENTID", "XERO_CLIENT_SECRET_FILE", "XERO_PAGE_SIZE", "xero_webhook_key"):
+        monkeypatch.setenv(name, "x")
+    (tmp_path / ".env").write_text("XERO_RATE=3\nOTHER_RATE=3\n")
+    assert find_unknown_settings() == [
+        "XERO_CLIENTID is no setting and has no effect; did you mean XERO_CLIENT_ID?",
+        "XERO_RATE is no setting and has no effect.",
+    ]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.deps import Analyst, Reader, ServicesDep, SessionDep, SnapshotDep, from_query
 from app.api.errors import document_problems, not_found
 from app.api.pagination import Page, PagingDep
-from app.api.schemas import Id, Instant, ResponseModel
+from app.api.schemas import Id, Instant, OpenAlerts, ResponseModel
 from app.billing import alerts, queries
 from app.billing.tables import AlertSeverity, AlertStatus, AlertSubject, AlertTrigger
 from app.db import Session
@@ -45,6 +45,14 @@ class Alert(ResponseModel):
     resolved_at: Instant | None
 
 
+class AlertCounts(ResponseModel):
+    """How many alerts wait for somebody; resolved ones are not counted."""
+
+    open: OpenAlerts
+    acknowledged: int
+    muted: int
+
+
 class Mute(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -61,6 +69,12 @@ async def list_alerts(
     """List alerts, those seen first most lately first."""
     rows = await queries.list_alerts(session, filters, paging.after, paging.limit + 1)
     return paging.page(rows, queries.ALERT_ORDER.position, _answer)
+
+
+@router.get("/counts", responses=document_problems())
+async def count_alerts(_actor: Reader, session: SessionDep) -> AlertCounts:
+    """Count the alerts that are open, by severity, acknowledged and muted."""
+    return AlertCounts.model_validate(await queries.count_alerts(session))
 
 
 @router.post("/{alert_id}/acknowledge", responses=document_problems("not_found", "conflict"))

@@ -10,8 +10,9 @@ from app.api.billing.invoices import Invoice
 from app.api.billing.payments import Payment
 from app.api.deps import Reader, ServicesDep, SnapshotDep
 from app.api.errors import document_problems, not_found
-from app.api.schemas import Currency, Id, Instant, Money, ResponseModel, billing_day
+from app.api.schemas import Currency, Id, Instant, Money, OpenAlerts, ResponseModel, billing_day
 from app.billing import queries, summary
+from app.billing.customer_list import read_standings
 from app.billing.sources import SourceDetails as SourceOrganisation
 from app.billing.sources import oldest_data_as_of
 from app.connections.status import read_connection_presence
@@ -82,6 +83,8 @@ class BillingSummary(ResponseModel):
     last_payment: Payment | None
     sources: Annotated[list[str], Field(examples=[["quickbooks", "xero"]])]
     source_details: list[SourceDetails]
+    oldest_overdue_days: Annotated[int | None, Field(description="Null when nothing is overdue.", examples=[34])]
+    open_alerts: OpenAlerts
 
 
 class SummariesRequest(BaseModel):
@@ -110,6 +113,7 @@ async def get_customer_billing(
         raise not_found("customer")
     base, reason = await summary.convert_to_base_currency(session, customer_id, day)
     invoices = await queries.list_recent_invoices(session, customer_id, day.today, RECENT_INVOICES)
+    standing = (await read_standings(session, [customer_id], day.today))[customer_id]
     panel = {
         "customer_id": customer_id,
         "month": day.month,
@@ -118,6 +122,8 @@ async def get_customer_billing(
         "base_unavailable_reason": reason,
         "recent_invoices": invoices,
         "last_payment": await queries.find_last_payment(session, customer_id),
+        "oldest_overdue_days": standing.oldest_overdue_days,
+        "open_alerts": standing.open_alerts,
         "has_data": bool(figures[customer_id] or invoices),
         **await _describe_sources(session, customer_id),
     }

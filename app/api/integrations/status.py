@@ -1,5 +1,6 @@
 """The integration's status with its banners, and the pre-flight check."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from app.api.deps import Admin, EngineDep, Reader, SessionDep
 from app.api.errors import document_problems
 from app.api.openapi import OneOf, ScopeSet
 from app.api.schemas import ResponseModel
+from app.connections.banner_groups import MOST_IDS, group_banners
 from app.connections.states import ConnectionState, CredentialsSource, Severity
 from app.sync.engine import Engine
 from app.sync.preflight import CheckState
@@ -25,11 +27,15 @@ class ActionResponse(ResponseModel):
 
 
 class BannerResponse(ResponseModel):
+    """What is wrong or under way, one per code: what happened, what it means and what to do."""
+
     code: str
     severity: Annotated[str, OneOf(Severity)]
     title: str
     body: str
-    tenant_id: str | None
+    tenant_id: Annotated[str | None, Field(description="The organisation, when it is about exactly one.")]
+    tenant_ids: Annotated[list[str], Field(description="The organisations it is about.", max_length=MOST_IDS)]
+    count: Annotated[int, Field(description="How many organisations it is about; 0 for the whole connection.")]
     since: datetime | None
     until: datetime | None
     action: ActionResponse | None
@@ -80,6 +86,13 @@ class IntegrationStatus(ResponseModel):
         list[str], Field(description="Where people are told: the scheme and, where it is no secret, the host of each.")
     ]
     banners: list[BannerResponse]
+    allowed_actions: Annotated[
+        list[str],
+        Field(
+            description="What this token may do now: the last parts of the routes' paths.", examples=[["sync", "check"]]
+        ),
+    ]
+    needs_attention: Annotated[int, Field(description="How many of the banners stay until somebody acts.")]
 
 
 class CheckResponse(ResponseModel):
@@ -99,9 +112,9 @@ class PreflightResponse(ResponseModel):
 
 
 @router.get("", responses=document_problems())
-async def get_status(engine: EngineDep, session: SessionDep, _reader: Reader) -> IntegrationStatus:
+async def get_status(engine: EngineDep, session: SessionDep, reader: Reader) -> IntegrationStatus:
     """Return what is connected, what is wrong and what to do."""
-    return _status_of(engine, await engine.status.read_overview(session))
+    return describe_status(engine, await engine.status.read_overview(session), is_admin=reader.role == "admin")
 
 
 @router.post("/check", responses=document_problems())
@@ -110,8 +123,10 @@ async def check(engine: EngineDep, _admin: Admin) -> PreflightResponse:
     return PreflightResponse.model_validate(await engine.check())
 
 
-def _status_of(engine: Engine, overview: Overview) -> IntegrationStatus:
+def describe_status(engine: Engine, overview: Overview, *, is_admin: bool) -> IntegrationStatus:
+    """Return the status as it is answered; `is_admin` says whether the reader may act."""
     grant = overview.grant
+    banners = group_banners(overview.banners, engine.profile.name)
     return IntegrationStatus(
         state=overview.state,
         redirect_uri=engine.redirect_uri,
@@ -146,5 +161,23 @@ def _status_of(engine: Engine, overview: Overview) -> IntegrationStatus:
         ),
         data_as_of=overview.data_as_of,
         notify_addresses=engine.notifier.addresses,
-        banners=[BannerResponse.model_validate(banner) for banner in overview.banners],
+        banners=[BannerResponse.model_validate(banner) for banner in banners],
+        allowed_actions=list(_allowed_actions(engine, overview)) if is_admin else [],
+        needs_attention=sum(banner.needs_person for banner in banners),
     )
+
+
+def _allowed_actions(engine: Engine, overview: Overview) -> Iterable[str]:
+    """Yield the names of the actions that would not be refused in the present state."""
+    if overview.app.managed_by != CredentialsSource.ENVIRONMENT:
+        yield "credentials"
+    if overview.state != ConnectionState.NOT_CONFIGURED:
+        yield "connect"
+    if not engine.is_webhook_key_managed:
+        yield "webhook-key"
+    yield "check"
+    if overview.state in {ConnectionState.NOT_CONFIGURED, ConnectionState.NOT_CONNECTED}:
+        return
+    yield from ("tenants", "disconnect")
+    if overview.is_any_syncable:
+        yield from ("sync", "reconcile")

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.api.deps import Admin, EngineDep, Reader, SessionDep
-from app.api.errors import Problem, document_problems
+from app.api.errors import Problem, document_problems, not_found
 from app.api.pagination import Page, PagingDep
 from app.api.schemas import GivenInstant
 from app.sync.tables import EventStatus
@@ -44,6 +44,12 @@ class WebhookEventResponse(BaseModel):
     attempts: int
     error: str | None
     processed_at: datetime | None
+
+
+class WebhookEventWithPayload(WebhookEventResponse):
+    """An event with what the vendor sent."""
+
+    payload: Annotated[dict[str, Any], Field(description="The event as the vendor delivered it first.")]
 
 
 class ReplayFilter(BaseModel):
@@ -122,11 +128,24 @@ async def list_webhook_events(  # noqa: PLR0913, PLR0917 - each is a filter of t
     category: Annotated[str | None, Query(max_length=50)] = None,
     tenant_id: Annotated[str | None, Query(max_length=100)] = None,
     since: GivenInstant | None = None,
+    until: GivenInstant | None = None,
+    search: Annotated[str | None, Query(max_length=100, description="A part of the id of the row.")] = None,
 ) -> Page[WebhookEventResponse]:
-    """List webhook events, the newest first."""
-    wanted = EventFilter(status=status, category=category, tenant_id=tenant_id, since=since)
+    """List webhook events, the newest first; `since` and `until` are instants at which they were received."""
+    wanted = EventFilter(status=status, category=category, tenant_id=tenant_id, since=since, until=until, search=search)
     rows = await inbox.list_events(session, engine.vendor, wanted, paging.after, paging.limit + 1)
     return paging.page(rows, inbox.EVENT_ORDER.position, WebhookEventResponse.model_validate)
+
+
+@router.get("/webhook-events/{event_id}", responses=document_problems("not_found"))
+async def get_webhook_event(
+    engine: EngineDep, session: SessionDep, _reader: Reader, event_id: UUID
+) -> WebhookEventWithPayload:
+    """Return one event with what the vendor sent."""
+    event = await inbox.find_event(session, engine.vendor, event_id)
+    if event is None:
+        raise not_found("webhook event")
+    return WebhookEventWithPayload.model_validate(event)
 
 
 @router.post("/webhook-events/replay", status_code=202, responses=document_problems())

@@ -83,6 +83,19 @@ class Decision:
     state: LinkState
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A contact that waits for a decision, and the one customer that scores high enough."""
+
+    link_id: UUID
+    source: str
+    source_tenant_id: str
+    name: str
+    customer_id: UUID
+    customer_name: str
+    score: float
+
+
 async def decide(
     session: Session, link_id: UUID, action: MatchAction, customer_id: UUID | None, actor: str
 ) -> Decision:
@@ -115,6 +128,45 @@ async def decide(
     await _append_audit_entry(session, actor, action, link, target)
     state = await session.scalar(select(CustomerLink.state).where(CustomerLink.id == link_id))
     return Decision(link_id, target, LinkState(state) if state else move.state)
+
+
+async def link_all(session: Session, min_score: float, actor: str | None) -> list[Proposal]:
+    """Link every suggested contact that has exactly one candidate at or above a score, as `decide` would.
+
+    Args:
+        session: a transaction that has written no billing rows before; writers of them wait until it ends.
+        min_score: between 0 and 1.
+        actor: who decided; None changes nothing.
+
+    Returns:
+        What was linked, or would be, by the contact's name.
+    """
+    if actor is not None:
+        await lock_all_tenants(session)
+    queued = (await session.execute(_queue_statement(is_whole=True))).all()
+    suggested = [row for row in queued if row.state == LinkState.SUGGESTED]
+    candidates = await _rank(session, suggested)
+    good = {row.id: [one for one in candidates[row.id] if one.score >= min_score] for row in suggested}
+    proposals = [
+        Proposal(row.id, row.source, row.source_tenant_id, row.name, found.customer_id, found.name, found.score)
+        for row in sorted(suggested, key=lambda row: (row.name.lower(), str(row.id)))
+        if len(good[row.id]) == 1
+        for found in good[row.id]
+    ]
+    if actor is not None and proposals:
+        await _carry_out(session, proposals, actor)
+    return proposals
+
+
+async def _carry_out(session: Session, proposals: Sequence[Proposal], actor: str) -> None:
+    links = [(await session.execute(_link_statement(), {"link_id": one.link_id})).one() for one in proposals]
+    moves = [LinkMove(one.link_id, one.customer_id, MatchedBy.MANUAL, LinkState.MATCHED) for one in proposals]
+    await move_links(session, moves, is_merging=True)
+    for link, proposal in zip(links, proposals, strict=True):
+        await session.execute(_record_decision_statement(), {"link": proposal.link_id, "actor": actor})
+        await _append_audit_entry(session, actor, MatchAction.LINK, link, proposal.customer_id)
+    await move_links_of_merged_contacts(session, WILDCARD, WILDCARD)
+    await refresh_review_states(session)
 
 
 async def find_candidates(session: Session, link_ids: Collection[UUID]) -> dict[UUID, list[Candidate]]:

@@ -41,6 +41,7 @@ class Overview:
     last_tick_at: datetime | None
     next_tick_at: datetime | None
     is_running: bool
+    is_any_syncable: bool
     banners: Sequence[Banner]
 
     @property
@@ -124,6 +125,7 @@ class StatusReader:
             last_tick_at=schedule.last_at if schedule else None,
             next_tick_at=schedule.due_at if schedule and self._is_scheduled else None,
             is_running=await runs.is_running(session, self._vendor),
+            is_any_syncable=bool(await tenants.list_syncable_ids(session, self._vendor)),
             banners=status.list_banners(snapshot, self._clock.now()),
         )
 

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.audit import append_audit_entry
 from app.connector import Notice
 from app.db import Session
-from app.paging import NewestFirst, PagePosition
+from app.paging import NewestFirst, PagePosition, contains
 from app.sync.tables import WAITING, EventStatus, SignatureFailure, WebhookEvent
 from app.sync.webhooks.refusals import RefusalCounts
 
@@ -74,7 +74,11 @@ class EventKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events: every field that is not None must hold; `since` and `until` are instants of receipt."""
+    """Which events: every field that is not None must hold; `since` and `until` are instants of receipt.
+
+    Attributes:
+        search: a part of the id of the row that changed.
+    """
 
     ids: Sequence[UUID] | None = None
     status: str | None = None
@@ -82,6 +86,7 @@ class EventFilter:
     tenant_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    search: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,12 @@ async def list_events(
     return (await session.scalars(EVENT_ORDER.page_after(statement, after, limit))).all()
 
 
+async def find_event(session: Session, vendor: str, event_id: UUID) -> WebhookEvent | None:
+    """Return one event, or None when there is none of this id."""
+    is_event = (WebhookEvent.vendor == vendor, WebhookEvent.id == event_id)
+    return (await session.scalars(select(WebhookEvent).where(*is_event))).one_or_none()
+
+
 async def replay(session: Session, vendor: str, wanted: EventFilter, actor: str, reason: str) -> int:
     """Make events due again as if they had just come, except those whose row cannot be read; return how many."""
     readable = (WebhookEvent.resource.is_not(None), WebhookEvent.error.is_distinct_from(PAYABLE))
@@ -283,4 +294,6 @@ def _matching(vendor: str, wanted: EventFilter) -> list[ColumnElement[bool]]:
         conditions.append(WebhookEvent.received_at >= wanted.since)
     if wanted.until is not None:
         conditions.append(WebhookEvent.received_at < wanted.until)
+    if wanted.search:
+        conditions.append(contains(WebhookEvent.resource_id, wanted.search))
     return conditions

@@ -24,6 +24,7 @@ ROLES_BY_PATH = {
     "/api/alerts/{alert_id}/resolve": {"analyst", "admin"},
     "/api/alerts/{alert_id}/mute": {"analyst", "admin"},
     "/api/matches/{link_id}": {"analyst", "admin"},
+    "/api/matches/bulk": {"analyst", "admin"},
     "/api/psa/customers": {"service", "admin"},
     "/api/psa/services": {"service", "admin"},
     "/api/psa/timeline-events": {"service", "admin"},
@@ -39,7 +40,7 @@ def operations(harness):
 
 
 def with_unknown_ids(path):
-    for name in ("customer_id", "invoice_id", "alert_id", "link_id", "run_id"):
+    for name in ("customer_id", "invoice_id", "alert_id", "link_id", "run_id", "event_id"):
         path = path.replace(f"{{{name}}}", UNKNOWN_ID)
     return path
 
@@ -152,8 +153,9 @@ async def test_every_response_is_what_the_schema_promises(harness):
     invoice = (await harness.read("/api/payments"))["items"][0]["invoice_id"]
     paths = {f"/api/{name}": f"/api/{name}" for name in LISTS}
     paths |= {"/api/invoices/{invoice_id}": f"/api/invoices/{invoice}"}
-    for path in ("", "/billing", "/timeline"):
+    for path in ("", "/billing", "/billing/months", "/billing/aging", "/timeline"):
         paths["/api/customers/{customer_id}" + path] = f"/api/customers/{customer}{path}"
+    paths |= {path: path for path in ("/api/billing/aging", "/api/alerts/counts", "/api/matches/counts")}
     for path, url in paths.items():
         answer = await harness.read(url)
         promised = schema["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]

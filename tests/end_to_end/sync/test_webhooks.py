@@ -290,3 +290,24 @@ async def test_an_older_page_does_not_overwrite_a_row_that_a_webhook_brought(dsn
         assert statuses(await inbox(harness)) == {"processed"}
         [row] = await harness.query("SELECT status FROM billing_invoices WHERE external_id = :i", i=invoice["id"])
         assert row["status"] == "paid"
+
+
+async def test_events_are_found_by_row_and_time_and_one_is_shown_as_it_came(harness):
+    tenant_id = (await harness.connect())[0]
+    rows = await receivables(harness, tenant_id, 3)
+    sent = [event(tenant_id, row_id, number=number) for number, row_id in enumerate(rows)]
+    await send(harness, *sent[:2])
+    first = await inbox(harness)
+    await send(harness, sent[2])
+    [last] = [item for item in await inbox(harness) if item not in first]
+    path = f"{INTEGRATION}/webhook-events"
+    assert [item["resource_id"] for item in (await harness.read(path, search=rows[1][4:20].upper()))["items"]] == [
+        rows[1]
+    ]
+    assert (await harness.read(path, until=last["received_at"]))["items"] == first
+    assert (await harness.read(path, since=last["received_at"]))["items"] == [last]
+    assert (await harness.read(path, search="100%"))["items"] == []
+    shown = await harness.read(f"{path}/{last['id']}")
+    assert shown == {**last, "payload": sent[2]}
+    unknown = await harness.call("GET", f"{path}/{tenant_id}")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")

@@ -33,6 +33,11 @@ async def test_a_customer_has_its_links(api, db):
                 "matched_by": "name",
             }
         ],
+        "outstanding": [],
+        "overdue": [],
+        "overdue_count": 0,
+        "oldest_overdue_days": None,
+        "open_alerts": {"critical": 0, "warning": 0, "info": 0},
     }
     assert (await api.get(f"/api/customers/{acme}")).json() == expected
     assert await api.items("/api/customers") == [expected]
@@ -40,7 +45,7 @@ async def test_a_customer_has_its_links(api, db):
 
 @pytest.mark.parametrize("customer_id", ["8c0f4a5e-0000-4000-8000-000000000000", "not-an-id", "1"])
 async def test_an_unknown_customer_is_404(api, customer_id):
-    for path in ("", "/billing", "/timeline"):
+    for path in ("", "/billing", "/billing/months", "/billing/aging", "/timeline"):
         answer = await api.get(f"/api/customers/{customer_id}{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, text
 
-from app.billing.queries import CUSTOMER_ORDER
+from app.billing.customer_list import NAME_ORDER
 from app.billing.tables import Customer
 from app.sync import runs
 from app.sync.pull import reconcile
@@ -81,10 +81,10 @@ async def test_pages_by_name_hold_every_row_once_equal_names_by_their_id(db):
         await session.execute(text("SET LOCAL enable_indexscan = off"))
         await session.execute(text("SET LOCAL enable_bitmapscan = off"))
         after = None
-        while page := (await session.scalars(CUSTOMER_ORDER.page_after(select(Customer), after, 2))).all():
+        while page := (await session.scalars(NAME_ORDER.page_after(select(Customer), after, 2))).all():
             assert len(page) <= 2
             found += page
-            after = CUSTOMER_ORDER.position(page[-1])
+            after = NAME_ORDER.position(page[-1])
             assert len(found) <= len(rows)
 
     assert [row.id for row in found] == [row.id for row in sorted(rows, key=lambda row: (row.name.lower(), row.id))]

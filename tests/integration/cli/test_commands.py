@@ -1,7 +1,9 @@
 """The commands: exit status and output of each, run as an operator runs them."""
 
 import json
+import socket
 import subprocess
+from importlib.metadata import version
 
 import jwt
 import pytest
@@ -19,7 +21,10 @@ def run(*arguments, cwd, **environment):
     ("environment", "sentence"),
     [
         ({"SYNC_INTERVAL_SECONDS": "soon"}, "SYNC_INTERVAL_SECONDS"),
-        ({"DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x"}, "ENCRYPTION_KEYS is not set"),
+        (
+            {"DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x", "AUTH_JWT_SECRET": "s" * 32},
+            "ENCRYPTION_KEYS is not set",
+        ),
         (
             {"DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/x?ssl=disable", "ENCRYPTION_KEYS": ENCRYPTION_KEYS},
             "AUTH_JWT_SECRET or AUTH_JWKS_URL must be set",
@@ -31,6 +36,27 @@ def test_an_invalid_setting_is_reported_in_one_sentence(tmp_path, environment, s
     finished = run("serve", cwd=tmp_path, **environment)
     assert finished.returncode == 2
     assert sentence in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
+
+
+def test_every_setting_that_cannot_be_used_is_told_in_a_line_of_its_own(tmp_path):
+    finished = run("status", cwd=tmp_path, SYNC_INTERVAL_SECONDS="soon", LOG_LEVEL="loud", XERO_CLIENTID="x")
+    assert finished.returncode == 2
+    lines = finished.stderr.splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["SYNC_INTERVAL_SECONDS", "LOG_LEVEL"]
+
+
+def test_the_version_is_that_of_the_package(tmp_path):
+    finished = run("--version", cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (0, f"vectis-xero {version('vectis-xero')}\n")
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        finished = run("serve", "--port", port, cwd=tmp_path)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(f"vectis-xero: Port {port} of 127.0.0.1 cannot be used (Address already in use")
     assert len(finished.stderr.strip().splitlines()) == 1
 
 
