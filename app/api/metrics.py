@@ -21,7 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from app.db import Database, DatabaseUnavailable
+from app.db import Database, DatabaseUnavailable, PoolConnections
 from app.sync.engine import Engine
 from app.sync.runs import FinishedRun
 from app.sync.status.metrics import SyncMetrics
@@ -174,10 +174,11 @@ class Metrics:
 
     def _watch_pool(self, name: str, db: Database) -> None:
         """Show a pool's connections from now on, at every change: another worker process may be asked for them."""
+        gauges = [self.pool_connections.labels(name, state) for state in PoolConnections._fields]
 
         def show() -> None:
-            for state, count in db.count_connections()._asdict().items():
-                self.pool_connections.labels(name, state).set(count)
+            for gauge, count in zip(gauges, db.count_connections(), strict=True):
+                gauge.set(count)
 
         show()
         db.watch_connections(show)

@@ -37,8 +37,8 @@ from app.paging import AnySelect
 BILLED_STATUSES = (DocumentStatus.OPEN, DocumentStatus.PAID)
 # The columns of the alert that a condition determines.
 CONDITION_COLUMNS = ("trigger", "severity", "customer_id", "subject_type", "subject_id", "title", "detail")
-# Whether all alerts are derived, and otherwise the invoices and customers for which they are. Statements are planned
-# for their values (`plan_cache_mode`), so that the one costs nothing where the other decides.
+# Whether all alerts are derived, and otherwise for which invoices and customers they are. Statements are planned for
+# their values (`plan_cache_mode`), so that the one costs nothing where the other decides.
 IS_WHOLE = bindparam("is_whole", type_=Boolean())
 CHANGED_INVOICE = func.any(bindparam("changed_invoices", type_=ARRAY(Uuid())))
 CHANGED_CUSTOMER = func.any(bindparam("changed_customers", type_=ARRAY(Uuid())))

@@ -5,7 +5,7 @@ of them a payment and its invoice cannot be written at the same time and miss ea
 customer while one of its documents is being written, and no two writers can deadlock over rows.
 """
 
-from sqlalchemy import func, select, true
+from sqlalchemy import Text, bindparam, func, select, true
 
 from app.db import Session
 
@@ -14,13 +14,24 @@ ALL_TENANTS_KEY = 0x62696C6C696E67
 # Tells the triggers that check references (`check_reference`) that they need not lock what a row refers to. Whoever
 # deletes a customer has locked the tenants of all its links, and a document has the customer of its contact's link.
 WRITES_BY_LOCKS = func.set_config("vectis.writes_by_locks", "true", true())
+LOCK_TENANT = select(
+    WRITES_BY_LOCKS,
+    func.pg_advisory_xact_lock_shared(ALL_TENANTS_KEY),
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("tenant", type_=Text()), 0)),
+)
+# Where a session remembers which tenant its transaction has locked.
+LOCKED = "locked_tenant"
 
 
 async def lock_tenant(session: Session, source: str, tenant_id: str) -> None:
-    """Make the transaction the only writer of the tenant's rows until it ends; waits for the one before it."""
-    tenant_key = func.hashtextextended(f"{source}:{tenant_id}", 0)
-    shared, own = func.pg_advisory_xact_lock_shared(ALL_TENANTS_KEY), func.pg_advisory_xact_lock(tenant_key)
-    await session.execute(select(WRITES_BY_LOCKS, shared, own))
+    """Make the transaction the only writer of the tenant's rows until it ends; waits for the one before it.
+
+    Asked again in the same transaction, it does nothing.
+    """
+    tenant = f"{source}:{tenant_id}"
+    if session.info.get(LOCKED) != (session.sync_session.get_transaction(), tenant):
+        await session.execute(LOCK_TENANT, {"tenant": tenant})
+        session.info[LOCKED] = (session.sync_session.get_transaction(), tenant)
 
 
 async def lock_all_tenants(session: Session) -> None:
