@@ -70,7 +70,7 @@ class UpsertOutcome(StrEnum):
 
 
 # Encoded without defaults, because every document holds its contact and most of it is not known there.
-class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A contact of the vendor.
 
     Attributes:
@@ -91,7 +91,7 @@ class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     vendor_updated_at: datetime | None = None
 
 
-class AllocationRecord(Struct, frozen=True, kw_only=True):
+class AllocationRecord(Struct, frozen=True, kw_only=True, gc=False):
     """A part of a credit applied to an invoice.
 
     Attributes:
@@ -107,7 +107,7 @@ class AllocationRecord(Struct, frozen=True, kw_only=True):
     external_id: str | None = None
 
 
-class InvoiceRecord(Struct, frozen=True, kw_only=True):
+class InvoiceRecord(Struct, frozen=True, kw_only=True, gc=False):
     """A receivable. Amounts are in `currency`; `exchange_rate` is units of it per unit of the base currency.
 
     Attributes:
@@ -137,7 +137,7 @@ class InvoiceRecord(Struct, frozen=True, kw_only=True):
     applied_credits: tuple[AllocationRecord, ...] | None = None
 
 
-class PaymentRecord(Struct, frozen=True, kw_only=True):
+class PaymentRecord(Struct, frozen=True, kw_only=True, gc=False):
     """A payment of one invoice; `currency` is None where the response left it out, and is then the invoice's."""
 
     external_id: str
@@ -152,7 +152,7 @@ class PaymentRecord(Struct, frozen=True, kw_only=True):
     vendor_updated_at: datetime
 
 
-class CreditMemoRecord(Struct, frozen=True, kw_only=True):
+class CreditMemoRecord(Struct, frozen=True, kw_only=True, gc=False):
     """A credit to a customer.
 
     Attributes:
@@ -176,7 +176,7 @@ class CreditMemoRecord(Struct, frozen=True, kw_only=True):
     allocations: tuple[AllocationRecord, ...] | None = ()
 
 
-class Batch(Struct, frozen=True, kw_only=True):
+class Batch(Struct, frozen=True, kw_only=True, gc=False):
     """The records of one response of the vendor."""
 
     contacts: Sequence[ContactRecord] = ()
@@ -198,7 +198,7 @@ class Batch(Struct, frozen=True, kw_only=True):
                 return self.payments
 
 
-class Counts(Struct, frozen=True, kw_only=True):
+class Counts(Struct, frozen=True, kw_only=True, gc=False):
     """How many rows of a batch had each `UpsertOutcome`."""
 
     created: int = 0

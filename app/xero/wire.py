@@ -25,7 +25,7 @@ ABSENT = Raw()
 RowT = TypeVar("RowT")
 
 
-class Pagination(Struct, frozen=True):
+class Pagination(Struct, frozen=True, gc=False):
     """What the paging block of a response says; None for each number that it does not say."""
 
     pageCount: int | None = None  # noqa: N815 - Xero's spelling
@@ -72,15 +72,15 @@ def _read_count(value: object) -> int | None:
     return int(found[1]) if found else None
 
 
-class Receivable(Struct):
+class Receivable(Struct, gc=False):
     Outstanding: Decimal | None = None
 
 
-class ContactBalances(Struct):
+class ContactBalances(Struct, gc=False):
     AccountsReceivable: Receivable | None = None
 
 
-class Contact(Struct):
+class Contact(Struct, gc=False):
     ContactID: str
     UpdatedDateUTC: str
     Name: str | None = None
@@ -91,7 +91,7 @@ class Contact(Struct):
     Balances: ContactBalances | None = None
 
 
-class Party(Struct):
+class Party(Struct, gc=False):
     """The contact inside a document, of which Xero delivers a few fields."""
 
     ContactID: str
@@ -99,25 +99,25 @@ class Party(Struct):
     EmailAddress: str | None = None
 
 
-class AppliedCreditNote(Struct):
+class AppliedCreditNote(Struct, gc=False):
     AppliedAmount: Decimal | None = None
 
 
-class AppliedOverpayment(Struct):
+class AppliedOverpayment(Struct, gc=False):
     OverpaymentID: str
     AppliedAmount: Decimal | None = None
     Date: str | None = None
     DateString: str | None = None
 
 
-class AppliedPrepayment(Struct):
+class AppliedPrepayment(Struct, gc=False):
     PrepaymentID: str
     AppliedAmount: Decimal | None = None
     Date: str | None = None
     DateString: str | None = None
 
 
-class Invoice(Struct):
+class Invoice(Struct, gc=False):
     InvoiceID: str
     Type: str
     Status: str
@@ -143,11 +143,11 @@ class Invoice(Struct):
     Prepayments: list[AppliedPrepayment] | None = None
 
 
-class InvoiceReference(Struct):
+class InvoiceReference(Struct, gc=False):
     InvoiceID: str
 
 
-class Allocation(Struct):
+class Allocation(Struct, gc=False):
     Invoice: InvoiceReference
     Amount: Decimal
     AllocationID: str | None = None
@@ -155,7 +155,7 @@ class Allocation(Struct):
     IsDeleted: bool | None = None
 
 
-class CreditNote(Struct):
+class CreditNote(Struct, gc=False):
     CreditNoteID: str
     Type: str
     Status: str
@@ -172,7 +172,7 @@ class CreditNote(Struct):
     Allocations: list[Allocation] | None = None
 
 
-class PaidDocument(Struct):
+class PaidDocument(Struct, gc=False):
     """The document a payment is for; Xero calls it `Invoice` even where it is a credit note."""
 
     InvoiceID: str
@@ -181,7 +181,7 @@ class PaidDocument(Struct):
     CurrencyCode: str | None = None
 
 
-class Payment(Struct):
+class Payment(Struct, gc=False):
     PaymentID: str
     PaymentType: str
     Status: str
