@@ -12,7 +12,8 @@ import pytest
 
 from app.audit import AuditEntry
 from app.db import Database, UnusableRole, grant_to_service
-from tests.support.commands import command_line, settings_environment
+from tests.support.commands import settings_environment
+from tests.support.forked_process import run_command
 from tests.support.paths import ROOT
 from tests.support.postgres import RUN_ID, for_asyncpg
 from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, open_harness
@@ -135,9 +136,7 @@ async def test_a_role_that_does_not_exist_or_owns_the_tables_is_refused(db):
 
 
 def run_migrate(dsn, role, cwd):
-    environment = settings_environment(dsn, ENCRYPTION_KEYS)
-    command = command_line("migrate", "--service-role", role)
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - constants
+    return run_command(("migrate", "--service-role", role), settings_environment(dsn, ENCRYPTION_KEYS), cwd)
 
 
 async def test_the_command_migrates_and_lets_the_role_in(service_role, empty_dsn, tmp_path):

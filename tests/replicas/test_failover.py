@@ -95,7 +95,7 @@ async def test_a_replica_stopped_past_its_lease_writes_nothing_when_it_continues
 
 
 async def test_a_killed_replica_s_organisation_is_taken_over_within_thirty_seconds(dsn, tmp_path):
-    """With the default lease timings, and replicas started by the command itself."""
+    """With the default lease timings, and replicas started by the command `serve`."""
     async with open_cluster(dsn, tmp_path, xero=FIVE_THOUSAND, XERO_PAGE_SIZE="50") as cluster:
         owner = await cluster.start(timings=None)
         tenant_id = await cluster.start_first_sync()

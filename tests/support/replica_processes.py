@@ -3,11 +3,8 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -16,6 +13,7 @@ from typing_extensions import override
 
 from app.clock import SystemClock
 from app.db import Database, DatabaseUnavailable
+from tests.support.forked_process import ForkedProcess
 from tests.support.paths import ROOT
 from tests.support.pgbouncer import run_pgbouncer
 from tests.support.ports import free_port
@@ -30,7 +28,6 @@ BEHIND_POOLER = bool(os.environ.get("TEST_POOLER"))
 ONE_ORGANISATION = ("--no-limits", "--organisations", "1", "--practices", "0", "--latency-ms", "20")
 # A replica lets requests end for 5 seconds; the rest is for a slow machine.
 TERMINATE_TIMEOUT_SECONDS = 60
-COMMAND = Path(sys.executable).with_name("vectis-xero")
 SYNCED_TABLES = (
     "sync_cursors, sync_runs, customers, billing_invoices, billing_payments, billing_credit_memos,"
     " billing_credit_allocations, customer_links, external_timeline_events, billing_alerts"
@@ -58,11 +55,9 @@ RECORD_OWNERS = (
 class Replica:
     """One process of the service, listening on a port of this machine."""
 
-    def __init__(self, command, port, environment, log):
+    def __init__(self, process, port):
         self._is_stopped = False
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
-            command, env=environment, stdout=log, stderr=log, cwd=ROOT
-        )
+        self.process = process
         self.url = f"http://localhost:{port}"
 
     @property
@@ -151,7 +146,7 @@ class ReplicaCluster(ServiceHarness):
         return replica
 
     def launch(self, timings=SHORT_LEASES, arguments=()):
-        """Start a replica with these lease timings, or by the command itself when they are None.
+        """Start a replica with these lease timings, or by the command `serve` when they are None.
 
         Args:
             timings: how long a lease lasts and how often it is renewed, in seconds.
@@ -159,10 +154,13 @@ class ReplicaCluster(ServiceHarness):
         """
         number = len(self.replicas)
         port = free_port() if self.replicas else int(self.public_url.rsplit(":", 1)[1])
-        by_command = [COMMAND, "serve", "--port", str(port), *arguments]
-        with_timings = [sys.executable, "-m", "tests.replicas.replica", str(port), str(number), *(timings or ())]
-        with (self._log_dir / f"replica-{number}.log").open("wb") as log:
-            replica = Replica(with_timings if timings else by_command, port, self._environment, log)
+        program, words = (
+            ("tests.replicas.replica", (port, number, *timings))
+            if timings
+            else ("app.cli.commands", ("serve", "--port", port, *arguments))
+        )
+        log = self._log_dir / f"replica-{number}.log"
+        replica = Replica(ForkedProcess(program, words, self._environment, (log, log), ROOT), port)
         self.replicas.append(replica)
         return replica
 
@@ -275,18 +273,30 @@ async def open_cluster(dsn, log_dir, *, xero=("--no-limits",), is_pooled=BEHIND_
         is_pooled: whether the replicas reach the database through PgBouncer; the test itself never does.
         settings: environment variables of every replica.
     """
-    command = [sys.executable, "-m", "simulator", "--auto-consent", "--until-stdin-closes", *xero]
-    simulator = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert simulator.stdout
-    xero_url = (await simulator.stdout.readline()).decode().split()[-1]
+    port = free_port()
+    words, log = ("--port", port, "--auto-consent", *xero), log_dir / "xero.log"
+    simulator = ForkedProcess("simulator.__main__", words, os.environ, (log, log), ROOT)
+    xero_url = f"http://127.0.0.1:{port}"
     try:
+        await _wait_until_answering(xero_url)
         pooler: AbstractContextManager[dict[str, str]] = _pooler_settings(dsn) if is_pooled else nullcontext({})
         with pooler as more_settings:
             async with aclosing(ReplicaCluster(dsn, xero_url, log_dir, {**settings, **more_settings})) as cluster:
                 yield cluster
     finally:
         simulator.terminate()
-        await simulator.wait()
+        await asyncio.to_thread(simulator.wait, TERMINATE_TIMEOUT_SECONDS)
+
+
+async def _wait_until_answering(url):
+    async def is_answering():
+        try:
+            return (await client.get(f"{url}/_control/stats")).is_success
+        except httpx.TransportError:
+            return False
+
+    async with httpx.AsyncClient() as client:
+        await wait_until(is_answering, "the simulated Xero answers")
 
 
 @contextmanager

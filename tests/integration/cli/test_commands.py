@@ -9,12 +9,12 @@ import jwt
 import pytest
 
 from tests.support.commands import command_environment, command_line
+from tests.support.forked_process import run_command
 from tests.support.service import ENCRYPTION_KEYS
 
 
 def run(*arguments, cwd, **environment):
-    command, variables = command_line(*arguments), command_environment(**environment)
-    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - constants
+    return run_command(arguments, command_environment(**environment), cwd)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,9 @@ def test_an_unknown_role_is_refused(tmp_path):
 
 
 def test_the_schema_is_printed_without_a_database(tmp_path):
-    finished = run("openapi", cwd=tmp_path)
+    """By a program that imports everything anew, as an operator's does."""
+    command, variables = command_line("openapi"), command_environment()
+    finished = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, timeout=60, check=True)  # noqa: S603 - constants
     schema = json.loads(finished.stdout)
     assert "/api/integrations/xero/callback" in schema["paths"]
     assert not (tmp_path / ".data").exists()

@@ -13,7 +13,8 @@ from app.crypto import Sealer
 from app.db import Table
 from app.idempotency import IdempotentRequest, reply_associated_data
 from app.settings import parse_keys
-from tests.support.commands import command_line, settings_environment
+from tests.support.commands import settings_environment
+from tests.support.forked_process import ForkedProcess
 from tests.support.service import ENCRYPTION_KEYS, INTEGRATION, open_harness
 from tests.support.waiting import wait_until
 
@@ -97,11 +98,10 @@ async def test_an_altered_secret_keeps_no_other_from_being_rotated_and_is_counte
     assert (await rotate(db, sealer_of(BOTH))).current == 2
 
 
-async def run_rotation(dsn):
-    """Start the command as an operator does."""
+def start_rotation(dsn, output):
+    """Start the command in a process of its own."""
     environment = settings_environment(dsn, BOTH)
-    command = command_line("rotate-keys")
-    return await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE, cwd="/")
+    return ForkedProcess("app.cli.commands", ["rotate-keys"], environment, (output, output), "/")
 
 
 async def count_replies(db):
@@ -109,7 +109,7 @@ async def count_replies(db):
     return row.total, row.newer
 
 
-async def test_a_rotation_that_was_killed_in_its_middle_is_continued(dsn, db):
+async def test_a_rotation_that_was_killed_in_its_middle_is_continued(dsn, db, tmp_path):
     """The rotation stops in the middle of its second batch, where a trigger makes it wait, and is killed there."""
     total = BATCH_ROWS + 50
     await keep_replies(db, total)
@@ -119,17 +119,18 @@ async def test_a_rotation_that_was_killed_in_its_middle_is_continued(dsn, db):
         "CREATE TRIGGER wait_here BEFORE UPDATE ON idempotent_requests FOR EACH ROW"
         f" WHEN (NEW.key = 'key-{BATCH_ROWS + 20}') EXECUTE FUNCTION wait_here()",
     )
-    process = await run_rotation(dsn)
+    process = start_rotation(dsn, tmp_path / "killed")
     await wait_until(lambda: execute(db, f"SELECT 1 {WAITING}"), "the rotation reached the row it waits at")
     process.kill()
-    assert await process.wait() == -9
+    assert await asyncio.to_thread(process.wait, 60) == -9
     # A server notices that its client is gone when it has something to send, which the wait only delays.
     await execute(db, f"SELECT pg_terminate_backend(pid) {WAITING}", "DROP TRIGGER wait_here ON idempotent_requests")
     assert await count_replies(db) == (total, BATCH_ROWS)
 
-    continued = await run_rotation(dsn)
-    output, _ = await continued.communicate()
-    assert continued.returncode == 0
-    assert output.decode().startswith(f"50 of {total} secrets were encrypted again; {total} of {total} use the newest")
+    output = tmp_path / "continued"
+    assert await asyncio.to_thread(start_rotation(dsn, output).wait, 60) == 0
+    assert output.read_text().startswith(
+        f"50 of {total} secrets were encrypted again; {total} of {total} use the newest"
+    )
     assert await count_replies(db) == (total, total)
     assert await rotate(db, sealer_of(NEWER)) == RotationResult(total=total)
