@@ -66,12 +66,12 @@ async def call_for(minutes, clock, rate_limiters, organisations, latency=0.3):
     return calls
 
 
-async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit_and_waste_little(db, other_db, clock):
+async def test_organisations_on_two_replicas_pass_no_limit_in_any_minute_and_waste_little(db, other_db, clock):
     limits = rate_limits(per_minute=30)
     rate_limiters = [RateLimiter(database, clock, "xero", limits) for database in (db, other_db)]
-    organisations = [f"organisation {number}" for number in range(20)]
+    organisations = [f"organisation {number}" for number in range(4)]
 
-    calls = await call_for(10, clock, rate_limiters, organisations)
+    calls = await call_for(3, clock, rate_limiters, organisations)
 
     arrivals = sorted((at, organisation) for organisation, instants in calls.items() for at in instants)
     moment = [START]
@@ -81,17 +81,17 @@ async def test_ten_minutes_of_twenty_organisations_on_two_replicas_pass_no_limit
         assert xero_limits.admit(organisation, 1) is None
     for organisation in organisations:
         assert most_in_a_minute(calls[organisation]) <= 30
-        assert len(calls[organisation]) >= 0.9 * 30 * 10
+        assert len(calls[organisation]) >= 0.9 * 30 * 3
     assert most_in_a_minute([at for at, _ in arrivals]) <= 9000
 
 
 async def test_all_organisations_together_stay_below_the_limit_of_the_app(db, other_db, clock):
-    limits = rate_limits(per_minute=30, app_per_minute=100)
+    limits = rate_limits(per_minute=30, app_per_minute=60)
     rate_limiters = [RateLimiter(database, clock, "xero", limits) for database in (db, other_db)]
-    calls = await call_for(2, clock, rate_limiters, [f"organisation {number}" for number in range(6)])
+    calls = await call_for(2, clock, rate_limiters, [f"organisation {number}" for number in range(3)])
     instants = sorted(chain.from_iterable(calls.values()))
-    assert most_in_a_minute(instants) <= 100
-    assert len(instants) >= 0.9 * 100 * 2
+    assert most_in_a_minute(instants) <= 60
+    assert len(instants) >= 0.9 * 60 * 2
 
 
 async def test_after_an_idle_minute_a_full_burst_goes_at_once(db, clock):
@@ -140,14 +140,14 @@ async def test_webhooks_leave_half_of_the_minute_to_pulls_however_many_events_wa
 async def test_pulls_and_webhooks_that_want_everything_share_each_minute_in_halves(db, clock):
     rate_limiter = RateLimiter(db, clock, "xero", rate_limits(per_minute=30))
     calls: dict[Priority, list[datetime]] = {Priority.SYNC: [], Priority.WEBHOOK: []}
-    for _ in range(10 * 60):
+    for _ in range(4 * 60):
         # Webhooks ask first, and ask again as long as they are given anything.
         for priority in (Priority.WEBHOOK, Priority.SYNC):
             while not await wait_of(rate_limiter, ORGANISATION, priority):
                 calls[priority].append(clock.now())
         await clock.advance(1)
     assert most_in_a_minute(calls[Priority.WEBHOOK]) <= 15
-    assert len(calls[Priority.SYNC]) >= 0.9 * 15 * 10
+    assert len(calls[Priority.SYNC]) >= 0.9 * 15 * 4
     assert most_in_a_minute(sorted(chain.from_iterable(calls.values()))) <= 30
 
 
