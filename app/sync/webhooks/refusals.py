@@ -52,10 +52,13 @@ class RefusalCounter:
     async def add(self, *, is_mismatch: bool) -> None:
         """Count one delivery."""
         self._unwritten = self._unwritten.plus(RefusalCounts(1, int(is_mismatch)))
+        if self._waiting and not self._waiting.done():
+            # Also when it is late: a write of its own would be a second one within the second.
+            return
         remaining = self._written_at + WRITE_SECONDS - self._now()
         if remaining <= 0:
             await self.flush()
-        elif self._waiting is None or self._waiting.done():
+        else:
             self._waiting = asyncio.create_task(self._flush_after(remaining), name="wait with refused deliveries")
 
     async def flush(self) -> None:

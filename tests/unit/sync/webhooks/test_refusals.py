@@ -40,6 +40,22 @@ async def test_the_first_is_written_at_once_and_those_of_the_next_second_togethe
         assert written.counts == [(1, 1), (2, 1)]
 
 
+async def test_a_write_that_is_late_is_not_followed_by_another_within_the_second():
+    with stopped_loop_time() as time:
+        written, loop = Written(), asyncio.get_running_loop()
+        counter = RefusalCounter(written.write, loop.time)
+        for _ in range(2):
+            await counter.add(is_mismatch=False)
+        await let_tasks_run()
+        time.advance(SECONDS)
+        # The event loop is so busy that these come before the write that is due.
+        for _ in range(2):
+            await counter.add(is_mismatch=False)
+        await time.wait_until(lambda: len(written.counts) > 1, "the second's refusals are written")
+        await let_tasks_run()
+        assert written.counts == [(1, 0), (3, 0)]
+
+
 async def test_a_write_under_way_when_the_process_stops_is_waited_for_and_the_rest_is_written():
     with stopped_loop_time() as time:
         written, loop = Written(), asyncio.get_running_loop()
