@@ -44,8 +44,7 @@ async def mirrored(harness, invoice_id, contact_id):
     return invoice, link
 
 
-@pytest.mark.parametrize("how", ["pull", "webhook"])
-@pytest.mark.parametrize("stamp", ["ahead", "year 9999"])
+@pytest.mark.parametrize(("how", "stamp"), [("pull", "ahead"), ("webhook", "year 9999")])
 async def test_a_change_after_a_stamp_from_the_future_is_here_at_once(harness, how, stamp):
     [tenant_id] = await harness.connect_and_sync()
     invoice = await open_invoice(harness, tenant_id)
@@ -98,10 +97,9 @@ async def test_a_reconciliation_corrects_a_contact_of_an_implausible_stamp(harne
     await assert_mirror_equals(harness, tenant_id)
 
 
-@pytest.mark.parametrize("page_size", [1000, 10])
-async def test_the_least_date_of_dotnet_stops_no_page_and_no_cursor(dsn, page_size):
+async def test_the_least_date_of_dotnet_stops_no_page_and_no_cursor(dsn):
     options = {"contacts": 30, "limits_enabled": False}
-    async with open_harness(dsn, options=options, xero_page_size=page_size) as harness:
+    async with open_harness(dsn, options=options, xero_page_size=10) as harness:
         [tenant_id, *_] = await harness.connect()
         rows = await harness.xero_rows(tenant_id, "Contacts")
         for row in rows[:25]:
