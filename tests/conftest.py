@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from app.api.middleware import deadline
 from app.db import Database, migrate
+from app.db_connection import SESSION_SETTINGS
 from app.embedded_postgres import EmbeddedPostgres
 from tests.support.pgbouncer import run_pgbouncer, with_port
 from tests.support.ports import free_port
@@ -109,6 +110,13 @@ def _long_deadlines(request, monkeypatch):
     if "production_deadlines" not in request.fixturenames:
         monkeypatch.setattr(deadline, "IMPATIENT_SECONDS", 60)
         monkeypatch.setattr(deadline, "API_SECONDS", 60)
+
+
+@pytest.fixture
+def patient_server(monkeypatch):
+    """Let PostgreSQL wait for a lock without end, so that no time ends a request but the one that the test moves."""
+    monkeypatch.setitem(SESSION_SETTINGS, "lock_timeout", "0")
+    monkeypatch.setitem(SESSION_SETTINGS, "statement_timeout", "0")
 
 
 @pytest.fixture

@@ -18,13 +18,19 @@ from tests.support.replica_processes import ONE_ORGANISATION, open_cluster
 from tests.support.service import INTEGRATION
 from tests.support.waiting import wait_until
 
-KILLS = int(os.environ.get("SOAK_KILLS", "3"))
+KILLS = int(os.environ.get("SOAK_KILLS", "2"))
 STOPS = int(os.environ.get("SOAK_STOPS", "1"))
 RESTARTS = int(os.environ.get("SOAK_RESTARTS", "1"))
 TWENTY_THOUSAND = (
     *ONE_ORGANISATION,
     *("--contacts", "1500", "--invoices", "12000", "--payments", "6000", "--credit-notes", "500"),
 )
+FOUR_THOUSAND = (
+    *(*ONE_ORGANISATION, "--latency-ms", "150"),
+    *("--contacts", "300", "--invoices", "2400", "--payments", "1200", "--credit-notes", "100"),
+)
+# In as many pages either way, so that a kill at a random moment is one amid the reading.
+KILLED_BOOKS, KILLED_PAGE_SIZE = (TWENTY_THOUSAND, "1000") if "SOAK_KILLS" in os.environ else (FOUR_THOUSAND, "200")
 FIVE_THOUSAND = (
     *ONE_ORGANISATION,
     *("--contacts", "400", "--invoices", "3000", "--payments", "1500", "--credit-notes", "100"),
@@ -36,12 +42,12 @@ FOUR_ORGANISATIONS = (
 PAGES = 25
 
 
-async def test_twenty_thousand_rows_survive_kills_at_random_moments(dsn, tmp_path):
+async def test_thousands_of_rows_survive_kills_at_random_moments(dsn, tmp_path):
     moments = random.Random()  # noqa: S311 - moments, not secrets
-    async with open_cluster(dsn, tmp_path, xero=TWENTY_THOUSAND) as cluster:
+    async with open_cluster(dsn, tmp_path, xero=KILLED_BOOKS, XERO_PAGE_SIZE=KILLED_PAGE_SIZE) as cluster:
         replicas = [await cluster.start(), await cluster.start()]
         tenant_id = await cluster.start_first_sync()
-        kills = 0
+        kills = kills_amid = 0
         for _ in range(KILLS):
             if await cluster.is_idle():
                 await assert_few_calls(cluster, kills)
@@ -51,9 +57,11 @@ async def test_twenty_thousand_rows_survive_kills_at_random_moments(dsn, tmp_pat
                 kills = 0
             await asyncio.sleep(moments.uniform(0, 1.5))
             victim = moments.randrange(2)
+            kills_amid += not await cluster.is_idle()
             replicas[victim].kill()
             kills += 1
             replicas[victim] = await cluster.start()
+        assert kills_amid, "every run ended before a replica was killed"
         await cluster.run_until_idle()
         await assert_few_calls(cluster, kills)
         await assert_mirror_equals(cluster, tenant_id)
@@ -172,7 +180,6 @@ async def test_an_organisation_whose_every_call_is_rate_limited_delays_no_other(
         await cluster.start()
         limited, *others = await cluster.connect()
         await cluster.add_fault("limit_minute", tenant_id=limited, retry_after="1", times=None)
-        began = time.monotonic()
         await cluster.select_tenants(limited, *others)
 
         async def are_synced():
@@ -186,8 +193,8 @@ async def test_an_organisation_whose_every_call_is_rate_limited_delays_no_other(
             )
             return {row["tenant_id"] for row in rows} >= set(others)
 
-        await wait_until(are_synced, "the others are synced")
-        assert time.monotonic() - began < 20
+        # Which has no end, so they have not waited for the end of it.
+        await wait_until(are_synced, "the others are synced, while one is being refused")
         for tenant_id in others:
             await assert_mirror_equals(cluster, tenant_id)
         await cluster.control("DELETE", "/faults")

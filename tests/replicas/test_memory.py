@@ -11,12 +11,12 @@ import pytest
 from tests.support.replica_processes import open_cluster
 from tests.support.service import INTEGRATION
 
-ROUNDS = int(os.environ.get("SOAK_SYNCS", "6"))
+ROUNDS = int(os.environ.get("SOAK_SYNCS", "4"))
 BOOKS = (
-    *("--no-limits", "--organisations", "4", "--practices", "0"),
-    *("--contacts", "60", "--invoices", "600", "--payments", "300", "--credit-notes", "30"),
+    *("--no-limits", "--organisations", "2", "--practices", "0"),
+    *("--contacts", "30", "--invoices", "300", "--payments", "150", "--credit-notes", "15"),
 )
-EDITS = 50
+EDITS = 25
 READS = ("/api/invoices?limit=200", "/api/customers?limit=200", "/api/alerts?limit=200", INTEGRATION, "/metrics")
 # What pools of memory and of connections may still grow by in the second half of the rounds.
 MAX_GROWTH_MEGABYTES = 8

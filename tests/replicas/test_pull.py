@@ -2,24 +2,21 @@
 
 import signal
 
-import pytest
-
 from tests.support.oracle import XERO_RESOURCES, assert_mirror_equals, count_calls_by_resource, count_writes
 from tests.support.replica_processes import ONE_ORGANISATION, open_cluster
 from tests.support.waiting import wait_until
 
-BOOKS = (*ONE_ORGANISATION, "--contacts", "120", "--invoices", "1200", "--payments", "700", "--credit-notes", "80")
-EDITS = 500
+BOOKS = (*ONE_ORGANISATION, "--contacts", "120", "--invoices", "800", "--payments", "400", "--credit-notes", "80")
+EDITS = 300
 EDITS_PER_PAGE = 25
-ROWS_IN_ONE_SECOND = 2500
+ROWS_IN_ONE_SECOND = 1500
+ROUNDS = 2
 
 
-@pytest.mark.parametrize("if_modified_since", ["inclusive", "exclusive"])
-async def test_five_hundred_edits_while_one_replica_takes_the_pull_over_from_another_lose_nothing(
-    dsn, tmp_path, if_modified_since
-):
+async def test_hundreds_of_edits_while_one_replica_takes_the_pull_over_from_another_lose_nothing(dsn, tmp_path):
+    """With the reading of `If-Modified-Since` that loses more; one process is tested with both."""
     async with open_cluster(dsn, tmp_path, xero=BOOKS, XERO_PAGE_SIZE="20") as cluster:
-        await cluster.control("PATCH", "/options", {"if_modified_since": if_modified_since})
+        await cluster.control("PATCH", "/options", {"if_modified_since": "exclusive"})
         first = await cluster.start()
         await cluster.record_owners()
         tenant_id = await cluster.start_first_sync()
@@ -65,7 +62,7 @@ async def test_more_rows_of_one_second_than_a_page_holds_are_read_to_the_end_by_
         await cluster.control("DELETE", "/ledger")
         cluster.target = puller
         started = await cluster.start_sync()
-        await wait_for_next_page(cluster, 12)
+        await wait_for_next_page(cluster, 7)
         puller.kill()
         cluster.target = None
         await cluster.run_until_idle()
@@ -90,7 +87,7 @@ async def test_ticks_of_two_replicas_over_unchanged_books_write_no_row_and_cost_
         cluster.replicas = []
         both = [await cluster.start(), await cluster.start()]
         await cluster.record_owners()
-        for _ in range(3):
+        for _ in range(ROUNDS):
             await cluster.sync_from_both(tenant_ids)
             await cluster.run_until_idle()
         assert len(await cluster.recorded_owners()) == 2
@@ -98,4 +95,4 @@ async def test_ticks_of_two_replicas_over_unchanged_books_write_no_row_and_cost_
             await replica.terminate()
         assert await count_writes(cluster) == before
         for tenant_id in tenant_ids:
-            assert await count_calls_by_resource(cluster, tenant_id) == dict.fromkeys(XERO_RESOURCES, 3)
+            assert await count_calls_by_resource(cluster, tenant_id) == dict.fromkeys(XERO_RESOURCES, ROUNDS)

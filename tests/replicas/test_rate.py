@@ -11,7 +11,7 @@ from tests.support.replica_processes import open_cluster
 from tests.support.shared_clock import SharedClockController
 
 MINUTES = int(os.environ.get("SOAK_MINUTES", "2"))
-ORGANISATIONS = int(os.environ.get("SOAK_ORGANISATIONS", "3"))
+ORGANISATIONS = int(os.environ.get("SOAK_ORGANISATIONS", "2"))
 PER_MINUTE = 30
 # Twice the rows that can be read in the time, so that there is always something to ask for.
 PAGE_SIZE = 5

@@ -17,22 +17,23 @@ from tests.support.waiting import wait_until
 
 ROUNDS = int(os.environ.get("SOAK_TOKEN_ROUNDS", "2"))
 KILLS = int(os.environ.get("SOAK_TOKEN_KILLS", "2"))
-SIXTEEN_ORGANISATIONS = (
-    *("--no-limits", "--organisations", "16", "--practices", "0", "--latency-ms", "20"),
+ORGANISATIONS = 16 if "SOAK_TOKEN_ROUNDS" in os.environ else 8
+MANY_ORGANISATIONS = (
+    *("--no-limits", "--organisations", str(ORGANISATIONS), "--practices", "0", "--latency-ms", "20"),
     *("--contacts", "4", "--invoices", "8", "--payments", "4", "--credit-notes", "2"),
 )
 CLAIM_SECONDS = 45
 REFRESH_REQUEST = {"path": "/connect/token", "grant_type": "refresh_token"}
 
 
-async def test_sixteen_organisations_on_two_replicas_refresh_an_expired_token_once_per_expiry(dsn, tmp_path):
-    async with open_cluster(dsn, tmp_path, xero=SIXTEEN_ORGANISATIONS) as cluster:
+async def test_many_organisations_on_two_replicas_refresh_an_expired_token_once_per_expiry(dsn, tmp_path):
+    async with open_cluster(dsn, tmp_path, xero=MANY_ORGANISATIONS) as cluster:
         # Without a grace period Xero refuses the second use of a refresh token, which would hide here.
         await cluster.control("PATCH", "/options", {"refresh_grace_seconds": 0})
         await cluster.start()
         await cluster.start()
         tenant_ids = await cluster.connect()
-        assert len(tenant_ids) == 16
+        assert len(tenant_ids) == ORGANISATIONS
         await cluster.select_tenants(*tenant_ids)
         await cluster.run_until_idle()
         await cluster.postpone_ticks()

@@ -14,7 +14,7 @@ from app.api.auth import mint_token
 from tests.support.service import INTEGRATION, JWT_SECRET, PUBLIC_URL
 
 # Per operation; `make test` is bounded, and a longer search can be asked for.
-EXAMPLES = int(os.environ.get("FUZZING_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("FUZZING_EXAMPLES", "4"))
 CHECKS = (not_a_server_error, status_code_conformance, response_schema_conformance)
 # The stream of progress events never ends, and a client in this process receives a response as a whole.
 ENDLESS = f"{INTEGRATION}/progress"

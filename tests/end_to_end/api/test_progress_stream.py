@@ -3,8 +3,6 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-import pytest
-
 from app.api.auth import mint_token
 from tests.support.clocks import shifted_clock
 from tests.support.service import INTEGRATION, JWT_SECRET, open_harness
@@ -76,8 +74,8 @@ async def test_a_stream_ends_when_its_token_expires(dsn):
         assert stream.status == 200
 
 
-@pytest.mark.parametrize("value", [b"9" * 19, b"9" * 5000, b"-1", b"1e9", "²".encode("latin-1"), b"latest", b""])
-async def test_an_id_that_is_none_of_ours_is_ignored(harness, value):
-    async with open_stream(harness, [(b"last-event-id", value)]) as (stream, _):
-        await stream.wait_for("retry:")
-        assert stream.status == 200
+async def test_an_id_that_is_none_of_ours_is_ignored(harness):
+    for value in (b"9" * 19, b"9" * 5000, b"-1", b"1e9", "²".encode("latin-1"), b"latest", b""):
+        async with open_stream(harness, [(b"last-event-id", value)]) as (stream, _):
+            await stream.wait_for("retry:")
+            assert (value, stream.status) == (value, 200)

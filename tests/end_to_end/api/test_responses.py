@@ -47,7 +47,9 @@ async def harness(dsn):
 
 
 async def banners(harness):
-    return {(banner["code"], banner["tenant_id"]) for banner in (await harness.integration_status())["banners"]}
+    """Return the code of each banner with each organisation it is about."""
+    found = (await harness.integration_status())["banners"]
+    return {(banner["code"], tenant_id) for banner in found for tenant_id in banner["tenant_ids"] or [None]}
 
 
 def statuses(run):

@@ -31,7 +31,7 @@ XERO = "http://xero.test"
 BACK = "http://localhost:8000/back"
 APP = AppCredentials("SIMULATED-CLIENT", "simulated-secret")
 CONFIG = VendorConfig("xero", BACK, "", "", "broad", APP.client_id, APP.client_secret)
-ROUNDS = 10
+ROUNDS = 4
 CALLERS = 16
 DAY = 24 * 3600
 # What a network or an identity provider does for a moment; none of it says anything about the grant.
@@ -113,6 +113,7 @@ async def replicas(dsn):
         yield replicas
 
 
+@pytest.mark.usefixtures("patient_server")
 async def test_sixteen_callers_on_two_replicas_refresh_once_a_round(dsn):
     # Without any grace a second use of a refresh token is refused, so that nothing hides behind it.
     async with open_replicas(dsn, SystemClock(), refresh_grace_seconds=0) as replicas:

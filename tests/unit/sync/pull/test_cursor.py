@@ -175,7 +175,7 @@ def edit_between_pages(vendor, rng, scenario):
     return rng.random() < scenario["crashes"]
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(scenarios())
 @example(
     {
