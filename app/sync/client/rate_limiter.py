@@ -32,10 +32,11 @@ NETWORK_SLACK_SECONDS = 1.0
 # The lock timeout is set by an argument, so within the statement: behind a transaction pooler no session keeps it, and
 # this statement has no transaction that begins with it. The argument names `number`, so that the function is called for
 # each.
+LOCK_TIMEOUT = "4s"
 TAKE_CALLS = text("""
 SELECT taken.decision, taken.seconds, taken.slot
 FROM generate_series(1, :calls) AS number, LATERAL take_call(
-  CASE WHEN number > 0 AND set_config('lock_timeout', '4s', true) IS NOT NULL THEN :vendor END, :tenant_id,
+  CASE WHEN number > 0 AND set_config('lock_timeout', :lock_timeout, true) IS NOT NULL THEN :vendor END, :tenant_id,
   :per_minute, :app_per_minute, :day_share, :day_reserve, :is_webhook, :kind_allowance) AS taken
 ORDER BY number
 """).columns(slot=Instant)
@@ -203,6 +204,7 @@ class RateLimiter:
         day_share, day_reserve = self.limits.day_allowance(priority)
         values = {
             "calls": calls,
+            "lock_timeout": LOCK_TIMEOUT,
             "vendor": self._vendor,
             "tenant_id": tenant_id,
             "per_minute": self.limits.per_minute,

@@ -76,7 +76,7 @@ async def answers_of_other_kinds(harness):
     answers = [
         await harness.client.post(HOOK, content=body, headers=headers),
         await harness.call("POST", f"{INTEGRATION}/sync"),
-        await harness.client.get("/api/customers"),
+        await harness.client.get("/api/matches"),
         await harness.client.get("/health/ready"),
         await harness.client.get("/metrics"),
         await harness.client.get("/console/"),
@@ -121,7 +121,7 @@ async def blocked_reads(harness, db):
 async def test_reads_that_wait_for_the_database_keep_only_further_reads_waiting_and_those_not_for_long(dsn, db):
     async with open_harness(dsn) as harness:
         async with blocked_reads(harness, db) as reads:
-            waiting, gone = reads.read("/api/customers"), RawClient(harness, "/api/customers")
+            waiting, gone = reads.read("/api/matches"), RawClient(harness, "/api/matches")
             assert await answers_of_other_kinds(harness) == OTHER_ANSWERS
 
             gone.disconnected.set()
@@ -129,7 +129,7 @@ async def test_reads_that_wait_for_the_database_keep_only_further_reads_waiting_
             assert gone.sent == []
 
             reads.time.advance(STALLED_SECONDS - 0.1)
-            last = reads.read("/api/customers")
+            last = reads.read("/api/matches")
             assert await answers_of_other_kinds(harness) == OTHER_ANSWERS
             assert not waiting.done()
             reads.time.advance(0.1)
@@ -163,11 +163,11 @@ async def test_a_read_let_in_after_others_failed_does_not_wait_for_the_database_
 
 
 async def test_a_client_that_reads_slowly_or_an_open_stream_takes_no_other_read_s_place(harness):
-    slow = [RawClient(harness, "/api/customers") for _ in range(READS)]
+    slow = [RawClient(harness, "/api/matches") for _ in range(READS)]
     streams = [RawClient(harness, f"{INTEGRATION}/progress") for _ in range(READS)]
     with stopped_loop_time() as time:
         await time.wait_until(lambda: all(one.sent for one in (*slow, *streams)), "each response has started")
-        assert (await harness.call("GET", "/api/customers")).status_code == 200
+        assert (await harness.call("GET", "/api/matches")).status_code == 200
         # The streams look for new events now and then.
         pool = harness.services.db.engine.pool
         await time.wait_until(lambda: pool.checkedout() == 0, "no response keeps a connection of the database")
