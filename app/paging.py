@@ -4,8 +4,9 @@ A page begins after the last row of the page before, found by the values that th
 written meanwhile can therefore neither repeat nor hide others, as they would with an offset.
 
 KeysetOrder
-├── NewestFirst   by a date or an instant
-├── OldestFirst   by a date
+├── ByDate        by a date or an instant
+│   ├── NewestFirst
+│   └── OldestFirst
 ├── HighestFirst  by a number
 └── ByName        by a name, whatever its case
 """
@@ -54,13 +55,18 @@ class KeysetOrder(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class NewestFirst(KeysetOrder):
-    """Newest first; rows without a date, such as drafts, come before all others. Rows of equal value go by the key."""
+class ByDate(KeysetOrder):
+    """By a date or an instant, which a row may lack."""
 
     @override
     def position(self, row: Any) -> PagePosition:
         value = getattr(row, self.column.key)
         return (None if value is None else value.isoformat(), str(getattr(row, self.key.key)))
+
+
+@dataclass(frozen=True, slots=True)
+class NewestFirst(ByDate):
+    """Newest first; rows without a date, such as drafts, come before all others. Rows of equal value go by the key."""
 
     @override
     def page_after(self, statement: Select[*Columns], after: PagePosition | None, limit: int) -> Select[*Columns]:
@@ -78,13 +84,8 @@ class NewestFirst(KeysetOrder):
 
 
 @dataclass(frozen=True, slots=True)
-class OldestFirst(KeysetOrder):
+class OldestFirst(ByDate):
     """Oldest first; rows without a date come after all others. Rows of equal value go by the key."""
-
-    @override
-    def position(self, row: Any) -> PagePosition:
-        value = getattr(row, self.column.key)
-        return (None if value is None else value.isoformat(), str(getattr(row, self.key.key)))
 
     @override
     def page_after(self, statement: Select[*Columns], after: PagePosition | None, limit: int) -> Select[*Columns]:

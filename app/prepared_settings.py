@@ -1,7 +1,8 @@
 """Settings that the service can start with: checked against what vendors allow, and complete."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from app.connector import VendorProfile
 from app.embedded_postgres import EmbeddedPostgres
@@ -41,13 +42,13 @@ def check_required_settings(settings: Settings) -> Iterator[str]:
 SETTINGS_CHECKS = (check_xero_settings, check_addresses, check_required_settings)
 
 
-def read_settings() -> Settings:
+def read_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read and check all settings.
 
     Raises:
         SettingsError: some cannot be used, or are missing; the message names all of them.
     """
-    return load_settings(checks=SETTINGS_CHECKS)
+    return load_settings(overrides, SETTINGS_CHECKS)
 
 
 def read_addresses(settings: Settings) -> list[NotifyAddress]:
@@ -73,11 +74,9 @@ class PreparedSettings:
 def prepare_settings(settings: Settings) -> PreparedSettings:
     """Start the embedded PostgreSQL when no database is configured, and generate the secrets a trial needs.
 
-    Raises:
-        SettingsError: settings cannot be used, or are missing.
+    Args:
+        settings: as `read_settings` returns them.
     """
-    if problems := [problem for check in SETTINGS_CHECKS for problem in check(settings)]:
-        raise SettingsError("\n".join(problems))
     if settings.database_url is None:
         server = EmbeddedPostgres(settings.data_dir)
         dsn = server.start()

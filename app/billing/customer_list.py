@@ -116,10 +116,6 @@ def _debts(today: date) -> Subquery:
 
     Amounts count in base currency where it and their rate are known; any other counts as the number it is.
     """
-    is_of_organisation = and_(
-        BillingOrganisation.source == Invoice.source,
-        BillingOrganisation.source_tenant_id == Invoice.source_tenant_id,
-    )
     has_rate = and_(BillingOrganisation.base_currency.is_not(None), Invoice.exchange_rate != 0)
     amount = case((has_rate, Invoice.balance / Invoice.exchange_rate), else_=Invoice.balance)
     is_overdue = Invoice.is_overdue(today)
@@ -130,7 +126,7 @@ def _debts(today: date) -> Subquery:
             func.sum(amount).filter(is_overdue).label("overdue"),
             (today - func.min(Invoice.due_on).filter(is_overdue)).label("oldest_overdue_days"),
         )
-        .outerjoin(BillingOrganisation, is_of_organisation)
+        .outerjoin(BillingOrganisation, BillingOrganisation.is_of_invoice())
         .where(Invoice.status == DocumentStatus.OPEN)
         .group_by(Invoice.customer_id)
         .subquery()

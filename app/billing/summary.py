@@ -202,10 +202,6 @@ def _base_figures_statement() -> AnySelect:
     # A rate of zero is an error of the vendor and counts as no rate.
     rate = case((Invoice.exchange_rate != 0, Invoice.exchange_rate), (Invoice.currency == base, literal(1, Numeric)))
     is_of_month, is_open = _is_of_month(), Invoice.status == DocumentStatus.OPEN
-    is_of_organisation = and_(
-        BillingOrganisation.source == Invoice.source,
-        BillingOrganisation.source_tenant_id == Invoice.source_tenant_id,
-    )
     return (
         select(
             base.label("base_currency"),
@@ -213,7 +209,7 @@ def _base_figures_statement() -> AnySelect:
             func.round(_sum(Invoice.balance / rate, is_open), 2).label("outstanding"),
             func.bool_or(and_(rate.is_(None), or_(is_of_month, is_open))).label("lacks_rate"),
         )
-        .outerjoin(BillingOrganisation, is_of_organisation)
+        .outerjoin(BillingOrganisation, BillingOrganisation.is_of_invoice())
         .where(Invoice.customer_id == CUSTOMER_ID, IS_BILLED)
         .group_by(base)
     )

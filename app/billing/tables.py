@@ -327,6 +327,11 @@ class BillingOrganisation(Table):
     source_tenant_id: Mapped[str] = mapped_column(Text, primary_key=True)
     base_currency: Mapped[str | None] = mapped_column(Text)
 
+    @classmethod
+    def is_of_invoice(cls) -> ColumnElement[bool]:
+        """Return the condition that joins an invoice to its organisation."""
+        return and_(cls.source == Invoice.source, cls.source_tenant_id == Invoice.source_tenant_id)
+
 
 class Service(Table):
     """A contracted service of the PSA, billed monthly."""

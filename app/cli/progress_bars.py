@@ -54,7 +54,7 @@ class ProgressBars:
         return list(self._bars)
 
     def add_page(self, event: Mapping[str, Any]) -> None:
-        """Advance the bar of an organisation by a page, if it has one or there is room for one.
+        """Advance the bar of an organisation by a page, if it has one or fewer than `MOST_RUNNING` have.
 
         Args:
             event: the data of a progress event of kind `page`.

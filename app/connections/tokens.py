@@ -44,8 +44,6 @@ from app.db import Database, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
-__all__ = ("AccessTokens", "ClaimLost", "GrantUnusable")
-
 # A grant that nobody uses is refreshed this often, so that its refresh token does not expire.
 IDLE_REFRESH_INTERVAL = timedelta(hours=24)
 CLAIM_SECONDS = 45

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.prepared_settings import prepare_settings, read_settings
+from app.prepared_settings import read_settings
 from app.settings import SettingsError, find_unknown_settings, load_settings, parse_keys
 
 KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
@@ -43,7 +43,7 @@ def _empty_working_directory(tmp_path, monkeypatch):
 def test_an_invalid_value_is_reported_in_one_sentence_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as raised:
-        prepare_settings(load_settings())
+        read_settings()
     assert str(raised.value).startswith(name)
     assert str(raised.value).count("\n") == 0
     assert value not in str(raised.value) or name not in {"ENCRYPTION_KEYS", "AUTH_JWT_SECRET", "DATABASE_URL"}
@@ -87,12 +87,12 @@ def test_urls_are_derived_from_the_public_url(monkeypatch):
 def test_a_configured_database_requires_configured_secrets(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://host/db")
     with pytest.raises(SettingsError, match="ENCRYPTION_KEYS"):
-        prepare_settings(load_settings())
+        read_settings()
     monkeypatch.setenv("ENCRYPTION_KEYS", f"k1:{KEY}")
     with pytest.raises(SettingsError, match="AUTH_JWT_SECRET"):
-        prepare_settings(load_settings())
+        read_settings()
     monkeypatch.setenv("AUTH_JWKS_URL", "https://id.example.com/keys")
-    assert prepare_settings(load_settings()).settings.encryption_keys is not None
+    assert read_settings().encryption_keys is not None
 
 
 def test_encryption_keys_keep_their_order():

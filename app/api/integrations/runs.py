@@ -30,12 +30,11 @@ KEEP_ALIVE_SECONDS = 15
 RETRY_HINT = "retry: 2000\n\n"
 
 
-class RunResourceResponse(BaseModel):
+class RunCounts(BaseModel):
+    """Rows by what was done with them, and what the calls cost."""
+
     model_config = ConfigDict(from_attributes=True)
 
-    resource: str
-    tenant_id: str
-    status: ResourceStatus
     fetched: int
     created: int
     updated: int
@@ -44,6 +43,14 @@ class RunResourceResponse(BaseModel):
     failed: int
     calls: int
     bytes: int
+
+
+class RunResourceResponse(RunCounts):
+    """What a run did to one resource of one organisation."""
+
+    resource: str
+    tenant_id: str
+    status: ResourceStatus
     error: str | None
 
 
@@ -65,21 +72,11 @@ class RunResponse(RunHead):
     resources: list[RunResourceResponse]
 
 
-class RunTotalsResponse(BaseModel):
+class RunTotalsResponse(RunCounts):
     """What a run did, over all organisations and resources."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     organisations: int
     unsuccessful: Annotated[int, Field(description="Resources of organisations that did not end as `succeeded`.")]
-    fetched: int
-    created: int
-    updated: int
-    unchanged: int
-    skipped: int
-    failed: int
-    calls: int
-    bytes: int
 
 
 class RunWithTotals(RunHead):

@@ -115,14 +115,14 @@ async def decide(
         CustomerMissing: `link` without a customer.
     """
     await lock_all_tenants(session)
-    link = (await session.execute(_link_statement(), {"link_id": link_id})).one_or_none()
+    link = (await session.execute(_links_statement(), {"ids": [link_id]})).one_or_none()
     if link is None:
         raise UnknownLink("There is no contact of this id to decide about.")
     is_linking = action == MatchAction.LINK
     target = await _existing_customer(session, customer_id) if is_linking else await _own_customer(session, link_id)
     move = LinkMove(link_id, target, MatchedBy.MANUAL, STATE_AFTER[action])
     await move_links(session, [move], is_merging=is_linking)
-    await session.execute(_record_decision_statement(), {"link": link_id, "actor": actor})
+    await session.execute(_record_decisions_statement(), {"links": [link_id], "actor": actor})
     await move_links_of_merged_contacts(session, WILDCARD, WILDCARD)
     await refresh_review_states(session, [link_id])
     await _append_audit_entry(session, actor, action, link, target)
@@ -159,12 +159,13 @@ async def link_all(session: Session, min_score: float, actor: str | None) -> lis
 
 
 async def _carry_out(session: Session, proposals: Sequence[Proposal], actor: str) -> None:
-    links = [(await session.execute(_link_statement(), {"link_id": one.link_id})).one() for one in proposals]
+    link_ids = [one.link_id for one in proposals]
+    links = {link.id: link for link in await session.execute(_links_statement(), {"ids": link_ids})}
     moves = [LinkMove(one.link_id, one.customer_id, MatchedBy.MANUAL, LinkState.MATCHED) for one in proposals]
     await move_links(session, moves, is_merging=True)
-    for link, proposal in zip(links, proposals, strict=True):
-        await session.execute(_record_decision_statement(), {"link": proposal.link_id, "actor": actor})
-        await _append_audit_entry(session, actor, MatchAction.LINK, link, proposal.customer_id)
+    await session.execute(_record_decisions_statement(), {"links": link_ids, "actor": actor})
+    for one in proposals:
+        await _append_audit_entry(session, actor, MatchAction.LINK, links[one.link_id], one.customer_id)
     await move_links_of_merged_contacts(session, WILDCARD, WILDCARD)
     await refresh_review_states(session)
 
@@ -262,10 +263,10 @@ def _customers_in_other_tenants(link: AnyRow, same_name: Sequence[AnyRow]) -> di
 
 
 @cache
-def _link_statement() -> AnySelect:
+def _links_statement() -> AnySelect:
     link = CustomerLink
     columns = (link.id, link.source, link.source_tenant_id, link.external_id, link.name, link.customer_id)
-    return select(*columns).where(link.id == bindparam("link_id"))
+    return select(*columns).where(_is_asked_for())
 
 
 @cache
@@ -334,10 +335,10 @@ def _links_by_key_statement() -> AnySelect:
 
 
 @cache
-def _record_decision_statement() -> Update:
+def _record_decisions_statement() -> Update:
     link = core_table(CustomerLink)
     values = {"decided_by": bindparam("actor"), "decided_at": func.wall_clock()}
-    return update(link).where(link.c.id == bindparam("link")).values(values)
+    return update(link).where(link.c.id == func.any(bindparam("links", type_=ARRAY(Uuid())))).values(values)
 
 
 @cache

@@ -21,8 +21,8 @@ from app.clock import SystemClock
 from app.concurrency import cancel_and_wait
 from app.log import configure_logging
 from app.main import create_app, migrate_database
-from app.prepared_settings import prepare_settings
-from app.settings import Settings, load_settings
+from app.prepared_settings import prepare_settings, read_settings
+from app.settings import Settings
 
 FIRST_PORT = 8000
 GOODBYE = "\nThe demo has ended; what it stored is kept, and the next one goes on from there."
@@ -64,7 +64,7 @@ def _start(console: Console, *, once: bool) -> int:
 
 
 def _settings(port: int, xero_url: str) -> Settings:
-    return load_settings(
+    return read_settings(
         {
             "database_url": None,
             "public_url": f"http://localhost:{port}",

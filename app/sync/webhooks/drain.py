@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, func, literal, select, update
 
 from app.billing.records import Counts, Resource
 from app.billing.store import upsert
-from app.connections.tokens import GrantUnusable
+from app.connections.decrypted_grant import GrantUnusable
 from app.connector import (
     AccessExpired,
     AnswerUnreadable,

@@ -13,11 +13,12 @@ from typing_extensions import override
 from app.clock import SystemClock
 from app.connections import grants
 from app.connections import tokens as token_module
+from app.connections.decrypted_grant import GrantUnusable
 from app.connections.grants import ConsentDetails, save_grant
 from app.connections.snapshot import ConnectionSnapshot
 from app.connections.states import CredentialsSource
 from app.connections.status import list_banners
-from app.connections.tokens import AccessTokens, GrantUnusable
+from app.connections.tokens import AccessTokens
 from app.connections.vendor_app import App, VendorConfig
 from app.connector import AppCredentials, ConnectorError, RateLimited
 from app.crypto import Sealer

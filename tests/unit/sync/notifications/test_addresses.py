@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.prepared_settings import prepare_settings
-from app.settings import SettingsError, load_settings
+from app.prepared_settings import read_settings
+from app.settings import SettingsError
 from app.sync.notifications.addresses import parse_addresses
 
 CANARY = "TIiajkdnlazkcOXrIdevi7FQ"
@@ -60,6 +60,6 @@ def test_an_address_that_cannot_be_used_is_named_at_start_by_position_and_scheme
     path.write_text(f"{SLACK}\n{second}\n")
     monkeypatch.setenv("NOTIFY_URLS_FILE", str(path))
     with pytest.raises(SettingsError) as raised:
-        prepare_settings(load_settings())
+        read_settings()
     assert str(raised.value) == f"NOTIFY_URLS: address 2 ({scheme}) is none that Apprise can use."
     assert raised.value.__cause__ is None
