@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
@@ -79,8 +79,7 @@ def serve(
     migrate_first: Annotated[bool, typer.Option("--migrate", help="Bring the schema up to date first.")] = False,
 ) -> None:
     """Serve HTTP, and sync on a schedule unless SCHEDULER_ENABLED is false."""
-    check_address(host, port)
-    with _usable_settings() as settings:
+    with _usable_settings(partial(check_address, host, port)) as settings:
         if migrate_first or load_settings().database_url is None:
             composition.migrate_database(settings)
         _greet(settings)
@@ -185,12 +184,17 @@ def main() -> None:
 
 
 @contextmanager
-def _usable_settings() -> Iterator[Settings]:
-    """Yield complete settings; while the block runs, the embedded server runs too if no database is configured."""
+def _usable_settings(check: Callable[[], None] = lambda: None) -> Iterator[Settings]:
+    """Yield complete settings; while the block runs, the embedded server runs too if no database is configured.
+
+    Args:
+        check: raises SettingsError for what else the command needs; called before anything is started.
+    """
     settings = read_settings()
     configure_logging(settings.log_level, settings.log_format)
     for sentence in find_unknown_settings():
         error_console.print(f"vectis-xero: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    check()
     ready = prepare_settings(settings)
     try:
         yield ready.settings
